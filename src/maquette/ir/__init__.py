@@ -1,0 +1,1 @@
+"""The one language: parallel patterns over named axes."""

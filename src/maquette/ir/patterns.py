@@ -1,0 +1,185 @@
+"""The closed vocabulary: Input, Map, Reduce, Scan, FlatMap, GroupBy, View.
+
+A value *is* the expression that makes it.  Nodes are frozen and hash-consed: building the same
+expression twice gives the same object, so common subexpressions are shared by construction and
+comparing by identity is comparing by meaning.  `section` says which part of a layer a value
+belongs to; it is part of a value's identity and changes nothing about its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+from weakref import WeakValueDictionary
+
+from maquette.errors import Fault, ProgramError
+from maquette.ir.axes import Axis, union
+from maquette.ir.dtypes import DType, dtype
+from maquette.ir.monoids import Monoid
+from maquette.ir.scalar import Scalar
+from maquette.ir.sizes import Size
+
+Role = Literal["weight", "state", "activation", "index"]
+ViewKind = Literal["rename", "split", "merge", "slice", "concat", "item"]
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor with named axes: the result of a pattern, or an input."""
+
+    axes: tuple[Axis, ...]
+    dtype: DType
+    section: str
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        return ()
+
+    @cached_property
+    def shape(self) -> dict[str, Size]:
+        return {a.name: a.size for a in self.axes}
+
+    def axis(self, name: str) -> Axis:
+        for a in self.axes:
+            if a.name == name:
+                return a
+        known = ", ".join(a.name for a in self.axes)
+        raise ProgramError(Fault("", f"no axis {name!r}", f"one of {known}"))
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Value):
+    """A tensor from outside: a weight, a state kept between steps, an activation, indices."""
+
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, eq=False)
+class Map(Value):
+    """At every point of `axes`, a scalar body of the operands read there.  Zip is a Map of two."""
+
+    args: tuple[Value, ...]
+    body: Scalar
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        return self.args
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Value):
+    """Combine over the axes `over` with a monoid.  Several components come out as items."""
+
+    monoid: Monoid
+    over: tuple[str, ...]
+    args: tuple[Value, ...]
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        return self.args
+
+    @property
+    def domain(self) -> tuple[Axis, ...]:
+        return union(*(a.axes for a in self.args))
+
+
+@dataclass(frozen=True, eq=False)
+class Scan(Value):
+    """Inclusive prefix combine along one axis."""
+
+    monoid: Monoid
+    along: str
+    args: tuple[Value, ...]
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        return self.args
+
+
+@dataclass(frozen=True, eq=False)
+class FlatMap(Value):
+    """Positions along an axis that are kept, for every point of the other axes, on `out`.
+
+    ``top``: the positions of the largest keys, largest first (ties: lowest position first).
+    ``where``: the positions whose key is true, in order; the extent of `out` is data-dependent.
+    """
+
+    rule: Literal["top", "where"]
+    along: str
+    out: Axis
+    key: Value
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        return (self.key,)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupBy(Value):
+    """Group the points of a key's domain by the key's value.
+
+    Items: 0 is each point's slot in its group (over the key's axes); item ``1 + i`` is the i-th
+    coordinate of every member, over ``(group, member)``, and -1 where a group has no such member.
+    """
+
+    key: Value
+    group: Axis
+    member: Axis
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        return (self.key,)
+
+
+@dataclass(frozen=True, eq=False)
+class View(Value):
+    """Another way to name the same elements; moves nothing by itself.
+
+    rename: ``names`` (old, new) pairs.  split: ``names[0]`` is split into ``axes`` it lacks, in
+    row-major order.  merge: ``names[:-1]`` become ``names[-1]``.  slice: ``[start, start+size)`` of
+    ``names[0]``.  concat: the arguments end to end along ``names[0]``.  item: component ``start``
+    of a pattern with several.
+    """
+
+    kind: ViewKind
+    args: tuple[Value, ...]
+    names: tuple[str, ...]
+    start: Size | None
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        return self.args
+
+
+V = TypeVar("V", bound=Value)
+
+_interned: WeakValueDictionary[Any, Value] = WeakValueDictionary()
+_section: ContextVar[str] = ContextVar("section", default="")
+
+
+def make(kind: type[V], **parts: Any) -> V:
+    """The one node of this kind with these parts, made if there is none yet."""
+    parts.setdefault("section", _section.get())
+    parts["dtype"] = dtype(parts["dtype"])
+    key = (kind, *(parts[f.name] for f in fields(kind)))
+    found = _interned.get(key)
+    if found is None:
+        found = kind(**parts)
+        _interned[key] = found
+    assert isinstance(found, kind)
+    return found
+
+
+@contextmanager
+def section(name: str) -> Iterator[None]:
+    """Values made inside belong to the section `name`."""
+    token = _section.set(name)
+    try:
+        yield
+    finally:
+        _section.reset(token)

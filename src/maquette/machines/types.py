@@ -1,0 +1,129 @@
+"""What a machine is: memory tiers, compute engines, links, an execution style, a price, a power.
+
+Every number is a `Fact`: a value with the kind of evidence behind it and its source.  Fitted
+numbers (efficiencies, overheads) are not facts and live in calibrations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from maquette.units import (
+    Bytes,
+    BytesPerSecond,
+    DollarsPerHour,
+    FlopPerSecond,
+    JoulesPerByte,
+    JoulesPerFlop,
+    Seconds,
+    Watts,
+)
+
+T = TypeVar("T")
+
+Evidence = Literal["datasheet", "measured", "derived", "recalled", "claim", "assumed", "what-if"]
+Style = Literal["kernel", "spatial", "wafer", "in-memory", "deterministic"]
+Topology = Literal["switch", "mesh", "ring", "torus2d", "torus3d", "dragonfly", "host", "none"]
+
+
+@dataclass(frozen=True)
+class Fact(Generic[T]):
+    """A number, where it comes from, and how far to trust it."""
+
+    value: T
+    kind: Evidence
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A level of memory.  `bandwidth` is the sum over the device."""
+
+    capacity: Fact[Bytes] | None = None
+    bandwidth: Fact[BytesPerSecond] | None = None
+    holds: tuple[str, ...] = ()  # "weights", "kv", "activations", "cold": what the style keeps here
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """An interconnect, as one device sees it; `bandwidth` is per direction."""
+
+    topology: Topology
+    bandwidth: Fact[BytesPerSecond]
+    domain: int  # how many devices it joins
+    latency: Fact[Seconds] | None = None
+    pair_bandwidth: Fact[BytesPerSecond] | None = None  # where a pair gets less (full meshes)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Dense peak rates by number format, and the measured dense ceilings where they are known."""
+
+    matrix: Mapping[str, Fact[FlopPerSecond]]
+    vector: Fact[FlopPerSecond] | None = None
+    ceiling: Mapping[str, Fact[FlopPerSecond]] = field(default_factory=dict)
+    units: Fact[int] | None = None  # streaming multiprocessors, cores, tiles
+
+
+@dataclass(frozen=True)
+class Price:
+    """What an accelerator costs to rent."""
+
+    per_hour: Fact[DollarsPerHour]
+    date: str  # when the price was current, YYYY-MM
+    low: DollarsPerHour | None = None
+    high: DollarsPerHour | None = None
+
+
+@dataclass(frozen=True)
+class Power:
+    """Board power, and where measured the energy of a byte streamed and of a flop."""
+
+    tdp: Fact[Watts]
+    idle: Fact[Watts] | None = None
+    per_byte: Fact[JoulesPerByte] | None = None
+    per_flop: Fact[JoulesPerFlop] | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One accelerator (or CPU socket) and how it is joined to others of its kind."""
+
+    name: str
+    title: str
+    vendor: str
+    style: Style
+    compute: Compute
+    tiers: Mapping[str, Tier]  # nearest first
+    main: str  # the tier that holds weights and KV by default
+    links: Mapping[str, Link]  # "scale_up", "scale_out", "host"
+    node: int  # devices in one node
+    power: Power | None = None
+    price: Price | None = None
+    serial: Mapping[str, Fact[Seconds]] = field(default_factory=dict)  # launch, hop, reduction …
+    process: str = ""
+    released: str = ""
+    aliases: tuple[str, ...] = ()
+    transfer_from: str = ""  # whose calibration to borrow when this machine has none
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class System:
+    """So many devices of one machine: what ``h100x8`` names."""
+
+    machine: Machine
+    devices: int
+
+    @property
+    def name(self) -> str:
+        return self.machine.name if self.devices == 1 else f"{self.machine.name}x{self.devices}"
+
+    @property
+    def nodes(self) -> int:
+        return -(-self.devices // self.machine.node)

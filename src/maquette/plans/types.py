@@ -1,0 +1,104 @@
+"""A Plan: every choice and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Scheduler = Literal["continuous", "static"]
+Routing = Literal["round-robin", "least-outstanding", "prefix-aware"]
+Mode = Literal["colocated", "disaggregated"]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Number formats by role; names are those of `ir.dtypes`."""
+
+    weights: str = "bf16"
+    activations: str = "bf16"
+    kv: str = "bf16"
+
+    def __str__(self) -> str:
+        return f"w:{self.weights} a:{self.activations} kv:{self.kv}"
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """How one replica is laid over devices.
+
+    `tp` shards heads, hidden features and vocabulary; `pp` cuts the layers into stages; `dp` gives
+    each of so many groups its own sequences for attention (attention data parallelism); `ep`
+    shards the experts.  A replica has ``tp * pp * dp`` devices; experts are laid over the
+    ``tp * dp`` devices of a stage, `ep` groups of them.
+    """
+
+    tp: int = 1
+    pp: int = 1
+    dp: int = 1
+    ep: int = 1
+
+    @property
+    def devices(self) -> int:
+        return self.tp * self.pp * self.dp
+
+    def __str__(self) -> str:
+        parts = [f"{n}{v}" for n, v in (("tp", self.tp), ("pp", self.pp), ("dp", self.dp))]
+        shown = [p for p in parts if not p.endswith("p1")] or ["tp1"]
+        return " ".join([*shown, *([f"ep{self.ep}"] if self.ep > 1 else [])])
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How requests are batched and cached.  Defaults are vLLM v1's."""
+
+    scheduler: Scheduler = "continuous"
+    max_batched_tokens: int = 8192  # the token budget of one step
+    max_seqs: int = 256  # sequences running at once in one replica
+    block_size: int = 16  # tokens in one KV block
+    chunked_prefill: bool = True
+    prefix_caching: bool = True
+    memory_utilisation: float = 0.90  # share of device memory the engine may use
+    kv_blocks: int | None = None  # overrides the number derived from memory
+    timeout_s: float | None = None  # a request waiting or running longer than this is dropped
+    routing: Routing = "round-robin"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One deployment: precision, mesh, policy and how many replicas of it.
+
+    When `mode` is ``disaggregated`` the mesh and policy above serve decoding, and `prefill_mesh`
+    with `prefill_replicas` replicas serves prefill.
+    """
+
+    precision: Precision = field(default_factory=Precision)
+    mesh: Mesh = field(default_factory=Mesh)
+    policy: Policy = field(default_factory=Policy)
+    replicas: int = 1
+    engine: str = "vllm"
+    mode: Mode = "colocated"
+    prefill_mesh: Mesh | None = None
+    prefill_replicas: int = 0
+    stages: tuple[int, ...] = ()  # layers of each pipeline stage; () splits them evenly
+
+    @property
+    def devices(self) -> int:
+        prefill = self.prefill_mesh.devices * self.prefill_replicas if self.prefill_mesh else 0
+        return self.mesh.devices * self.replicas + prefill
+
+    def but(self, **changes: Any) -> Plan:
+        """This plan with some choices changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Infeasible:
+    """Why something cannot be, and by how much; a value, counted and explained, not an exception."""
+
+    reason: str
+    short_by: float = 0.0
+    unit: str = ""
+
+    def __str__(self) -> str:
+        short = f" (short by {self.short_by:.4g} {self.unit})" if self.short_by else ""
+        return self.reason + short

@@ -1,0 +1,82 @@
+"""What one step of one replica takes, as a function of additive features of its batch.
+
+This is the contract between the price and the clock.  Every field is in seconds.  A step's
+features are sums over its sequences, so a batch of unlike sequences is priced exactly:
+
+- ``tokens``: new tokens of the step, prefill and decode together;
+- ``seqs``: sequences in the step;
+- for every attention class (full, or clipped to a window) the query-key ``pairs`` and the cached
+  ``context`` read, prefill chunks and decoding sequences apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """The attention of all layers of one class.
+
+    Prefill chunks with `pairs` and `context` take ``max(pair * pairs, read * context)``.
+    Decoding `n` sequences whose contexts sum to `R` takes ``max_k(at[k, n] + slope[k, n] * R)``.
+    """
+
+    window: int  # 0 is full attention
+    pair: float
+    read: float
+    at: Floats  # (pieces, max_seqs + 1); zero at n = 0
+    slope: Floats  # (pieces, max_seqs + 1); zero at n = 0
+
+
+@dataclass(frozen=True, eq=False)
+class StepModel:
+    """Seconds of one step: ``overhead + tokens[T] + seqs[n] + prefill if any + Σ attention``."""
+
+    overhead: float  # host and framework, per step
+    prefill: float  # extra per step that has at least one prefill chunk
+    tokens: Floats  # (max_tokens + 1,): everything that depends on the tokens of the step
+    seqs: Floats  # (max_seqs + 1,): logits, sampling, recurrent state, host work per sequence
+    attention: tuple[Attention, ...]
+
+    @property
+    def max_tokens(self) -> int:
+        return len(self.tokens) - 1
+
+    @property
+    def max_seqs(self) -> int:
+        return len(self.seqs) - 1
+
+    def scaled(self, factor: float) -> StepModel:
+        """Every duration times `factor`."""
+        attention = tuple(
+            Attention(a.window, a.pair * factor, a.read * factor, a.at * factor, a.slope * factor)
+            for a in self.attention
+        )
+        return replace(
+            self,
+            overhead=self.overhead * factor,
+            prefill=self.prefill * factor,
+            tokens=self.tokens * factor,
+            seqs=self.seqs * factor,
+            attention=attention,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Replica:
+    """What the clock needs to know of one replica."""
+
+    step: StepModel
+    kv_blocks: int  # blocks of `block_size` tokens; 0 when the model keeps no KV cache
+    block_size: int
+    max_seqs: int
+    max_batched_tokens: int
+    kv_bytes_per_token: float  # moved between prefill and decode replicas
+    state_bytes_per_seq: float = 0.0
+    lanes: int = 1  # pipeline stages: batches in flight at once

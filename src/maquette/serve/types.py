@@ -1,0 +1,58 @@
+"""What happened: a Trace of one simulation, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+FINISHED, TIMED_OUT, REJECTED, UNFINISHED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """The timeline: stretches over which a replica's batch did not change."""
+
+    replica: Ints
+    start_ns: Ints
+    end_ns: Ints
+    steps: Ints
+    running: Ints  # sequences in the batch
+    waiting: Ints
+    prefill_tokens: Ints
+    kv_blocks: Ints  # in use at the end
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One simulation.  Times are integer nanoseconds from the first arrival; -1 is never."""
+
+    arrival_ns: Ints
+    scheduled_ns: Ints  # first time in a batch
+    first_token_ns: Ints
+    finish_ns: Ints
+    input_tokens: Ints
+    output_tokens: Ints
+    cached_tokens: Ints  # prompt tokens found in the prefix cache
+    preemptions: Ints
+    replica: Ints
+    status: Ints
+    segments: Segments
+    steps: int
+    events: int
+    # Work done, for energy and utilisation: steps by number of tokens and of sequences, and the
+    # sums over steps of attention pairs and context by attention class.
+    steps_by_tokens: Ints
+    steps_by_seqs: Ints
+    prefill_pairs: tuple[float, ...]
+    prefill_context: tuple[float, ...]
+    decode_context: tuple[float, ...]
+    busy_ns: int  # summed over replicas
+    end_ns: int
+    # Gaps between successive tokens of one request: histogram over logarithmic bins.
+    gap_edges_ns: NDArray[np.float64]
+    gap_counts: Ints
+    warnings: tuple[str, ...] = ()
