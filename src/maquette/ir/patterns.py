@@ -162,16 +162,16 @@ _interned: WeakValueDictionary[Any, Value] = WeakValueDictionary()
 _section: ContextVar[str] = ContextVar("section", default="")
 
 
-def make(kind: type[V], **parts: Any) -> V:
+def make(cls: type[V], /, **parts: Any) -> V:
     """The one node of this kind with these parts, made if there is none yet."""
     parts.setdefault("section", _section.get())
     parts["dtype"] = dtype(parts["dtype"])
-    key = (kind, *(parts[f.name] for f in fields(kind)))
+    key = (cls, *(parts[f.name] for f in fields(cls)))
     found = _interned.get(key)
     if found is None:
-        found = kind(**parts)
+        found = cls(**parts)
         _interned[key] = found
-    assert isinstance(found, kind)
+    assert isinstance(found, cls)
     return found
 
 

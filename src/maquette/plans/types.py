@@ -93,7 +93,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Infeasible:
-    """Why something cannot be, and by how much; a value, counted and explained, not an exception."""
+    """Why something cannot be and by how much: a value, not an exception."""
 
     reason: str
     short_by: float = 0.0
