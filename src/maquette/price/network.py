@@ -1,0 +1,80 @@
+"""What a collective takes on a machine's links, in seconds; arrays of group sizes at once.
+
+Bandwidth-optimal algorithms (Thakur, Rabenseifner & Gropp 2005): an all-reduce moves
+``2(n-1)/n`` of the tensor through every device's link, an all-gather or all-to-all ``(n-1)/n``.
+Latency is one fixed part per collective plus one hop per doubling of the group (switches) or per
+neighbour (rings).  Groups that leave the scale-up domain run in two levels: inside, across, inside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from maquette.compile.schedule import CollectiveKind
+from maquette.machines.types import Link, Machine
+
+SHARE = {"all-reduce": 2.0, "all-gather": 1.0, "all-to-all": 1.0}
+DEFAULT_HOP = {"scale_up": 1.0e-6, "scale_out": 5.0e-6, "host": 5.0e-6}
+
+
+def collective(
+    machine: Machine, kind: CollectiveKind, nbytes: Any, n: Any, efficiency: float, fixed: float
+) -> Any:
+    """Seconds of one collective of `nbytes` per device over `n` devices (1: nothing)."""
+    n = np.asarray(n, dtype=float)
+    nbytes = np.asarray(nbytes, dtype=float)
+    inner_name = "scale_up" if "scale_up" in machine.links else "host"
+    inner = machine.links.get(inner_name)
+    if inner is None:
+        return np.where(n > 1, np.inf, 0.0)
+    domain = max(1, min(inner.domain, machine.node) if inner_name == "host" else inner.domain)
+    near = np.minimum(n, domain)
+    far = np.ceil(n / domain)
+    if kind == "send":
+        return np.where(n > 1, fixed + nbytes / (_pair(inner) * efficiency), 0.0)
+    share = SHARE[kind]
+    time = share * (near - 1) / near * nbytes / (bandwidth(inner, near) * efficiency)
+    time = time + hops(inner, near) * latency(inner, inner_name)
+    outer = machine.links.get("scale_out")
+    if np.any(far > 1):
+        if outer is None:
+            return np.where(far > 1, np.inf, np.where(n > 1, time + fixed, 0.0))
+        crossing = nbytes / near if kind != "all-to-all" else nbytes
+        across = share * (far - 1) / far * crossing / (outer.bandwidth.value * efficiency)
+        across = across + hops(outer, far) * latency(outer, "scale_out")
+        time = time + np.where(far > 1, across + fixed, 0.0)
+    return np.where(n > 1, time + fixed, 0.0)
+
+
+def bandwidth(link: Link, n: Any) -> Any:
+    """Bytes per second one device can send to a group of `n` of its domain."""
+    total = float(link.bandwidth.value)
+    if link.topology == "mesh" and link.pair_bandwidth is not None:
+        # A full mesh gives each peer its own wires: a small group uses few of them.
+        return np.minimum(total, float(link.pair_bandwidth.value) * np.maximum(n - 1, 1))
+    if link.topology in ("torus2d", "torus3d"):
+        dimensions = 2 if link.topology == "torus2d" else 3
+        # A group inside one dimension has only that dimension's two links.
+        used = np.clip(np.ceil(np.log2(np.maximum(n, 2)) / 2), 1, dimensions)
+        return total * used / dimensions
+    return total
+
+
+def hops(link: Link, n: Any) -> Any:
+    """Sequential latencies in one collective over `n` devices."""
+    if link.topology in ("ring",):
+        return np.maximum(n - 1, 0)
+    if link.topology in ("torus2d", "torus3d"):
+        dimensions = 2 if link.topology == "torus2d" else 3
+        return np.maximum(dimensions * (np.ceil(n ** (1 / dimensions)) - 1), 0)
+    return np.ceil(np.log2(np.maximum(n, 1)))
+
+
+def latency(link: Link, name: str) -> float:
+    return float(link.latency.value) if link.latency is not None else DEFAULT_HOP[name]
+
+
+def _pair(link: Link) -> float:
+    return float((link.pair_bandwidth or link.bandwidth).value)
