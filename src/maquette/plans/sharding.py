@@ -115,7 +115,7 @@ def _axes(axes: tuple[Axis, ...], grouped: bool) -> tuple[Axis, ...]:
 
 def _cut(ax: Axis, grouped: bool, groups: Any) -> Size:
     if ax.name == MEMBER:
-        return ax.size * "dp" / "ep"
+        return ax.size * "dp" * "imbalance" / "ep"  # the busiest device
     if ax.name == EXPERT:  # "hit" is already one device's count; a full expert axis is storage
         return ax.size if ax.within is not None or not grouped else ax.size / "ep"
     if ax.name not in TENSOR_AXES or ax.size.constant == 1:

@@ -1,0 +1,32 @@
+"""An engine: how real serving software cuts a layer into kernels and what it defaults to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from maquette.plans.types import Policy
+from maquette.units import Bytes
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A serving engine at a version.
+
+    `fuse` maps a section of the Program to the kernel that swallows it; `launches` gives kernels
+    that take more than one launch.  `unquantised` names sections whose weights stay in full
+    precision when the rest is quantised.
+    """
+
+    name: str
+    title: str
+    version: str
+    source: str
+    policy: Policy
+    formats: tuple[str, ...]  # weight formats it can serve
+    fuse: Mapping[str, str] = field(default_factory=dict)
+    launches: Mapping[str, int] = field(default_factory=dict)
+    unquantised: tuple[str, ...] = ("embed", "router", "lm_head")
+    reserve: Bytes = field(default=Bytes(1.0e9))  # per device: context, graphs, workspace
+    aliases: tuple[str, ...] = ()
+    note: str = ""

@@ -1,0 +1,103 @@
+"""The values behind a Schedule's symbols, for one plan or arrays of plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from maquette.compile.schedule import Schedule
+from maquette.plans.sharding import shards
+from maquette.price.experts import imbalance, touched
+
+Env = dict[str, Any]
+
+
+def mesh_environment(schedule: Schedule, mesh: Mapping[str, Any]) -> Env:
+    """Shard symbols, collective groups and stage unevenness of meshes ``tp, pp, dp, ep``."""
+    env: Env = dict(shards(schedule.symbols, mesh))
+    tp, pp, dp, ep = (np.asarray(mesh[k]) for k in ("tp", "pp", "dp", "ep"))
+    env["group:tp"] = tp
+    env["group:ep"] = ep
+    # Partial sums over experts and over the features inside them meet in one all-reduce.
+    env["group:tp+ep"] = np.maximum(tp, np.where(dp > 1, tp, np.maximum(ep, tp)))
+    env["group:pp"] = pp
+    layers = max(schedule.layers, 1)
+    env["pp_stretch"] = pp * np.ceil(layers / pp) / layers
+    return env
+
+
+def batch_environment(
+    schedule: Schedule,
+    mesh: Mapping[str, Any],
+    *,
+    prefill: Mapping[str, Any],
+    decode: Mapping[str, Any],
+    skew: float = 0.0,
+) -> Env:
+    """Features of a step on one device.
+
+    `prefill` and `decode` hold ``tokens``, ``seqs`` and, for every window class of the schedule,
+    ``pairs:NAME`` and ``context:NAME`` of the whole replica; attention data parallelism divides
+    them over its groups (the fullest group counts).
+    """
+    dp = np.asarray(mesh["dp"], dtype=float)
+    total = np.asarray(prefill["tokens"] + decode["tokens"], dtype=float)
+    env: Env = {
+        "tokens": np.ceil(total / dp),
+        "seqs": np.ceil((prefill["seqs"] + decode["seqs"]) / dp),
+    }
+    for phase, features in (("prefill", prefill), ("decode", decode)):
+        env[f"{phase}.tokens"] = features["tokens"] / dp
+        env[f"{phase}.seqs"] = features["seqs"] / dp
+        for name in schedule.windows:
+            for kind in ("pairs", "context"):
+                env[f"{phase}.{kind}:{name}"] = features[f"{kind}:{name}"] / dp
+    env["imbalance"] = 1.0
+    if schedule.experts is not None:
+        experts, chosen = schedule.experts
+        ep = np.asarray(mesh["ep"])
+        env["hit"] = np.maximum(touched(total, experts, chosen, ep, skew), 1e-9)
+        env["imbalance"] = imbalance(total, experts, chosen, ep, skew)
+    return env
+
+
+def uniform(schedule: Schedule, batch: Any, new: Any, context: Any) -> dict[str, Any]:
+    """Features of `batch` sequences with `new` tokens each, `context` tokens after the step.
+
+    Pairs are those a causal mask (and a window) leaves: each new token sees itself and what
+    precedes it.
+
+    >>> from types import SimpleNamespace
+    >>> uniform(SimpleNamespace(windows={"t": 0}), 1, 4, 4)["pairs:t"]
+    10.0
+    """
+    batch, new, context = (np.asarray(x, dtype=float) for x in (batch, new, context))
+    features: dict[str, Any] = {"tokens": _plain(batch * new), "seqs": _plain(batch)}
+    for name, window in schedule.windows.items():
+        features[f"pairs:{name}"] = _plain(batch * causal_pairs(new, context, window))
+        reach = np.minimum(context, window + new - 1) if window else context
+        features[f"context:{name}"] = _plain(batch * reach)
+    return features
+
+
+def causal_pairs(new: Any, context: Any, window: int) -> Any:
+    """Query-key pairs of `new` tokens ending at `context`, each seeing at most `window` keys."""
+    past = context - new
+    if not window:
+        return new * past + new * (new + 1) / 2
+    growing = np.clip(window - past, 0, new)  # tokens whose reach is still below the window
+    return growing * past + growing * (growing + 1) / 2 + (new - growing) * window
+
+
+def nothing(schedule: Schedule) -> dict[str, float]:
+    """Features of no sequences at all."""
+    features = {"tokens": 0.0, "seqs": 0.0}
+    for name in schedule.windows:
+        features[f"pairs:{name}"] = features[f"context:{name}"] = 0.0
+    return features
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if np.ndim(value) == 0 else value

@@ -1,0 +1,115 @@
+"""From a Schedule and a plan to what the clock needs: the `Replica` of `price.step`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from maquette.compile.schedule import Schedule
+from maquette.machines.types import Machine
+from maquette.plans.engine import Engine
+from maquette.plans.types import Infeasible, Plan
+from maquette.price.calibration import Calibration
+from maquette.price.environment import batch_environment, mesh_environment, nothing
+from maquette.price.memory import Memory, fits
+from maquette.price.network import collective
+from maquette.price.seconds import Env, formats, walk_seconds
+from maquette.price.step import Attention, Floats, Replica, StepModel
+
+
+def replica(
+    schedule: Schedule,
+    machine: Machine,
+    engine: Engine,
+    plan: Plan,
+    calibration: Calibration,
+    skew: float = 0.0,
+) -> Replica | Infeasible:
+    """One replica of a plan, priced for every batch it can form, or why it cannot be."""
+    held = fits(schedule, machine, engine, plan)
+    if isinstance(held, Infeasible):
+        return held
+    return Replica(
+        step=step_model(schedule, machine, plan, calibration, skew),
+        kv_blocks=kv_blocks(held, plan),
+        block_size=plan.policy.block_size,
+        max_seqs=plan.policy.max_seqs,
+        max_batched_tokens=plan.policy.max_batched_tokens,
+        kv_bytes_per_token=held.kv_per_token * plan.mesh.devices / plan.mesh.dp,
+        state_bytes_per_seq=held.state_per_seq * plan.mesh.devices / plan.mesh.dp,
+        lanes=plan.mesh.pp,
+    )
+
+
+def kv_blocks(held: Memory, plan: Plan) -> int:
+    """KV blocks of the whole replica; 0 when the model keeps no KV cache."""
+    if plan.policy.kv_blocks is not None:
+        return plan.policy.kv_blocks
+    if not np.isfinite(held.kv_tokens):
+        return 0
+    return int(held.kv_tokens // plan.policy.block_size)
+
+
+def mesh_of(plan: Plan) -> dict[str, int]:
+    return {"tp": plan.mesh.tp, "pp": plan.mesh.pp, "dp": plan.mesh.dp, "ep": plan.mesh.ep}
+
+
+def step_model(
+    schedule: Schedule, machine: Machine, plan: Plan, cal: Calibration, skew: float = 0.0
+) -> StepModel:
+    """Seconds of a step by tokens, by sequences and by attention class."""
+    mesh = mesh_of(plan)
+    fixed: Env = {**mesh_environment(schedule, mesh), **formats(machine, plan.precision)}
+    tokens = np.arange(plan.policy.max_batched_tokens + 1, dtype=float)
+    seqs = np.arange(plan.policy.max_seqs + 1, dtype=float)
+
+    def total(prefill: dict[str, Any], decode: dict[str, Any]) -> Floats:
+        env = batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
+        priced = walk_seconds(schedule, machine, cal, {**fixed, **env})
+        return np.asarray(sum(s.total for s in priced) + stages(schedule, machine, cal, mesh, env))
+
+    none = nothing(schedule)
+    empty = total(none, none)
+    by_tokens = total({**none, "tokens": tokens}, none)
+    by_seqs = total(none, {**none, "seqs": seqs}) - empty
+    host = cal["step"]
+    return StepModel(
+        overhead=host,
+        prefill=0.0,
+        tokens=np.ascontiguousarray(np.broadcast_to(by_tokens, tokens.shape)),
+        seqs=np.ascontiguousarray(np.broadcast_to(by_seqs, seqs.shape)) + cal["seq"] * seqs,
+        attention=tuple(
+            _attention(schedule, name, total, empty, len(seqs)) for name in schedule.windows
+        ),
+    )
+
+
+def _attention(schedule: Schedule, name: str, total: Any, empty: Floats, n: int) -> Attention:
+    """Slopes of the attention of one window class; prices are linear in pairs and context.
+
+    A decoding sequence has one query, so its pairs are its context: compute and memory are two
+    lines through the origin and the steeper one is the price.
+    """
+    none = nothing(schedule)
+    unit = 1e6
+    pair = float(total({**none, f"pairs:{name}": unit}, none) - empty) / unit
+    read = float(total({**none, f"context:{name}": unit}, none) - empty) / unit
+    compute = float(total(none, {**none, f"pairs:{name}": unit}) - empty) / unit
+    stream = float(total(none, {**none, f"context:{name}": unit}) - empty) / unit
+    slope = np.full((1, n), max(compute, stream))
+    slope[:, 0] = 0.0
+    return Attention(schedule.windows[name], pair, read, np.zeros((1, n)), slope)
+
+
+def stages(
+    schedule: Schedule, machine: Machine, cal: Calibration, mesh: dict[str, Any], env: Env
+) -> Any:
+    """Seconds to hand activations from stage to stage of a pipeline."""
+    pp = np.asarray(mesh["pp"])
+    if np.all(pp <= 1):
+        return 0.0
+    values = {**env, "ab": 2.0}
+    nbytes = schedule.width(values) * env["tokens"] / np.asarray(mesh["tp"])
+    hop = collective(machine, "send", nbytes, pp, cal["link"], cal["collective"])
+    return (pp - 1) * hop

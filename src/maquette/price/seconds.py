@@ -1,0 +1,202 @@
+"""The one price: walk a Schedule and say what every section takes, and on what.
+
+A section takes ``max(matrix, vector, memory) + launches + collectives``.  Its work is split by
+what it depends on: tokens, sequences, or attention (prefill chunks and decoding sequences apart),
+and the parts add up.  The split makes a step additive over its sequences, so mixed batches are
+priced exactly; it can only overestimate a roofline that would overlap them.
+
+With `IDEAL` in place of a calibration the same walk is the speed of light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from maquette.compile.schedule import Schedule, Section
+from maquette.ir.dtypes import dtype
+from maquette.ir.sizes import Size
+from maquette.machines.types import Machine
+from maquette.plans.types import Precision
+from maquette.price.calibration import Calibration, first_principles
+from maquette.price.network import collective
+
+RESOURCES = ("matrix", "vector", "memory", "link", "launch")
+IDEAL = replace(
+    first_principles("ideal", "ideal"),
+    values={
+        "matrix": 1.0, "rows": 0.0, "memory": 1.0, "attention": 1.0, "kv": 1.0, "vector": 1.0,
+        "launch": 0.0, "step": 0.0, "seq": 0.0, "link": 1.0, "collective": 0.0,
+    },
+    source="speed of light of the machine's stated peaks",
+)  # fmt: skip
+
+Part = str  # "tokens", "seqs", "prefill", "decode"
+Env = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One part of a section: what depends on the same features."""
+
+    part: Part
+    matrix: Size
+    vector: Size
+    bytes: Size
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Seconds of one section over all its occurrences, by resource; arrays broadcast."""
+
+    section: Section
+    matrix: Any
+    vector: Any
+    memory: Any
+    link: Any
+    launch: Any
+    total: Any
+
+    @property
+    def bound(self) -> str:
+        """The resource that takes longest (of a scalar price)."""
+        return max(RESOURCES, key=lambda r: float(np.max(getattr(self, r))))
+
+
+@lru_cache(maxsize=4096)
+def split(section: Section) -> tuple[Work, ...]:
+    """A section's work by what it depends on."""
+    columns = [_by_part(section, poly) for poly in (section.matrix, section.vector, section.bytes)]
+    parts = sorted({p for column in columns for p in column})
+    none = Size(())
+    return tuple(Work(p, *(column.get(p, none) for column in columns)) for p in parts)
+
+
+def _by_part(section: Section, poly: Size) -> dict[Part, Size]:
+    found: dict[Part, list[Any]] = {}
+    home = "tokens" if _has(section, "tokens") else "seqs" if _has(section, "seqs") else "tokens"
+    for mono, coeff in poly.terms:
+        names = {n.split(":")[0] for n, _ in mono}
+        if names & {"pairs", "context"}:
+            part = "attention"
+        elif "seqs" in names:
+            part = "seqs"
+        else:
+            part = "tokens" if names & {"tokens", "hit"} else home
+        found.setdefault(part, []).append((mono, coeff))
+    return {part: Size(tuple(terms)) for part, terms in found.items()}
+
+
+def _has(section: Section, feature: str) -> bool:
+    return any(feature in poly.symbols for poly in (section.matrix, section.vector, section.bytes))
+
+
+def formats(machine: Machine, precision: Precision) -> dict[str, Any]:
+    """Bytes per element by role, and the matrix peak these formats compute at."""
+    return {
+        "wb": dtype(precision.weights).bytes,
+        "ub": 2.0,
+        "ab": max(1.0, dtype(precision.activations).bytes),
+        "cb": dtype(precision.kv).bytes,
+        "sb": 4.0,
+        "peak": matrix_peak(machine, precision.activations),
+        "attention_peak": matrix_peak(machine, "bf16"),
+    }
+
+
+def matrix_peak(machine: Machine, fmt: str) -> float:
+    """Dense peak of products in a format, bf16 where the machine has no faster path; flop/s."""
+    matrix = machine.compute.matrix
+    for name in (fmt, {"bf16": "f16", "f16": "bf16"}.get(fmt, "bf16"), "bf16", "f16", "f32"):
+        if name in matrix:
+            return float(matrix[name].value)
+    return float(max(fact.value for fact in matrix.values()))
+
+
+def vector_peak(machine: Machine) -> float:
+    """Peak of everything that is not a product; a sixteenth of the matrix peak where unstated."""
+    if machine.compute.vector is not None:
+        return float(machine.compute.vector.value)
+    return matrix_peak(machine, "bf16") / 16
+
+
+def section_seconds(
+    section: Section, times: Any, machine: Machine, cal: Calibration, env: Env
+) -> Seconds:
+    """What one section takes under features and formats `env` (scalars or arrays)."""
+    bandwidth = float(_main(machine))
+    matrix: Any = 0.0
+    vector: Any = 0.0
+    memory: Any = 0.0
+    busy: Any = 0.0
+    for work in split(section):
+        for phase, values in _phases(work.part, env):
+            m = work.matrix(values) / _matrix_rate(section, work.part, cal, env)
+            v = work.vector(values) / (vector_peak(machine) * cal["vector"])
+            stream = cal["kv"] if phase == "decode" else cal["memory"]
+            y = work.bytes(values) / (bandwidth * stream)
+            matrix, vector, memory = matrix + m, vector + v, memory + y
+            busy = busy + np.maximum(np.maximum(m, v), y)
+    link = _link_seconds(section, machine, cal, env)
+    launch = section.launches * cal["launch"]
+    total = (busy + link + launch) * times
+    return Seconds(
+        section, matrix * times, vector * times, memory * times, link * times,
+        launch * times, total,
+    )  # fmt: skip
+
+
+def _phases(part: Part, env: Env) -> list[tuple[str, Env]]:
+    """Attention is evaluated for prefill chunks and for decoding sequences apart."""
+    if part != "attention":
+        return [(part, env)]
+    found: list[tuple[str, Env]] = []
+    for phase in ("prefill", "decode"):
+        prefix = phase + "."
+        own = {k.removeprefix(prefix): v for k, v in env.items() if k.startswith(prefix)}
+        found.append((phase, {**env, **own}))
+    return found
+
+
+def _matrix_rate(section: Section, part: Part, cal: Calibration, env: Env) -> Any:
+    if section.kind == "attention" or part == "attention":
+        return env["attention_peak"] * cal["attention"]
+    if section.rows is None or cal["rows"] == 0.0:
+        return env["peak"] * cal["matrix"]
+    rows = np.maximum(section.rows(env), 1e-9)
+    return env["peak"] * cal["matrix"] * rows / (rows + cal["rows"])
+
+
+def _link_seconds(section: Section, machine: Machine, cal: Calibration, env: Env) -> Any:
+    total: Any = 0.0
+    for c in section.collectives:
+        n = env["group:" + c.group]
+        total = total + collective(machine, c.kind, c.bytes(env), n, cal["link"], cal["collective"])
+    return total
+
+
+def _main(machine: Machine) -> float:
+    tier = machine.tiers[machine.main]
+    assert tier.bandwidth is not None
+    return float(tier.bandwidth.value)
+
+
+def walk_seconds(
+    schedule: Schedule, machine: Machine, cal: Calibration, env: Env
+) -> tuple[Seconds, ...]:
+    """Every section of a step, in order.  ``env["pp_stretch"]`` is the unevenness of stages."""
+    stretch = env.get("pp_stretch", 1.0)
+    return tuple(
+        section_seconds(
+            s,
+            schedule.times[s.part] * (stretch if schedule.times[s.part] > 1 else 1.0),
+            machine,
+            cal,
+            env,
+        )
+        for s in schedule.sections
+    )
