@@ -52,7 +52,7 @@ class Collective:
     """Communication a section ends with.  `bytes` is the size of the tensor on one device."""
 
     kind: CollectiveKind
-    group: str  # "tp", "ep", "tp+ep", "pp"
+    group: str  # "tp", "ep", "tp+ep", "exchange"; sizes in price/environment.py
     bytes: Size
 
 

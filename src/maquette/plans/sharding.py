@@ -4,7 +4,8 @@ The result is again a Program, of one device: a sharded axis of size ``G`` has s
 where the symbol stands for a number of shards.  Symbols stay symbolic, so one sharded Program
 prices every mesh.  Communication follows from the sharding and is not written anywhere else: a
 combine over a sharded axis leaves a partial sum, and a partial sum that meets anything but a
-linear operation has to be completed first.
+linear operation has to be completed first; a gather between tokens and experts is an exchange
+when both are sharded.
 
 Shard symbols, and the number each stands for on a mesh (`shards`):
 
@@ -45,6 +46,7 @@ class Local:
 
     graph: Graph
     partials: tuple[Partial, ...]
+    exchanges: tuple[Value, ...]  # tokens on their way to experts or back
     grouped: frozenset[str]  # names of weights held once per expert
 
 
@@ -57,7 +59,7 @@ def localise(graph: Graph) -> Local:
     outputs = {name: local[v] for name, v in graph.outputs.items()}
     weights = frozenset(v.name for v in grouped if isinstance(v, Input))
     shared = Graph(graph.name, outputs)
-    return Local(shared, tuple(_owed(shared)), weights)
+    return Local(shared, tuple(_owed(shared)), tuple(_exchanged(shared)), weights)
 
 
 def shards(symbols: Iterable[str], mesh: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,6 +148,16 @@ def _owed(graph: Graph) -> Iterable[Partial]:
         if owes[value]:
             asked[value] = Partial(value, owes[value])
     return asked.values()
+
+
+def _exchanged(graph: Graph) -> Iterable[Value]:
+    """Gathers that cross between tokens and experts: an exchange where both are sharded."""
+    grouped = _grouped(graph.values)
+    for value in graph.values:
+        if isinstance(value, Map) and getattr(value.body, "at", ()):
+            source = value.args[0]
+            if (source in grouped) != (value in grouped) and source.dtype.kind == "float":
+                yield value
 
 
 def _sharded_over(value: Value) -> frozenset[str]:

@@ -19,10 +19,11 @@ def mesh_environment(schedule: Schedule, mesh: Mapping[str, Any]) -> Env:
     env: Env = dict(shards(schedule.symbols, mesh))
     tp, pp, dp, ep = (np.asarray(mesh[k]) for k in ("tp", "pp", "dp", "ep"))
     env["group:tp"] = tp
-    env["group:ep"] = ep
-    # Partial sums over experts and over the features inside them meet in one all-reduce.
-    env["group:tp+ep"] = np.maximum(tp, np.where(dp > 1, tp, np.maximum(ep, tp)))
-    env["group:pp"] = pp
+    # With one attention group every device holds every token: experts leave partial sums.  With
+    # several, tokens travel to the experts and back.
+    env["group:ep"] = np.where(dp > 1, 1, ep)
+    env["group:tp+ep"] = np.where(dp > 1, tp, np.maximum(tp, ep))
+    env["group:exchange"] = np.where(dp > 1, tp * dp, 1)
     layers = max(schedule.layers, 1)
     env["pp_stretch"] = pp * np.ceil(layers / pp) / layers
     return env

@@ -1,0 +1,235 @@
+"""Lower a Program to the Schedule a serving engine runs.
+
+The Program is made local (`plans.sharding`), its values are gathered into the sections that the
+engine's kernels cover, and every count follows by walking them.  Nothing here knows a technique.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from maquette.compile.schedule import (
+    Collective,
+    CollectiveKind,
+    Moved,
+    Schedule,
+    Section,
+    SectionKind,
+    to_features,
+)
+from maquette.errors import Fault, ProgramError
+from maquette.ir.axes import points
+from maquette.ir.facts import Move, by_section, contraction, section_traffic, work
+from maquette.ir.graph import Graph, Program
+from maquette.ir.patterns import Input, Scan, Value
+from maquette.ir.sizes import Size, size
+from maquette.plans.engine import Engine
+from maquette.plans.sharding import Local, Partial, localise
+
+
+def lower(program: Program, engine: Engine) -> Schedule:
+    """The sections `engine` runs for one step of `program`, on one device of any mesh.
+
+    Raises:
+        ProgramError: a kernel named in the engine's rules would have to fuse what it cannot.
+    """
+    key = (id(program), engine.name, engine.version)
+    held = _schedules.get(key)
+    if held is None or held[0] is not program:
+        held = _schedules[key] = (program, _lower(program, engine))
+    return held[1]
+
+
+# By identity: programs are interned by the catalogue and never change.
+_schedules: dict[tuple[int, str, str], tuple[Program, Schedule]] = {}
+
+
+def _lower(program: Program, engine: Engine) -> Schedule:
+    locals_ = {name: localise(part) for name, part in program.parts.items()}
+    sections: list[Section] = []
+    for name in dict.fromkeys(program.order):
+        sections.extend(_part(name, locals_[name], engine))
+    repeated = {n for n, times in program.times.items() if times > 1}
+    stored = _weights(program, locals_, engine)
+    return Schedule(
+        program=program.name,
+        sections=tuple(sections),
+        times=dict(program.times),
+        layers=sum(program.times[n] for n in repeated),
+        windows=_windows(program, sections),
+        experts=program.experts,
+        weights=sum(stored.values(), start=size(0)),
+        edges=sum((s for n, s in stored.items() if n not in repeated), start=size(0)),
+        kv_per_token=_cache(program, locals_, "context"),
+        state_per_seq=sum(_cache(program, locals_, "seqs").values(), start=size(0)),
+        width=_width(program),
+        vocabulary=_vocabulary(program),
+    )
+
+
+def _part(name: str, local: Local, engine: Engine) -> Iterable[Section]:
+    graph = local.graph
+    kernels: dict[str, list[Value]] = {}
+    for section, values in by_section(graph).items():
+        kernels.setdefault(engine.fuse.get(section, section), []).extend(values)
+    owed = {p.value: _reduction(p) for p in local.partials}
+    owed |= {v: _collective(v, "all-to-all", "exchange") for v in local.exchanges}
+    for kernel, values in kernels.items():
+        yield _section(kernel, name, values, graph, owed, engine)
+
+
+def _section(
+    name: str,
+    part: str,
+    values: list[Value],
+    graph: Graph,
+    owed: Mapping[Value, Collective],
+    engine: Engine,
+) -> Section:
+    traffic = section_traffic(values, graph)
+    done = work(values)
+    kept = name in engine.unquantised
+    reads = tuple(_moved(m, kept) for m in traffic.reads)
+    matrix = done.matrix.rename(to_features)
+    return Section(
+        name=name,
+        part=part,
+        kind=_kind(values),
+        stages=tuple(values),
+        matrix=matrix,
+        vector=done.vector.rename(to_features),
+        rows=_rows(matrix, traffic.reads),
+        reads=reads,
+        writes=tuple(_moved(m, kept) for m in traffic.writes),
+        collectives=tuple(owed[v] for v in values if v in owed),
+        launches=engine.launches.get(name, 1),
+    )
+
+
+def _kind(values: list[Value]) -> SectionKind:
+    if any(isinstance(v, Scan) for v in values):
+        return "scan"
+    products = [c for v in values if (c := contraction(v)) is not None and c.matrix]
+    if not products:
+        return "elementwise"
+    if any(_from_weight(c.left) or _from_weight(c.right) for c in products):
+        grouped = any(a.within is not None for v in values for a in v.axes)
+        return "grouped" if grouped else "product"
+    return "attention"
+
+
+def _from_weight(value: Value) -> bool:
+    while not isinstance(value, Input) and len(value.operands) == 1:
+        value = value.operands[0]
+    return isinstance(value, Input) and value.role == "weight"
+
+
+def _rows(matrix: Size, reads: Iterable[Move]) -> Size | None:
+    """Rows of a product per read of its weights: two flops for each weight and row."""
+    weights = sum(
+        (m.elements.rename(to_features) for m in reads if m.role == "weight"), start=size(0)
+    )
+    if len(weights.terms) != 1 or not matrix.terms:
+        return None
+    return matrix / (weights * 2)
+
+
+def _moved(move: Move, kept: bool) -> Moved:
+    each: Size | float
+    if move.role == "weight":
+        each = size("ub" if kept else "wb")
+    elif move.role == "state":
+        each = size("cb") if move.dtype.bits <= 16 else size(move.dtype.bytes)
+    elif move.role == "index" or move.dtype.kind != "float":
+        each = size(move.dtype.bytes)
+    else:
+        each = size("ab") if move.dtype.bits <= 16 else size(move.dtype.bytes)
+    return Moved(move.name, move.role, (move.elements * each).rename(to_features))
+
+
+def _reduction(partial: Partial) -> Collective:
+    group = "+".join(sorted(partial.groups, reverse=True))
+    return _collective(partial.value, "all-reduce", group)
+
+
+def _collective(value: Value, kind: CollectiveKind, group: str) -> Collective:
+    return Collective(kind, group, (points(value.axes) * "ab").rename(to_features))
+
+
+def _weights(program: Program, locals_: Mapping[str, Local], engine: Engine) -> dict[str, Size]:
+    """Bytes of weights on one device, by part; a shared weight counts where it is first met."""
+    found: dict[str, Size] = {}
+    met: set[str] = set()
+    for part, local in locals_.items():
+        total = size(0)
+        kept = _read_by(local.graph, engine.unquantised)
+        for name, value in local.graph.inputs.items():
+            if value.role != "weight" or name in met:
+                continue
+            shared = name in program.shared
+            if shared:
+                met.add(name)
+            times = 1 if shared else program.times[part]
+            each = size("ub" if name in kept else "wb")
+            total = total + points(value.axes) * each * times
+        found[part] = total
+    return found
+
+
+def _read_by(graph: Graph, sections: Iterable[str]) -> set[str]:
+    """Weights that the given sections read."""
+    names = set(sections)
+    return {
+        o.name
+        for v in graph.values
+        if v.section in names
+        for o in v.operands
+        if isinstance(o, Input)
+    }
+
+
+def _cache(program: Program, locals_: Mapping[str, Local], feature: str) -> dict[str, Size]:
+    """Bytes of state a device keeps per cached token (by context symbol) or per sequence."""
+    found: dict[str, Size] = {}
+    for part, local in locals_.items():
+        for value in local.graph.inputs.values():
+            if value.role != "state":
+                continue
+            each = size("cb") if value.dtype.bits <= 16 else size(value.dtype.bytes)
+            held = (points(value.axes) * each * program.times[part]).rename(to_features)
+            for mono, coeff in held.terms:
+                name = next((n for n, _ in mono if n.startswith(feature)), None)
+                if name is None:
+                    continue
+                rest = tuple((n, p) for n, p in mono if n != name)
+                key = name.partition(":")[2]
+                found[key] = found.get(key, size(0)) + Size(((rest, coeff),))
+    return found
+
+
+def _windows(program: Program, sections: Iterable[Section]) -> dict[str, int]:
+    """Context symbols in use and the window each is clipped to (0: none)."""
+    used: set[str] = set()
+    for section in sections:
+        for poly in (section.matrix, section.bytes):
+            used |= {n.partition(":")[2] for n in poly.symbols if n.startswith("context:")}
+            used |= {n.partition(":")[2] for n in poly.symbols if n.startswith("pairs:")}
+    return {name: program.windows.get(name, 0) for name in sorted(used)}
+
+
+def _width(program: Program) -> Size:
+    """Bytes of one token between layers: the hidden features of ``x``."""
+    for part in program.parts.values():
+        x = part.inputs.get("x")
+        if x is not None:
+            return points(a for a in x.axes if a.name not in ("b", "s")) * "ab"
+    raise ProgramError(Fault(program.name, "no part reads 'x'", "layers that thread x"))
+
+
+def _vocabulary(program: Program) -> int:
+    for part in program.parts.values():
+        for value in part.outputs.values():
+            for a in value.axes:
+                if a.name == "v" and a.size.constant is not None:
+                    return int(a.size.constant)
+    return 0
