@@ -1,0 +1,140 @@
+"""What a search asks and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from maquette.machines.types import System
+from maquette.models.config import ModelConfig
+from maquette.plans.types import Plan
+from maquette.price.calibration import Calibration
+from maquette.serve.metrics import Metrics
+from maquette.traffic.types import Requests
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Latency a deployment must keep at a percentile of requests; seconds; None is no target."""
+
+    ttft: float | None = None
+    tpot: float | None = None
+    percentile: float = 99.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which plan of `model` on one of `systems` serves `requests` within `targets`?"""
+
+    model: ModelConfig
+    systems: tuple[System, ...]
+    requests: Requests
+    targets: Targets
+    engines: tuple[str, ...] = ("vllm",)
+    precisions: tuple[str, ...] = ()  # weight formats; () is the model's own
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A central 80 % interval over the calibration's posterior."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A plan priced without simulation.  Latencies are lower bounds, the rate an upper bound."""
+
+    system: System
+    plan: Plan
+    usd_per_hour: float
+    ttft_s: float
+    tpot_s: float
+    max_rate: float  # requests per second, all replicas
+    batch: float  # sequences in flight per replica at the asked rate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A plan that was simulated under the asked traffic."""
+
+    candidate: Candidate
+    metrics: Metrics
+    meets: bool
+    misses: tuple[str, ...]  # "TTFT p99 812 ms > 500 ms"
+    usd_per_mtok: float  # dollars per million tokens served, input and output
+    usd_per_mtok_output: float
+    joules_per_token: Interval
+    intervals: Mapping[str, Interval] = field(
+        default_factory=dict
+    )  # "ttft_s", "tpot_s", "tokens_per_s"
+    probability: float | None = None  # share of posterior draws that meet the targets
+
+    @property
+    def plan(self) -> Plan:
+        return self.candidate.plan
+
+
+@dataclass(frozen=True)
+class FrontierPoint:
+    """One operating point: how fast for one user, how cheap for all."""
+
+    tokens_per_s_user: float
+    usd_per_mtok_output: float
+    system: str
+    plan: Plan
+    batch: int  # sequences in flight per replica
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of a decode step: which section, on which resource, how many seconds."""
+
+    section: str
+    resource: str
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What 10 % more of a resource buys: changes of the simulated figures, as fractions."""
+
+    resource: str
+    ttft: float
+    tpot: float
+    max_rate: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the winner is what it is."""
+
+    decode: tuple[Share, ...]
+    prefill: tuple[Share, ...]
+    binding: str  # one sentence
+    gains: tuple[Gain, ...]
+    runner_up: tuple[str, ...]  # sentences comparing it with the next best plan
+    saturation: float | None  # the traffic's rate can grow by this factor before targets break
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result of a search."""
+
+    question: Question
+    enumerated: int
+    infeasible: Mapping[str, int]  # reason → how many plans
+    pruned: Mapping[str, int]  # bound that ruled them out → how many
+    outcomes: tuple[Outcome, ...]  # simulated, best first
+    frontier: tuple[FrontierPoint, ...]
+    winner: Outcome | None
+    explanation: Explanation | None
+    launch: Mapping[str, str]  # engine → how to start it
+    calibrations: Mapping[str, Calibration]  # "system/engine" → what priced it
+    price_dates: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    interrupted: bool = False
