@@ -26,6 +26,7 @@ import numpy as np
 from maquette.ir.axes import Axis
 from maquette.ir.graph import Graph, walk
 from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Scan, Value, View, make
+from maquette.ir.scalar import Arg
 from maquette.ir.sizes import Size, size
 
 TENSOR_AXES = frozenset({"g", "r", "h", "f", "v"})
@@ -154,7 +155,7 @@ def _exchanged(graph: Graph) -> Iterable[Value]:
     """Gathers that cross between tokens and experts: an exchange where both are sharded."""
     grouped = _grouped(graph.values)
     for value in graph.values:
-        if isinstance(value, Map) and getattr(value.body, "at", ()):
+        if isinstance(value, Map) and isinstance(value.body, Arg) and value.body.at:
             source = value.args[0]
             if (source in grouped) != (value in grouped) and source.dtype.kind == "float":
                 yield value
@@ -165,8 +166,8 @@ def _sharded_over(value: Value) -> frozenset[str]:
     if isinstance(value, Reduce):
         names = [a for a in value.domain if a.name in value.over]
         return frozenset(_group(a.size) for a in names) - {""}
-    if isinstance(value, Map) and value.args:
-        gathered = [n for n, _ in getattr(value.body, "at", ())]
+    if isinstance(value, Map) and isinstance(value.body, Arg):
+        gathered = [n for n, _ in value.body.at]
         axes = [a for a in value.args[0].axes if a.name in gathered]
         return frozenset(_group(a.size) for a in axes) - {""}
     return frozenset()
