@@ -19,7 +19,7 @@ from maquette.compile.schedule import (
 )
 from maquette.errors import Fault, ProgramError
 from maquette.ir.axes import points
-from maquette.ir.facts import Move, by_section, contraction, section_traffic, work
+from maquette.ir.facts import Move, by_section, contraction, generated, section_traffic, work
 from maquette.ir.graph import Graph, Program
 from maquette.ir.patterns import Input, Scan, Value
 from maquette.ir.sizes import Size, size
@@ -70,8 +70,12 @@ def _lower(program: Program, engine: Engine) -> Schedule:
 def _part(name: str, local: Local, engine: Engine) -> Iterable[Section]:
     graph = local.graph
     kernels: dict[str, list[Value]] = {}
-    for section, values in by_section(graph).items():
-        kernels.setdefault(engine.fuse.get(section, section), []).extend(values)
+    sections = by_section(graph)
+    made = {s: next((v for v in vs if not generated(v)), None) for s, vs in sections.items()}
+    place = {v: i for i, v in enumerate(graph.values)}
+    last = len(place)  # a section of positions and masks only
+    for section in sorted(sections, key=lambda s: place[v] if (v := made[s]) else last):
+        kernels.setdefault(engine.fuse.get(section, section), []).extend(sections[section])
     owed = {p.value: _reduction(p) for p in local.partials}
     owed |= {v: _collective(v, "all-to-all", "exchange") for v in local.exchanges}
     for kernel, values in kernels.items():
@@ -90,15 +94,14 @@ def _section(
     done = work(values)
     kept = name in engine.unquantised
     reads = tuple(_moved(m, kept) for m in traffic.reads)
-    matrix = done.matrix.rename(to_features)
     return Section(
         name=name,
         part=part,
         kind=_kind(values),
         stages=tuple(values),
-        matrix=matrix,
+        matrix=done.matrix.rename(to_features),
         vector=done.vector.rename(to_features),
-        rows=_rows(matrix, traffic.reads),
+        weights=_weights_read(traffic.reads),
         reads=reads,
         writes=tuple(_moved(m, kept) for m in traffic.writes),
         collectives=tuple(owed[v] for v in values if v in owed),
@@ -124,14 +127,9 @@ def _from_weight(value: Value) -> bool:
     return isinstance(value, Input) and value.role == "weight"
 
 
-def _rows(matrix: Size, reads: Iterable[Move]) -> Size | None:
-    """Rows of a product per read of its weights: two flops for each weight and row."""
-    weights = sum(
-        (m.elements.rename(to_features) for m in reads if m.role == "weight"), start=size(0)
-    )
-    if len(weights.terms) != 1 or not matrix.terms:
-        return None
-    return matrix / (weights * 2)
+def _weights_read(reads: Iterable[Move]) -> Size:
+    found = (m.elements.rename(to_features) for m in reads if m.role == "weight")
+    return sum(found, start=size(0))
 
 
 def _moved(move: Move, kept: bool) -> Moved:

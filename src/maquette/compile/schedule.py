@@ -66,7 +66,7 @@ class Section:
     stages: tuple[Value, ...]
     matrix: Size  # flops a matrix engine can take
     vector: Size  # all other flops
-    rows: Size | None  # rows of the product that share one read of its weights
+    weights: Size  # elements of weights read
     reads: tuple[Moved, ...]
     writes: tuple[Moved, ...]
     collectives: tuple[Collective, ...]
@@ -103,8 +103,6 @@ class Schedule:
         for s in self.sections:
             for part in (s.matrix, s.vector, s.bytes, *(c.bytes for c in s.collectives)):
                 found |= part.symbols
-            if s.rows is not None:
-                found |= s.rows.symbols
         for kv in (*self.kv_per_token.values(), self.state_per_seq, self.weights):
             found |= kv.symbols
         return frozenset(found)

@@ -165,9 +165,10 @@ def _phases(part: Part, env: Env) -> list[tuple[str, Env]]:
 def _matrix_rate(section: Section, part: Part, cal: Calibration, env: Env) -> Any:
     if section.kind == "attention" or part == "attention":
         return env["attention_peak"] * cal["attention"]
-    if section.rows is None or cal["rows"] == 0.0:
+    if not section.weights.terms or cal["rows"] == 0.0:
         return env["peak"] * cal["matrix"]
-    rows = np.maximum(section.rows(env), 1e-9)
+    # Two flops for each weight and row: how often one read of the weights is used.
+    rows = np.maximum(section.matrix(env) / (2 * section.weights(env)), 1e-9)
     return env["peak"] * cal["matrix"] * rows / (rows + cal["rows"])
 
 
