@@ -1,0 +1,98 @@
+"""Whether a Program can be laid over a mesh at all: legality follows from its axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import gcd
+
+from maquette.ir.dtypes import DTYPES
+from maquette.ir.graph import Program
+from maquette.ir.patterns import Reduce
+from maquette.machines.types import System
+from maquette.plans.engine import Engine
+from maquette.plans.types import Infeasible, Mesh, Precision
+
+# What users and checkpoints call a precision → formats by role.
+PRECISIONS: dict[str, Precision] = {
+    "bf16": Precision("bf16", "bf16", "bf16"),
+    "fp8": Precision("fp8", "fp8", "bf16"),
+    "fp8-kv8": Precision("fp8", "fp8", "fp8"),
+    "int8": Precision("int8", "bf16", "bf16"),
+    "int4": Precision("int4", "bf16", "bf16"),
+    "mxfp4": Precision("mxfp4", "bf16", "bf16"),
+    "nvfp4": Precision("nvfp4", "nvfp4", "bf16"),
+}
+assert all({p.weights, p.activations, p.kv} <= set(DTYPES) for p in PRECISIONS.values())
+
+
+def extents(program: Program) -> dict[str, frozenset[tuple[int, int]]]:
+    """Sizes of the axes a mesh can shard: axis name → {(size, groups it belongs to)}."""
+    found: dict[str, set[tuple[int, int]]] = {}
+    for part in program.parts.values():
+        for value in part.values:
+            axes = value.domain if isinstance(value, Reduce) else value.axes
+            groups = next((_number(a.size) for a in axes if a.name == "g"), 0)
+            inside = any(a.within is not None for a in axes)
+            for a in axes:
+                if a.name in "grhf" and (n := _number(a.size)) > 1:
+                    name = "experts' f" if a.name == "f" and inside else a.name
+                    found.setdefault(name, set()).add((n, groups))
+    # The same weights are seen once as storage and once inside an expert.
+    found["f"] = found.get("f", set()) - found.get("experts' f", set())
+    return {name: frozenset(sizes) for name, sizes in found.items()}
+
+
+def _number(extent: object) -> int:
+    constant = getattr(extent, "constant", None)
+    return int(constant) if constant is not None else 0
+
+
+def legal(program: Program, layers: int, mesh: Mesh) -> Infeasible | None:
+    """Why `mesh` cannot carry `program`, or None.
+
+    Key-value heads may be replicated over devices; query heads, hidden features and experts may
+    not, and they must come out even.
+    """
+    return next(_objections(program, layers, mesh), None)
+
+
+def _objections(program: Program, layers: int, mesh: Mesh) -> Iterator[Infeasible]:
+    sizes = extents(program)
+    tp, dp, ep = mesh.tp, mesh.dp, mesh.ep
+    if mesh.pp > layers:
+        yield Infeasible(f"{mesh.pp} stages for {layers} layers", mesh.pp - layers, "layers")
+    for g, _ in sizes.get("g", ()):
+        if tp % g and g % tp:
+            yield Infeasible(f"{g} key-value heads do not divide over tp {tp}")
+    for r, g in sizes.get("r", ()):
+        if g and r % (tp // gcd(tp, g)):
+            yield Infeasible(f"{r * g} query heads do not divide over tp {tp}")
+    for name, n in (("h", tp), ("f", tp)):
+        for extent, _ in sizes.get(name, ()):
+            if extent % n:
+                what = "heads" if name == "h" else "hidden features"
+                yield Infeasible(f"{extent} {what} do not divide over tp {tp}")
+    if program.experts is None:
+        if ep > 1:
+            yield Infeasible("ep without experts")
+        return
+    if program.experts[0] % ep:
+        yield Infeasible(f"{program.experts[0]} experts do not divide over ep {ep}")
+    if (tp * dp) % ep:
+        yield Infeasible(f"ep {ep} does not divide the {tp * dp} devices of a stage")
+        return
+    for extent, _ in sizes.get("experts' f", ()):
+        if extent % (tp * dp // ep):
+            yield Infeasible(f"{extent} expert features do not divide over {tp * dp // ep}")
+
+
+def supported(system: System, engine: Engine, precision: Precision) -> Infeasible | None:
+    """Why an engine on a machine cannot run a precision, or None."""
+    matrix = system.machine.compute.matrix
+    if precision.weights not in engine.formats:
+        known = ", ".join(engine.formats)
+        return Infeasible(f"{engine.name} does not serve {precision.weights} weights ({known})")
+    needed = {"nvfp4": "fp4"}.get(precision.activations, precision.activations)
+    if needed in ("fp8", "fp4", "int8") and not {needed, precision.activations} & set(matrix):
+        return Infeasible(f"{system.machine.name} has no {needed} products")
+    return None
