@@ -33,6 +33,7 @@ from maquette.ir.patterns import (
     make,
 )
 from maquette.ir.scalar import Apply, Arg, Extent, Index, Lit, Scalar
+from maquette.ir.scalar import kind as scalar_kind
 from maquette.ir.sizes import Size, SizeLike, size
 
 
@@ -201,7 +202,7 @@ def apply(op: str, *args: TensorLike) -> Tensor:
             scalars.append(Lit(a))
     axes = union(*(v.axes for v in values))
     body = Apply(op, tuple(scalars))
-    kind = _result_type(op, values)
+    kind = _result_type(body, values)
     return Tensor(make(Map, axes=axes, dtype=kind, args=tuple(values), body=body))
 
 
@@ -311,16 +312,15 @@ def _view(
     return Tensor(node)
 
 
-_BOOLEAN = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
-
-
-def _result_type(op: str, values: list[Value]) -> DType:
-    if op in _BOOLEAN:
+def _result_type(body: Apply, values: list[Value]) -> DType:
+    found = scalar_kind(body, [v.dtype.kind for v in values])
+    if body.op.startswith("to_"):
+        return dtype(body.op.removeprefix("to_"))
+    if found == "bool":
         return dtype("bool")
-    if op.startswith("to_"):
-        return dtype(op.removeprefix("to_"))
-    numeric = [v.dtype for v in values if v.dtype.kind != "bool"]
-    if not numeric:
-        return dtype("f32")
-    floats = [d for d in numeric if d.kind == "float"]
-    return max(floats or numeric, key=lambda d: d.bits)
+    default = dtype("f32" if found == "float" else "i32")
+    return max((v.dtype for v in values if v.dtype.kind == found), key=_bits, default=default)
+
+
+def _bits(format: DType) -> float:
+    return format.bits

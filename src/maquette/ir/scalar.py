@@ -7,18 +7,25 @@ a rotation are reads at computed coordinates, not separate operators.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from maquette.ir.dtypes import Kind, dtype
 from maquette.ir.sizes import Size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lit:
-    """A constant."""
+    """A constant.  1, 1.0 and True are three different ones."""
 
     value: float | int | bool
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lit) and repr(self.value) == repr(other.value)
+
+    def __hash__(self) -> int:
+        return hash(repr(self.value))
 
 
 @dataclass(frozen=True)
@@ -87,3 +94,41 @@ def reads(body: Scalar) -> Iterator[Arg]:
     elif isinstance(body, Apply):
         for a in body.args:
             yield from reads(a)
+
+
+TESTS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
+LOGIC = frozenset({"and", "or", "not"})
+_KEEPS_INT = frozenset({"add", "sub", "mul", "max", "min", "neg", "abs", "floordiv", "mod"})
+
+
+def kind(body: Scalar, operands: Sequence[Kind]) -> Kind:
+    """Whether `body` is a float, an int or a bool, given what its operands are.
+
+    >>> kind(Apply("mul", (Index("s"), Lit(0.5))), [])
+    'float'
+    """
+    match body:
+        case Lit(value):
+            return "bool" if isinstance(value, bool) else "int" if _whole(value) else "float"
+        case Extent(extent):
+            whole = all(_whole(c) and all(p > 0 for _, p in m) for m, c in extent.terms)
+            return "int" if whole else "float"
+        case Index():
+            return "int"
+        case Arg(number):
+            return operands[number]
+        case Apply(op, args):
+            if op in TESTS or op in LOGIC:
+                return "bool"
+            if op.startswith("to_"):
+                return dtype(op.removeprefix("to_")).kind
+            if op == "where":
+                args = args[1:]
+            elif op not in _KEEPS_INT:
+                return "float"
+            found = {kind(a, operands) for a in args}
+            return "float" if "float" in found else "int" if "int" in found else "bool"
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

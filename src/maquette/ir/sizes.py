@@ -80,7 +80,19 @@ class Size:
         return _from_terms((change(mono), coeff) for mono, coeff in self.terms)
 
     def __str__(self) -> str:
-        return " + ".join(_show_term(m, c) for m, c in self.terms) or "0"
+        """Terms that add first, so that a difference reads as one.
+
+        >>> str(sym("t") - sym("s"))
+        't - s'
+        """
+        text = ""
+        added = [term for term in self.terms if term[1] > 0]
+        taken = [term for term in self.terms if term[1] < 0]
+        for mono, coeff in (*added, *taken):
+            sign = "-" if coeff < 0 else "+"
+            text += f" {sign} " if text else sign.strip("+")
+            text += _show_term(mono, -coeff if coeff < 0 else coeff)
+        return text or "0"
 
 
 SizeLike: TypeAlias = Size | int | float | str | Fraction
