@@ -1,0 +1,62 @@
+# On a fresh clone, with make and Python 3.11 or newer, two commands do everything:
+#
+#   make plan     set up, and find the cheapest deployment of a 70B model on eight H100s
+#   make test     set up, and check everything: format, lint, types, tests, documents
+#
+# Others: make setup, make bench, make docs, make clean.  Set PYTHON= to choose the interpreter.
+
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+MODEL ?= llama-3.1-70b
+ON ?= h100x8
+FOR ?= chat
+
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help plan test setup bench docs clean
+
+help:
+	@sed -n 's/^#   \{0,1\}//p' Makefile | head -3
+	@sed -n 's/^# \(Others\)/\1/p' Makefile
+
+plan: $(VENV)/.ready
+	@$(BIN)/maquette plan $(MODEL) --on $(ON) --for $(FOR) $(ARGS)
+
+test: $(VENV)/.ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+setup: $(VENV)/.ready-dev
+
+bench: $(VENV)/.ready-dev
+	@for b in bench/*.py; do echo "== $$b"; $(BIN)/python "$$b" || exit 1; done
+
+docs: $(VENV)/.ready-dev
+	$(BIN)/pytest -n $(WORKERS) tests/docs $(ARGS)
+
+clean:
+	rm -rf $(VENV) dist report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests examples bench validation -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps say what is installed, so that set-up happens once and again when its inputs change.
+$(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . -c constraints.txt
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@ $(VENV)/.ready
+
+$(BIN)/python:
+	@if ! "$(PYTHON)" -c '$(NEW_ENOUGH)' 2>/dev/null; then \
+		echo "Maquette needs Python 3.11 or newer; found $$(python3 --version 2>&1 | head -1)."; \
+		echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; \
+		exit 2; fi
+	"$(PYTHON)" -m venv $(VENV)
