@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,8 @@ class Requests:
     output_tokens: Ints
     priority: Ints | None = None  # lower is served first
     # Prefix sharing: request i has hashes block_hash[block_start[i]:block_start[i + 1]], one per
-    # `block_tokens` tokens of its prompt; equal hashes at equal depth mean equal prefixes.
+    # `block_tokens` tokens of its prompt; equal hashes at equal depth mean equal prefixes.  A trace
+    # may also hash the last, partly filled block: never count more cached tokens than the prompt.
     block_hash: Ints | None = None
     block_start: Ints | None = None
     block_tokens: int = 0

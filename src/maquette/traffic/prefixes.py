@@ -1,0 +1,114 @@
+"""Shared prefixes: which blocks of a prompt an earlier request has had already.
+
+Two sources of sharing.  *System prompts*: every conversation starts with one of a few, by Zipf
+popularity.  *Conversations*: a request may continue one, and then its prompt begins with the
+whole prompt of the turn before.  Lengths are drawn beforehand, so a request continues, of the
+conversations going on, the longest that fits into its prompt.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from maquette.errors import Fault, InputError
+from maquette.traffic.types import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """How prompts share their beginnings.  Raises InputError for a parameter out of range."""
+
+    block_tokens: int = 512  # tokens per hash
+    system_prompts: int = 0  # how many there are
+    system_tokens: int = 0  # how long each is, part of the input length
+    zipf: float = 1.0  # the k-th system prompt has popularity k**-zipf
+    continue_share: float = 0.0  # of requests that continue a conversation if one fits
+    conversations: int = 512  # going on at once; the longest idle is given up for a new one
+
+    def __post_init__(self) -> None:
+        least = {
+            "block_tokens": 1, "system_prompts": 0, "system_tokens": 0, "zipf": 0,
+            "continue_share": 0, "conversations": 1,
+        }  # fmt: skip
+        faults = [
+            Fault(name, f"{getattr(self, name)} is out of range", f"{low} or more")
+            for name, low in least.items()
+            if not getattr(self, name) >= low
+        ]
+        if self.continue_share > 1:
+            faults.append(Fault("continue_share", f"{self.continue_share} is above 1"))
+        if (self.system_prompts > 0) != (self.system_tokens > 0):
+            faults.append(Fault("system_prompts", "and system_tokens go together"))
+        if faults:
+            raise InputError(*faults)
+
+    def __str__(self) -> str:
+        system = f"{self.system_prompts} system prompts of {self.system_tokens} tokens"
+        turns = f"{self.continue_share:.3g} of requests continue one of {self.conversations}"
+        return f"{system}, {turns} conversations"
+
+
+def block_hashes(
+    prefixes: Prefixes, input_tokens: Ints, u_system: Floats, u_continue: Floats
+) -> tuple[Ints, Ints]:
+    """`block_hash` and `block_start` of Requests with these lengths: full blocks only.
+
+    >>> shared = Prefixes(block_tokens=10, system_prompts=1, system_tokens=20)
+    >>> hashes, start = block_hashes(shared, np.array([30, 25, 9]), np.ones(3) / 2, np.ones(3) / 2)
+    >>> hashes.tolist(), start.tolist()
+    ([0, 1, 4, 0, 1], [0, 3, 5, 5])
+    """
+    blocks = input_tokens // prefixes.block_tokens
+    start = np.concatenate(([0], np.cumsum(blocks)))
+    parent = _parents(prefixes, blocks, u_continue)
+    system_blocks = prefixes.system_tokens // prefixes.block_tokens
+    hashes = prefixes.system_prompts * system_blocks + np.arange(start[-1])
+    if prefixes.system_prompts:
+        weight = np.arange(1.0, prefixes.system_prompts + 1) ** -prefixes.zipf
+        chosen = np.searchsorted(np.cumsum(weight[:-1]) / weight.sum(), u_system)
+        depth = np.arange(start[-1]) - np.repeat(start[:-1], blocks)
+        at = np.flatnonzero(depth < system_blocks)
+        hashes[at] = np.repeat(chosen, blocks)[at] * system_blocks + depth[at]
+    first, count = start.tolist(), blocks.tolist()
+    for child in np.flatnonzero(parent >= 0).tolist():
+        mother = int(parent[child])
+        length = count[mother]
+        hashes[first[child] : first[child] + length] = hashes[
+            first[mother] : first[mother] + length
+        ]
+    return hashes.astype(np.int64), start.astype(np.int64)
+
+
+def _parents(prefixes: Prefixes, blocks: Ints, u: Floats) -> Ints:
+    """The request whose prompt each request's prompt continues, or -1."""
+    parent = np.full(len(blocks), -1, np.int64)
+    if prefixes.continue_share == 0:
+        return parent
+    lengths: list[int] = []  # of the conversations going on, sorted, and their last requests
+    last: list[int] = []
+    idle: deque[tuple[int, int]] = deque()  # (length, request) by age; some continued since
+    continues = (u < prefixes.continue_share).tolist()
+    gone = bytearray(len(blocks))
+    for request, length in enumerate(blocks.tolist()):
+        at = bisect_right(lengths, length)
+        if continues[request] and at:
+            at -= 1
+            parent[request] = last.pop(at)
+            gone[parent[request]] = 1
+            del lengths[at]
+        elif length and len(last) == prefixes.conversations:
+            old, oldest = idle.popleft()
+            while gone[oldest]:
+                old, oldest = idle.popleft()
+            index = last.index(oldest, bisect_left(lengths, old))
+            del last[index], lengths[index]
+            at -= index < at
+        if length:
+            lengths.insert(at, length)
+            last.insert(at, request)
+            idle.append((length, request))
+    return parent
