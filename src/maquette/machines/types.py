@@ -40,9 +40,10 @@ class Fact(Generic[T]):
 
 @dataclass(frozen=True)
 class Tier:
-    """A level of memory.  `bandwidth` is the sum over the device."""
+    """A level of memory.  `capacity` is the vendor's label, `bandwidth` the sum over the device."""
 
     capacity: Fact[Bytes] | None = None
+    visible: Fact[Bytes] | None = None  # what software can address, where the label differs
     bandwidth: Fact[BytesPerSecond] | None = None
     holds: tuple[str, ...] = ()  # "weights", "kv", "activations", "cold": what the style keeps here
     note: str = ""
@@ -91,6 +92,14 @@ class Power:
 
 
 @dataclass(frozen=True)
+class Assembly:
+    """So many of these devices sold under one name: a server, a rack, a pod."""
+
+    devices: int
+    totals: Mapping[str, Fact[Bytes]] = field(default_factory=dict)  # by tier, as stated
+
+
+@dataclass(frozen=True)
 class Machine:
     """One accelerator (or CPU socket) and how it is joined to others of its kind."""
 
@@ -109,6 +118,7 @@ class Machine:
     process: str = ""
     released: str = ""
     aliases: tuple[str, ...] = ()
+    systems: Mapping[str, Assembly] = field(default_factory=dict)  # "gb200-nvl72", "dgx-h100"
     transfer_from: str = ""  # whose calibration to borrow when this machine has none
     note: str = ""
 
