@@ -43,7 +43,7 @@ docs: $(VENV)/.ready-dev
 
 clean:
 	rm -rf $(VENV) dist report .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests examples bench validation -name __pycache__ -prune -exec rm -rf {} +
+	find $(wildcard src tests examples bench validation) -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps say what is installed, so that set-up happens once and again when its inputs change.
 $(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
@@ -56,7 +56,8 @@ $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
 
 $(BIN)/python:
 	@if ! "$(PYTHON)" -c '$(NEW_ENOUGH)' 2>/dev/null; then \
-		echo "Maquette needs Python 3.11 or newer; found $$(python3 --version 2>&1 | head -1)."; \
+		found=$$("$(or $(PYTHON),python3)" --version 2>&1 | head -1); \
+		echo "Maquette needs Python 3.11 or newer; found $${found:-none}."; \
 		echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; \
 		exit 2; fi
-	"$(PYTHON)" -m venv $(VENV)
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 2; }
