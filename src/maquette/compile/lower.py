@@ -64,6 +64,7 @@ def _lower(program: Program, engine: Engine) -> Schedule:
         state_per_seq=sum(_cache(program, locals_, "seqs").values(), start=size(0)),
         width=_width(program),
         vocabulary=_vocabulary(program),
+        weight_formats=_weight_formats(stored.values()),
     )
 
 
@@ -135,7 +136,7 @@ def _weights_read(reads: Iterable[Move]) -> Size:
 def _moved(move: Move, kept: bool) -> Moved:
     each: Size | float
     if move.role == "weight":
-        each = size("ub" if kept else "wb")
+        each = size("ub" if kept else f"w:{move.dtype}")
     elif move.role == "state":
         each = size("cb") if move.dtype.bits <= 16 else size(move.dtype.bytes)
     elif move.role == "index" or move.dtype.kind != "float":
@@ -168,7 +169,7 @@ def _weights(program: Program, locals_: Mapping[str, Local], engine: Engine) -> 
             if shared:
                 met.add(name)
             times = 1 if shared else program.times[part]
-            each = size("ub" if name in kept else "wb")
+            each = size("ub" if name in kept else f"w:{value.dtype}")
             total = total + points(value.axes) * each * times
         found[part] = total
     return found
@@ -222,6 +223,11 @@ def _width(program: Program) -> Size:
         if x is not None:
             return points(a for a in x.axes if a.name not in ("b", "s")) * "ab"
     raise ProgramError(Fault(program.name, "no part reads 'x'", "layers that thread x"))
+
+
+def _weight_formats(stored: Iterable[Size]) -> tuple[str, ...]:
+    symbols = {name for s in stored for name in s.symbols}
+    return tuple(sorted(n.removeprefix("w:") for n in symbols if n.startswith("w:")))
 
 
 def _vocabulary(program: Program) -> int:

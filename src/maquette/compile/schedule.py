@@ -7,8 +7,8 @@ stays inside does not.  All counts are polynomials (`ir.sizes.Size`) over
 - features of the batch: ``tokens``, ``seqs``, ``pairs:t``, ``context:t`` (and one pair per window
   class), see `FEATURES`; ``hit``, the experts of one device that received a token;
 - shard symbols (`plans.sharding`) and ``dp``;
-- bytes per element by role: ``wb`` quantised weights, ``ub`` weights kept in full, ``ab``
-  activations, ``cb`` the KV cache, ``sb`` recurrent state.
+- bytes per element by role: ``w:bf16`` weights published in that format, ``ub`` weights never
+  quantised, ``ab`` activations, ``cb`` the KV cache, ``sb`` recurrent state.
 
 so that one Schedule prices every batch, mesh and precision, arrays of them at once.
 """
@@ -96,6 +96,7 @@ class Schedule:
     state_per_seq: Size
     width: Size  # bytes of one token's activation between layers
     vocabulary: int
+    weight_formats: tuple[str, ...] = ("bf16",)  # the formats quantisable weights come in
 
     @cached_property
     def symbols(self) -> frozenset[str]:

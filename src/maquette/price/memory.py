@@ -44,7 +44,7 @@ def capacity(machine: Machine) -> float:
 def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Memory:
     """The fullest device of a replica under a plan."""
     mesh = {"tp": plan.mesh.tp, "pp": plan.mesh.pp, "dp": plan.mesh.dp, "ep": plan.mesh.ep}
-    env = {**mesh_environment(schedule, mesh), **formats(machine, plan.precision)}
+    env = {**mesh_environment(schedule, mesh), **formats(machine, plan.precision, schedule)}
     pp, dp = plan.mesh.pp, plan.mesh.dp
     share = float(np.ceil(max(schedule.layers, 1) / pp) / max(schedule.layers, 1))
     edges = float(schedule.edges(env))

@@ -60,7 +60,7 @@ def step_model(
 ) -> StepModel:
     """Seconds of a step by tokens, by sequences and by attention class."""
     mesh = mesh_of(plan)
-    fixed: Env = {**mesh_environment(schedule, mesh), **formats(machine, plan.precision)}
+    fixed: Env = {**mesh_environment(schedule, mesh), **formats(machine, plan.precision, schedule)}
     tokens = np.arange(plan.policy.max_batched_tokens + 1, dtype=float)
     seqs = np.arange(plan.policy.max_seqs + 1, dtype=float)
 

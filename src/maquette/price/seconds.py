@@ -95,10 +95,18 @@ def _has(section: Section, feature: str) -> bool:
     return any(feature in poly.symbols for poly in (section.matrix, section.vector, section.bytes))
 
 
-def formats(machine: Machine, precision: Precision) -> dict[str, Any]:
-    """Bytes per element by role, and the matrix peak these formats compute at."""
+def formats(machine: Machine, precision: Precision, schedule: Schedule) -> dict[str, Any]:
+    """Bytes per element by role, and the matrix peak these formats compute at.
+
+    A checkpoint that mixes formats is left as it is when its narrowest one is asked for; any
+    other format is given to all weights that may be quantised.
+    """
+    held = {name: dtype(name).bytes for name in schedule.weight_formats}
+    asked = dtype(precision.weights).bytes
+    as_published = precision.weights == min(held, key=held.__getitem__, default="")
+    weights = {f"w:{n}": each if as_published else asked for n, each in held.items()}
     return {
-        "wb": dtype(precision.weights).bytes,
+        **weights,
         "ub": 2.0,
         "ab": max(1.0, dtype(precision.activations).bytes),
         "cb": dtype(precision.kv).bytes,

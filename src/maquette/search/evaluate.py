@@ -1,0 +1,124 @@
+"""Simulate a candidate under the asked traffic and judge it against the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from maquette.compile.schedule import Schedule
+from maquette.plans.engine import Engine
+from maquette.plans.types import Infeasible
+from maquette.price.calibration import PARAMETERS, Calibration
+from maquette.price.energy import joules
+from maquette.price.replica import replica
+from maquette.search.types import Candidate, Interval, Outcome, Targets
+from maquette.serve.metrics import latencies, summary
+from maquette.serve.simulate import simulate
+from maquette.serve.types import FINISHED, Trace
+from maquette.traffic.types import Requests
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same over the candidates of one system and engine."""
+
+    schedule: Schedule
+    engine: Engine
+    calibration: Calibration
+    requests: Requests
+    targets: Targets
+
+
+def run(setting: Setting, candidate: Candidate, cal: Calibration | None = None) -> Trace:
+    """One simulation: the same requests for every candidate, so that differences are its own.
+
+    Raises:
+        ValueError: the candidate does not fit (it was screened, so it should).
+    """
+    held = replica(
+        setting.schedule,
+        candidate.system.machine,
+        setting.engine,
+        candidate.plan,
+        cal or setting.calibration,
+    )
+    if isinstance(held, Infeasible):
+        raise ValueError(str(held))
+    fleet = [held] * candidate.plan.replicas
+    return simulate(setting.requests, fleet, candidate.plan.policy)
+
+
+def judge(setting: Setting, candidate: Candidate, trace: Trace) -> Outcome:
+    """The figures of a simulated candidate and whether it keeps the targets."""
+    metrics = summary(trace)
+    misses = missed(trace, setting.targets)
+    hours = trace.end_ns / 3.6e12
+    dollars = candidate.usd_per_hour * hours
+    done = trace.status == FINISHED
+    output = float(trace.output_tokens[done].sum())
+    total = output + float(trace.input_tokens[done].sum())
+    energy = joules(setting.schedule, candidate.system.machine, candidate.plan, trace)
+    return Outcome(
+        candidate=candidate,
+        metrics=metrics,
+        meets=not misses,
+        misses=misses,
+        usd_per_mtok=dollars / max(total, 1.0) * 1e6,
+        usd_per_mtok_output=dollars / max(output, 1.0) * 1e6,
+        joules_per_token=Interval(energy[0] / max(output, 1.0), energy[1] / max(output, 1.0)),
+    )
+
+
+def missed(trace: Trace, targets: Targets) -> tuple[str, ...]:
+    """The targets a trace misses, in words; unserved requests miss all of them."""
+    found = []
+    lost = int((trace.status != FINISHED).sum())
+    if lost:
+        found.append(f"{lost} of {len(trace.status)} requests were not served")
+    values = latencies(trace)
+    for name, target in (("ttft", targets.ttft), ("tpot", targets.tpot)):
+        if target is None or not len(values[name]):
+            continue
+        value = float(np.percentile(values[name], targets.percentile))
+        if value > target:
+            label = f"{name.upper()} p{targets.percentile:g}"
+            found.append(f"{label} {value * 1e3:.4g} ms > {target * 1e3:.4g} ms")
+    return tuple(found)
+
+
+def spread(
+    setting: Setting, candidate: Candidate, draws: int = 8, seed: int = 0
+) -> tuple[dict[str, Interval], float]:
+    """80 % intervals of the target percentiles and of throughput, and how often targets hold.
+
+    Every draw is a calibration from the posterior with its residual error, run on the same
+    requests.
+    """
+    rng = np.random.default_rng(seed + 1)
+    found: dict[str, list[float]] = {"ttft_s": [], "tpot_s": [], "tokens_per_s": []}
+    kept = 0
+    for cal in setting.calibration.draws(draws, seed):
+        factor = float(np.exp(rng.normal(0.0, cal.residual)))
+        trace = run(setting, candidate, slower(cal, factor))
+        values = latencies(trace)
+        for name in ("ttft", "tpot"):
+            at = np.percentile(values[name], setting.targets.percentile)
+            found[name + "_s"].append(float(at))
+        output = float(trace.output_tokens[trace.status == FINISHED].sum())
+        found["tokens_per_s"].append(output / max(trace.end_ns * 1e-9, 1e-9))
+        kept += not missed(trace, setting.targets)
+    return {k: _central(v) for k, v in found.items()}, kept / draws
+
+
+def slower(cal: Calibration, factor: float) -> Calibration:
+    """A calibration under which everything takes `factor` times as long."""
+    signs = np.array([-1.0 if p[2] else 1.0 for p in PARAMETERS.values()])
+    signs[list(PARAMETERS).index("rows")] = 0.0
+    return cal.at(cal.vector + signs * np.log(factor))
+
+
+def _central(values: Sequence[float]) -> Interval:
+    low, high = np.quantile(values, [0.1, 0.9])
+    return Interval(float(low), float(high))

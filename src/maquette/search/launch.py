@@ -1,0 +1,146 @@
+"""How to start what was planned: commands for the engines, and a Kubernetes manifest.
+
+Option names are those of vLLM 0.8+ (engine arguments), SGLang (server arguments) and
+TensorRT-LLM's ``trtllm-serve``, read in their documentation in November 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from maquette.machines.types import System
+from maquette.plans.types import Plan
+
+QUANTISATION = {"fp8": "fp8", "int8": "bitsandbytes", "int4": "awq", "mxfp4": "mxfp4"}
+VENDOR_RESOURCE = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu", "Intel": "habana.ai/gaudi"}
+
+
+def launch(repository: str, native: str, plan: Plan, system: System) -> Mapping[str, str]:
+    """Commands for one replica by engine, and a manifest for all replicas.
+
+    `native` is the checkpoint's own weight format: nothing is asked for what is already so.
+    """
+    vllm = _join("vllm serve", repository, _vllm(plan, native))
+    commands = {
+        "vllm": vllm,
+        "sglang": _join(
+            "python -m sglang.launch_server --model-path", repository, _sglang(plan, native)
+        ),
+    }
+    if system.machine.vendor == "NVIDIA" and plan.mesh.dp == 1:
+        commands["tensorrt-llm"] = _join("trtllm-serve", repository, _trtllm(plan))
+    commands["kubernetes"] = manifest(repository, plan, system, _vllm(plan, native))
+    return commands
+
+
+def _vllm(plan: Plan, native: str) -> list[str]:
+    mesh, policy = plan.mesh, plan.policy
+    options = [f"--tensor-parallel-size {mesh.tp}"]
+    if mesh.pp > 1:
+        options.append(f"--pipeline-parallel-size {mesh.pp}")
+    if mesh.dp > 1:
+        options.append(f"--data-parallel-size {mesh.dp}")
+    if mesh.ep > 1:
+        options.append("--enable-expert-parallel")
+    # vLLM counts both limits per data-parallel rank.
+    options.append(f"--max-num-seqs {-(-policy.max_seqs // mesh.dp)}")
+    options.append(f"--max-num-batched-tokens {-(-policy.max_batched_tokens // mesh.dp)}")
+    options.append(f"--gpu-memory-utilization {policy.memory_utilisation:g}")
+    options.append(f"--block-size {policy.block_size}")
+    options += _formats(plan, native, "fp8")
+    options.append(f"--{'' if policy.prefix_caching else 'no-'}enable-prefix-caching")
+    options.append(f"--{'' if policy.chunked_prefill else 'no-'}enable-chunked-prefill")
+    if policy.kv_blocks is not None:
+        options.append(f"--num-gpu-blocks-override {policy.kv_blocks}")
+    return options
+
+
+def _sglang(plan: Plan, native: str) -> list[str]:
+    mesh, policy = plan.mesh, plan.policy
+    options = [f"--tp-size {mesh.tp * mesh.dp}"]  # SGLang lays attention groups inside tp
+    if mesh.pp > 1:
+        options.append(f"--pp-size {mesh.pp}")
+    if mesh.dp > 1:
+        options.append(f"--dp-size {mesh.dp} --enable-dp-attention")
+    if mesh.ep > 1:
+        options.append(f"--ep-size {mesh.ep}")
+    options.append(f"--max-running-requests {policy.max_seqs}")
+    chunk = policy.max_batched_tokens if policy.chunked_prefill else -1
+    options.append(f"--chunked-prefill-size {chunk}")
+    options.append(f"--mem-fraction-static {policy.memory_utilisation:g}")
+    options += _formats(plan, native, "fp8_e4m3")
+    if not policy.prefix_caching:
+        options.append("--disable-radix-cache")
+    return options
+
+
+def _trtllm(plan: Plan) -> list[str]:
+    mesh, policy = plan.mesh, plan.policy
+    options = [f"--tp_size {mesh.tp}", f"--pp_size {mesh.pp}"]
+    if mesh.ep > 1:
+        options.append(f"--ep_size {mesh.ep}")
+    options.append(f"--max_batch_size {policy.max_seqs}")
+    options.append(f"--max_num_tokens {policy.max_batched_tokens}")
+    options.append(f"--kv_cache_free_gpu_memory_fraction {policy.memory_utilisation:g}")
+    return options
+
+
+def _formats(plan: Plan, native: str, kv8: str) -> list[str]:
+    options = []
+    weights = plan.precision.weights
+    if weights != native and weights in QUANTISATION:
+        options.append(f"--quantization {QUANTISATION[weights]}")
+    if plan.precision.kv == "fp8":
+        options.append(f"--kv-cache-dtype {kv8}")
+    return options
+
+
+def _join(start: str, repository: str, options: list[str]) -> str:
+    return " \\\n  ".join([f"{start} {repository}", *options])
+
+
+def manifest(repository: str, plan: Plan, system: System, options: list[str]) -> str:
+    """A Deployment of all replicas behind one Service, each on its own devices of one node."""
+    resource = VENDOR_RESOURCE.get(system.machine.vendor, "example.com/accelerator")
+    name = repository.rsplit("/", 1)[-1].lower().replace(".", "-").replace("_", "-")
+    flags = "".join(f"            - {part}\n" for o in options for part in o.split())
+    return f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+spec:
+  replicas: {plan.replicas}
+  selector:
+    matchLabels: {{app: {name}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+    spec:
+      containers:
+        - name: vllm
+          image: vllm/vllm-openai
+          args:
+            - --model
+            - {repository}
+{flags}          ports:
+            - containerPort: 8000
+          resources:
+            limits:
+              {resource}: {plan.mesh.devices}
+          volumeMounts:
+            - {{name: shm, mountPath: /dev/shm}}
+      volumes:
+        - name: shm
+          emptyDir: {{medium: Memory}}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+spec:
+  selector: {{app: {name}}}
+  ports:
+    - port: 80
+      targetPort: 8000
+"""
