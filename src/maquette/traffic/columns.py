@@ -55,7 +55,7 @@ def _converted(
     if set(map(type, values)) <= {str, int}:
         try:
             out = list(map(plain, values))
-            if -_RANGE <= min(out) and max(out) <= _RANGE and isfinite(sum(out)):
+            if min(out) >= -_RANGE and max(out) <= _RANGE and isfinite(sum(out)):
                 return out
         except ValueError:
             pass

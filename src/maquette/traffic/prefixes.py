@@ -3,7 +3,8 @@
 Two sources of sharing.  *System prompts*: every conversation starts with one of a few, by Zipf
 popularity.  *Conversations*: a request may continue one, and then its prompt begins with the
 whole prompt of the turn before.  Lengths are drawn beforehand, so a request continues, of the
-conversations going on, the longest that fits into its prompt.
+conversations going on, the longest that fits into its prompt.  Waiting is counted in requests, so
+traffic at another rate is the same traffic on another clock.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ class Prefixes:
     system_tokens: int = 0  # how long each is, part of the input length
     zipf: float = 1.0  # the k-th system prompt has popularity k**-zipf
     continue_share: float = 0.0  # of requests that continue a conversation if one fits
-    conversations: int = 512  # going on at once; the longest idle is given up for a new one
+    turn_gap: int = 0  # requests between one turn and the earliest next one of a conversation
+    conversations: int = 512  # waiting for a turn; the longest idle is given up for a new one
 
     def __post_init__(self) -> None:
         least = {
             "block_tokens": 1, "system_prompts": 0, "system_tokens": 0, "zipf": 0,
-            "continue_share": 0, "conversations": 1,
+            "continue_share": 0, "turn_gap": 0, "conversations": 1,
         }  # fmt: skip
         faults = [
             Fault(name, f"{getattr(self, name)} is out of range", f"{low} or more")
@@ -49,7 +51,7 @@ class Prefixes:
     def __str__(self) -> str:
         system = f"{self.system_prompts} system prompts of {self.system_tokens} tokens"
         turns = f"{self.continue_share:.3g} of requests continue one of {self.conversations}"
-        return f"{system}, {turns} conversations"
+        return f"{system}, {turns} conversations, {self.turn_gap} requests later or more"
 
 
 def block_hashes(
@@ -88,27 +90,30 @@ def _parents(prefixes: Prefixes, blocks: Ints, u: Floats) -> Ints:
     parent = np.full(len(blocks), -1, np.int64)
     if prefixes.continue_share == 0:
         return parent
-    lengths: list[int] = []  # of the conversations going on, sorted, and their last requests
-    last: list[int] = []
-    idle: deque[tuple[int, int]] = deque()  # (length, request) by age; some continued since
+    lengths: list[int] = []  # of the conversations that may go on, sorted,
+    last: list[int] = []  # and the last request of each
+    turns: deque[tuple[int, int]] = deque()  # (request, length) whose conversation may not yet
+    idle: deque[tuple[int, int]] = deque()  # those that may, by age; some have gone on since
     continues = (u < prefixes.continue_share).tolist()
     gone = bytearray(len(blocks))
     for request, length in enumerate(blocks.tolist()):
+        while turns and turns[0][0] < request - prefixes.turn_gap:
+            turn = turns.popleft()
+            if len(last) == prefixes.conversations:
+                oldest, size = idle.popleft()
+                while gone[oldest]:
+                    oldest, size = idle.popleft()
+                index = last.index(oldest, bisect_left(lengths, size))
+                del last[index], lengths[index]
+            at = bisect_right(lengths, turn[1])
+            last.insert(at, turn[0])
+            lengths.insert(at, turn[1])
+            idle.append(turn)
         at = bisect_right(lengths, length)
         if continues[request] and at:
-            at -= 1
-            parent[request] = last.pop(at)
-            gone[parent[request]] = 1
-            del lengths[at]
-        elif length and len(last) == prefixes.conversations:
-            old, oldest = idle.popleft()
-            while gone[oldest]:
-                old, oldest = idle.popleft()
-            index = last.index(oldest, bisect_left(lengths, old))
-            del last[index], lengths[index]
-            at -= index < at
+            parent[request] = mother = last.pop(at - 1)
+            gone[mother] = 1
+            del lengths[at - 1]
         if length:
-            lengths.insert(at, length)
-            last.insert(at, request)
-            idle.append((length, request))
+            turns.append((request, length))
     return parent

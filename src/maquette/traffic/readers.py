@@ -198,11 +198,11 @@ def _csv(name: str, text: str) -> Table:
     rows: list[int] = []
     before = reader.line_num
     try:
-        # In chunks, so that a million rows are never a million live lists.
-        while chunk := list(islice(reader, 8192)):
+        # In small chunks: a million live lists would keep the garbage collector busy.
+        while chunk := list(islice(reader, 512)):
             at = _lines(chunk, before, reader.line_num)
             before = reader.line_num
-            if any(len(record) != len(header) for record in chunk):
+            if set(map(len, chunk)) != {len(header)}:
                 for row, record in zip(at, chunk, strict=True):
                     if record and len(record) != len(header):
                         what = f"{len(record)} fields where the header has {len(header)}"
