@@ -1,0 +1,162 @@
+"""Options that several commands share, in bundles: a command receives each as one mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from maquette.errors import Fault, InputError
+from maquette.units import parse
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Values = dict[str, Any]
+
+
+class Duration(click.ParamType[float]):
+    """``500ms``, ``1.5s``, ``2min``: seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        where = "/".join(param.opts) if param else ""
+        found = parse(str(value), "Seconds", where)
+        if not found > 0:
+            raise InputError(Fault(where, f"{value!r} is out of range", "more than zero"))
+        return found
+
+
+DURATION = Duration()
+POSITIVE = click.IntRange(min=1)
+ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
+
+
+def bundle(name: str, *options: Decorator) -> Decorator:
+    """Adds `options` to a command, which receives their values as a mapping called `name`."""
+    keys = _destinations(options)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def gathered(*args: Any, **values: Any) -> Any:
+            own = {k: values.pop(k) for k in keys}
+            return command(*args, **{name: own}, **values)
+
+        for option in reversed(options):
+            gathered = option(gathered)
+        return gathered
+
+    return decorate
+
+
+def _destinations(options: tuple[Decorator, ...]) -> list[str]:
+    def probe() -> None: ...
+
+    command = click.command()(_applied(probe, options))
+    return [p.name for p in command.params if p.name is not None and p.name != "help"]
+
+
+def _applied(command: Callable[..., Any], options: tuple[Decorator, ...]) -> Callable[..., Any]:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def given(values: Values, *names: str) -> list[str]:
+    """Those of `names` that the user gave, as options."""
+    return ["--" + n.replace("_", "-") for n in names if values.get(n) not in (None, (), False)]
+
+
+def contradictions(*pairs: tuple[list[str], list[str], str]) -> list[Fault]:
+    """A fault for every pair of sets of options of which both were given."""
+    return [
+        Fault(f"{a[0]} and {b[0]}", "contradict each other", hint=hint)
+        for a, b, hint in pairs
+        if a and b
+    ]
+
+
+machines = bundle(
+    "machines",
+    click.option("--on", "on", metavar="SYSTEM", required=True,
+                 help="Devices, such as h100x8 or ./mine.tomlx4; see maquette show machines."),
+    click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True,
+                 help='A what-if, such as machine.hbm.bandwidth="4 TB/s"; repeatable.'),
+)  # fmt: skip
+
+mesh = bundle(
+    "mesh",
+    click.option("--tp", type=POSITIVE, help="Tensor parallel devices.  [fewest that fit]"),
+    click.option("--pp", type=POSITIVE, help="Pipeline stages."),
+    click.option("--dp", type=POSITIVE, help="Attention data-parallel groups in a replica."),
+    click.option("--ep", type=POSITIVE, help="Expert-parallel groups in a replica."),
+    click.option("--replicas", type=POSITIVE, help="Copies of the model.  [all that fit]"),
+)
+
+formats = bundle(
+    "formats",
+    click.option("--precision", "--weights", "weights", metavar="FORMAT",
+                 help="Format of the weights: bf16, fp8, int8, int4, mxfp4, nvfp4."),
+    click.option("--activations", metavar="FORMAT", help="Format that products compute in."),
+    click.option("--kv", metavar="FORMAT", help="Format of the KV cache."),
+)  # fmt: skip
+
+engine = click.option("--engine", metavar="NAME", default="vllm", show_default=True,
+                      help="Serving engine; see maquette show engines.")  # fmt: skip
+
+policy = bundle(
+    "policy",
+    click.option("--scheduler", type=click.Choice(["continuous", "static"]),
+                 help="How batches form."),
+    click.option("--max-seqs", type=POSITIVE, help="Sequences running at once in a replica."),
+    click.option("--max-batched-tokens", type=POSITIVE, help="Token budget of one step."),
+    click.option("--block-size", type=POSITIVE, help="Tokens in a KV block."),
+    click.option("--kv-blocks", type=POSITIVE, help="KV blocks of a replica.  [from memory]"),
+    click.option("--memory-utilisation", type=click.FloatRange(0.05, 1.0),
+                 help="Share of device memory the engine may use."),
+    click.option("--no-chunked-prefill", is_flag=True, help="Prefill prompts whole."),
+    click.option("--no-prefix-caching", is_flag=True, help="Compute shared prefixes again."),
+    click.option("--routing", help="How requests go to replicas.",
+                 type=click.Choice(["round-robin", "least-outstanding", "prefix-aware"])),
+    click.option("--timeout", type=DURATION, help="Drop requests older than this."),
+)  # fmt: skip
+
+disaggregated = bundle(
+    "prefill",
+    click.option("--prefill-replicas", type=POSITIVE,
+                 help="Replicas that only prefill; the others then only decode."),
+    click.option("--prefill-tp", type=POSITIVE, help="Their tensor parallel devices.  [--tp]"),
+    click.option("--prefill-pp", type=POSITIVE, help="Their pipeline stages.  [--pp]"),
+)  # fmt: skip
+
+traffic = bundle(
+    "traffic",
+    click.option("--for", "preset", metavar="TRAFFIC",
+                 help="A preset, such as chat; see maquette show traffic."),
+    click.option("--trace", metavar="FILE", help="A trace: Azure or plain CSV, Mooncake JSONL."),
+    click.option("--rate", type=ABOVE_ZERO, metavar="REQ/S",
+                 help="Mean arrivals per second; of a trace, speeds it up or slows it down."),
+    click.option("--rate-scale", type=ABOVE_ZERO, metavar="FACTOR",
+                 help="Requests arrive so many times as fast."),
+    click.option("--concurrency", type=POSITIVE, metavar="N",
+                 help="Closed loop: N clients, each waiting for its answer."),
+    click.option("--requests", type=POSITIVE, metavar="N", help="How many requests."),
+    click.option("--input-tokens", type=ABOVE_ZERO, metavar="MEAN", help="Mean prompt length."),
+    click.option("--output-tokens", type=ABOVE_ZERO, metavar="MEAN", help="Mean answer length."),
+    click.option("--lengths", type=click.Choice(["lognormal", "fixed"]),
+                 help="Spread of lengths about their means.  [lognormal]"),
+    click.option("--arrivals", type=click.Choice(["poisson", "constant", "gamma"]),
+                 help="Arrival process of --rate.  [poisson]"),
+    click.option("--arrival-cv", type=ABOVE_ZERO, metavar="CV",
+                 help="Coefficient of variation of gamma arrivals."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                 help="Seed of everything random."),
+)  # fmt: skip
+
+as_json = click.option("--json", "as_json", is_flag=True,
+                       help="Print one JSON document; its keys carry their units.")  # fmt: skip
