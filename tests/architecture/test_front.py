@@ -1,0 +1,56 @@
+"""The package's front door: light to open, and every name behind it is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import maquette
+from architecture.source import SOURCE
+
+HEAVY = ("numpy", "scipy", "matplotlib", "rich", "jinja2", "pyarrow", "cattrs", "hypothesis")
+
+
+def loaded(code: str) -> set[str]:
+    """Which heavy packages are loaded after running `code` in a fresh interpreter."""
+    code += f"\nimport sys; print('LOADED', *[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rsplit("LOADED", 1)[1].split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded("import maquette") == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["simulate", "--help"]])
+def test_help_loads_nothing_heavy(arguments):
+    call = f"from maquette.cli.main import main\nimport sys\nsys.argv = ['maquette', *{arguments}]"
+    assert loaded(f"{call}\ntry: main()\nexcept SystemExit as e: assert not e.code") == set()
+
+
+def test_every_public_name_is_there():
+    missing = [name for name in maquette.__all__ if not hasattr(maquette, name)]
+    assert not missing
+
+
+def test_no_public_name_hides_a_subpackage():
+    """``mq.plan`` must stay a function once ``maquette.plans`` has been imported."""
+    packages = {p.parent.name for p in (SOURCE / "maquette").glob("*/__init__.py")}
+    assert not packages & set(maquette.__all__)
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'plann'"):
+        maquette.plann  # noqa: B018
+
+
+def test_package_alls_name_what_exists(modules):
+    for module in modules:
+        if module.path.name == "__init__.py":
+            package = import_module(module.name)
+            missing = [n for n in getattr(package, "__all__", ()) if not hasattr(package, n)]
+            assert not missing, f"{module.name}.__all__ names {missing}"
