@@ -1,0 +1,1 @@
+"""Predictions beside measured rows, and calibrations fitted to them."""

@@ -1,0 +1,159 @@
+"""Names as people write them → names of the catalogue.
+
+Rows call one device ``NVIDIA H100 80GB HBM3``, ``H100-SXM5`` or ``8xH100``.  A name is first looked
+up among the catalogue's own names and aliases; then rules of common spellings are tried.  What
+nothing answers to is None, and the caller counts it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+# Pattern in the squeezed spelling (letters and digits only) → the catalogue's name, first wins.
+MACHINE_RULES: tuple[tuple[str, str], ...] = (
+    (r"gb300", "gb300"), (r"gb200", "gb200"), (r"gh200", "gh200"),
+    (r"b300", "b300"), (r"b200", "b200"), (r"b100", "b100"), (r"h200", "h200"),
+    (r"h100.*(pcie|pci)", "h100-pcie"), (r"h100.*nvl", "h100-nvl"), (r"h100", "h100-sxm"),
+    (r"a100.*40g?b?", "a100-40gb"), (r"a100", "a100-80gb"), (r"a10g", "a10g"), (r"a40", "a40"),
+    (r"l40s", "l40s"), (r"l4(?!\d)", "l4"), (r"rtx4090|geforce4090", "rtx-4090"),
+    (r"mi355x?", "mi355x"), (r"mi325x?", "mi325x"), (r"mi300x?", "mi300x"),
+    (r"mi250x?", "mi250x"), (r"gaudi3|hl325", "gaudi3"), (r"gaudi2|hl225", "gaudi2"),
+    (r"sn40l|sambanova", "sn40l"), (r"tpuv?6e|trillium", "tpu-v6e"), (r"tpuv?5e", "tpu-v5e"),
+    (r"tpuv?5p", "tpu-v5p"), (r"tpuv?7|ironwood", "tpu-v7"), (r"tpuv?4", "tpu-v4"),
+    (r"trainium2|trn2", "trainium2"), (r"inferentia2|inf2", "inferentia2"),
+)  # fmt: skip
+ENGINE_RULES: tuple[tuple[str, str], ...] = (
+    (r"vllm", "vllm"), (r"sglang", "sglang"), (r"tensorrtllm|trtllm|tensorrt|trt", "tensorrt-llm"),
+    (r"deepspeed|optimum|habana", "deepspeed"),
+)  # fmt: skip
+# Endings of a model's name that do not change its shape.
+MODEL_ENDINGS = (
+    "hf", "instruct", "chat", "base", "it", "fp8", "fp8dynamic", "fp4", "nvfp4", "mxfp4", "awq",
+    "gptq", "int4", "int8", "w8a8", "w4a16", "bf16", "fp16", "kv", "fp8kv", "turbo", "thinking",
+    "v01", "v02", "v03", "2507", "2512", "0528", "0324", "2501", "2409", "dynamic", "fp8block",
+    "quantized", "eagle3", "preview",
+)  # fmt: skip
+# Models of the same shape as one of the catalogue.
+SAME_SHAPE: Mapping[str, str] = {
+    "llama38b": "llama-3-8b", "llama370b": "llama-3-70b",
+    "llama318b": "llama-3.1-8b", "llama3170b": "llama-3.1-70b", "llama31405b": "llama-3.1-405b",
+    "llama3370b": "llama-3.1-70b", "metallama3370b": "llama-3.1-70b",
+    "llama27b": "llama-2-7b", "llama213b": "llama-2-13b", "llama270b": "llama-2-70b",
+    "deepseekr1": "deepseek-v3", "deepseekv31": "deepseek-v3", "deepseekv3": "deepseek-v3",
+    "mixtral8x7b": "mixtral-8x7b", "mixtral8x22b": "mixtral-8x22b", "mistral7b": "mistral-7b",
+    "gptoss120b": "gpt-oss-120b", "gptoss20b": "gpt-oss-20b", "qwen27b": "qwen2-7b",
+    "qwen272b": "qwen2-72b", "codellama34b": "codellama-34b", "snowflakearctic": "arctic",
+    "kimik2": "kimi-k2", "kimik25": "kimi-k2",
+}  # fmt: skip
+_PRECISIONS: tuple[tuple[str, tuple[str, str]], ...] = (
+    # written → (weights, activations)
+    (r"nvfp4|fp4|modelopt_fp4", ("nvfp4", "nvfp4")),
+    (r"mxfp4", ("mxfp4", "bf16")),
+    (r"fp8|w8a8_?fp8|float8|e4m3", ("fp8", "fp8")),
+    (r"int8_?wo|w8a16", ("int8", "bf16")),
+    (r"w8a8|int8|i8|sq", ("int8", "int8")),
+    (r"awq|gptq|int4|w4a16|u4", ("int4", "bf16")),
+    (r"bf16|bfloat16|fp16|float16|f16|half|none|auto|unquant", ("bf16", "bf16")),
+)
+
+
+def squeeze(text: str) -> str:
+    """Letters and digits only, in lower case.
+
+    >>> squeeze("H100-SXM5 80GB")
+    'h100sxm580gb'
+    """
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+class Names:
+    """The spellings of one kind of thing: the catalogue's, then rules."""
+
+    def __init__(
+        self,
+        known: Iterable[str],
+        aliases: Mapping[str, str],
+        rules: Iterable[tuple[str, str]] = (),
+        same: Mapping[str, str] | None = None,
+        endings: Iterable[str] = (),
+    ) -> None:
+        self.known = frozenset(known)
+        self._exact = {squeeze(a): n for a, n in aliases.items()}
+        self._exact |= {squeeze(n): n for n in self.known}
+        self._rules = tuple(rules)
+        self._same = {k: v for k, v in (same or {}).items() if v in self.known}
+        self._endings = tuple(sorted(endings, key=len, reverse=True))
+
+    def __call__(self, text: str) -> str | None:
+        """The catalogue's name, or None."""
+        text = text.strip()
+        for spelling in (text, text.rsplit("/", 1)[-1]):
+            for key in self._shortened(squeeze(spelling)):
+                found = self._exact.get(key) or self._same.get(key)
+                if found is not None:
+                    return found
+        key = squeeze(text)
+        for pattern, name in self._rules:
+            if re.search(pattern, key) and name in self.known:
+                return name
+        return None
+
+    def _shortened(self, key: str) -> list[str]:
+        """A spelling, and what is left of it as endings and a leading ``meta`` are dropped."""
+        keys = [key]
+        while True:
+            ending = next((e for e in self._endings if key.endswith(e) and key != e), None)
+            if ending is None:
+                break
+            key = key.removesuffix(ending)
+            keys.append(key)
+        return keys + [k.removeprefix("meta") for k in keys if k.startswith("meta")]
+
+
+def precision(text: str, model: str = "") -> tuple[str, str] | None:
+    """(weights, activations) behind a way of writing a precision; the model's name may tell.
+
+    >>> precision("FP16"), precision("", "Llama-3.1-70B-Instruct-FP8")
+    (('bf16', 'bf16'), ('fp8', 'fp8'))
+    """
+    written = text.strip().lower()
+    if not written:
+        written = next(
+            (w for w in re.split(r"[^a-z0-9]+", model.lower())[1:] if re.fullmatch(
+                r"fp8|nvfp4|fp4|awq|gptq|int4|int8|w8a8|w4a16|mxfp4", w)),
+            "bf16",
+        )  # fmt: skip
+    for pattern, found in _PRECISIONS:
+        if re.search(rf"(^|[^a-z0-9]|_)({pattern})", written):
+            return found
+    return None
+
+
+def counted(text: str) -> tuple[str, int | None]:
+    """A machine's name without its count, and the count.
+
+    >>> counted("8xH100"), counted("H100 x 4"), counted("MI300X")
+    (('H100', 8), ('H100', 4), ('MI300X', None))
+    """
+    ahead = re.match(r"^\s*(\d+)\s*[x×*]\s*(.+)$", text, re.I)
+    if ahead:
+        return ahead[2].strip(), int(ahead[1])
+    behind = re.match(r"^(.+?)\s*[x×*]\s*(\d+)\s*$", text, re.I)
+    if behind:
+        return behind[1].strip(), int(behind[2])
+    return text.strip(), None
+
+
+def engine_at(name: str, version: str) -> str:
+    """The catalogue's engine for a version: vLLM before 0.8 had another engine core.
+
+    >>> engine_at("vllm", "0.6.1"), engine_at("vllm", "0.15.1")
+    ('vllm-0.6', 'vllm')
+    """
+    if name != "vllm":
+        return name
+    found = re.match(r"^v?(\d+)\.(\d+)", version.strip())
+    if found and int(found[1]) == 0 and int(found[2]) < 8:
+        return "vllm-0.6"
+    return name
