@@ -141,8 +141,8 @@ def _moved(move: Move, kept: bool) -> Moved:
         each = size("cb") if move.dtype.bits <= 16 else size(move.dtype.bytes)
     elif move.role == "index" or move.dtype.kind != "float":
         each = size(move.dtype.bytes)
-    else:
-        each = size("ab") if move.dtype.bits <= 16 else size(move.dtype.bytes)
+    else:  # wider types inside a kernel are registers; between kernels the plan's format holds
+        each = size("ab")
     return Moved(move.name, move.role, (move.elements * each).rename(to_features))
 
 

@@ -176,7 +176,8 @@ def _matrix_rate(section: Section, part: Part, cal: Calibration, env: Env) -> An
     if not section.weights.terms or cal["rows"] == 0.0:
         return env["peak"] * cal["matrix"]
     # Two flops for each weight and row: how often one read of the weights is used.
-    rows = np.maximum(section.matrix(env) / (2 * section.weights(env)), 1e-9)
+    rows = section.matrix(env) / np.maximum(2 * section.weights(env), 1e-9)
+    rows = np.maximum(rows, 1e-9)
     return env["peak"] * cal["matrix"] * rows / (rows + cal["rows"])
 
 
