@@ -40,7 +40,8 @@ def machine(name_or_path: str, overrides: Sequence[str] = ()) -> Machine:
     >>> machine("h100", ["machine.hbm.bandwidth=4 TB/s"]).tiers["hbm"].bandwidth.kind
     'what-if'
     """
-    found = _from_file(name_or_path) if _is_path(name_or_path) else _from_catalogue(name_or_path)
+    is_path = _is_path(name_or_path)
+    found = _from_file(name_or_path) if is_path else _from_catalogue(name_or_path.lower())
     if not overrides:
         return found
     changed = override(found, overrides)
@@ -60,6 +61,7 @@ def system(text: str, overrides: Sequence[str] = ()) -> System:
         count = re.fullmatch(r"(.+\.toml)x(\d+)", text)
         path, n = (count[1], int(count[2])) if count else (text, 1)
         return _counted(machine(path, overrides), n, text)
+    text = text.lower()
     if (one := _devices(text)) is not None:
         return System(machine(text, overrides), one)
     if (count := _TIMES.fullmatch(text)) and (per := _devices(count[1])) is not None:
@@ -133,19 +135,24 @@ def _from_file(text: str) -> Machine:
     path = Path(text)
     data = read_toml(path)
     if (base := data.pop("like", None)) is not None:
-        data = _over(_raw(base, path), {"name": path.stem, "aliases": [], "systems": {}} | data)
+        data = _like(base, data, path)
     found = structure(Machine, data, path.name)
     _refuse(check(found), path.name)
     return found
 
 
-def _raw(base: object, path: Path) -> dict[str, Any]:
+def _like(base: object, data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """`data` laid over the file of the machine `base`, without the names that are its own."""
     if not isinstance(base, str):
-        raise InputError(Fault(f"{path.name}: like", f"{base!r} is not a name", "a machine's name"))
+        raise InputError(Fault(f"{path.name}: like", f"{base!r} is not a string", "a machine"))
     try:
-        return read_toml(FOLDER / f"{_from_catalogue(base).name}.toml")
+        name = _from_catalogue(base).name
     except UnknownName as error:
         raise InputError(*(replace(f, where=f"{path.name}: like") for f in error.faults)) from None
+    under = read_toml(FOLDER / f"{name}.toml") | {"name": path.stem, "transfer_from": name}
+    under.pop("aliases", None)
+    under.pop("systems", None)
+    return _over(under, data)
 
 
 def _over(under: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:

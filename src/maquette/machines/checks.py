@@ -1,10 +1,17 @@
-"""Does a machine description hold together?  Each check returns the faults it finds."""
+"""Does a machine description hold together?
+
+Contradictions (a ceiling above its peak, a link that joins less than a node) are always faults.
+Implausible numbers (a ridge point no machine of its style has) are faults of facts, since they
+mostly come from a sparse peak or a wrong unit, and not of what-ifs, which may be as bold as they
+like: give such numbers kind = "what-if".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
+from typing import Any
 
 from maquette.errors import Fault, nearest
 from maquette.machines.facts import native, ridge
@@ -37,7 +44,7 @@ def check(machine: Machine) -> tuple[Fault, ...]:
     return tuple(found or _ridge(machine))
 
 
-def facts(value: object, path: str = "") -> Iterator[tuple[str, Fact[object]]]:
+def facts(value: object, path: str = "") -> Iterator[tuple[str, Fact[Any]]]:
     """Every Fact of a machine or of a part of it, with its dotted path."""
     if isinstance(value, Fact):
         yield path, value
@@ -49,6 +56,10 @@ def facts(value: object, path: str = "") -> Iterator[tuple[str, Fact[object]]]:
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from facts(item, f"{dot}{key}")
+
+
+def _bold(*involved: Fact[Any] | None) -> bool:
+    return any(f is not None and f.kind == "what-if" for f in involved)
 
 
 def _sizes(m: Machine) -> Iterator[Fault]:
@@ -65,7 +76,7 @@ def _rates(m: Machine) -> Iterator[Fault]:
     rates = m.compute.matrix
     if "fp8" in rates and "bf16" in rates:
         ratio = rates["fp8"].value / rates["bf16"].value
-        if ratio > FP8_OVER_BF16:
+        if ratio > FP8_OVER_BF16 and not _bold(rates["fp8"], rates["bf16"]):
             yield Fault(
                 "compute.matrix.fp8",
                 f"is {ratio:.3g} times bf16",
@@ -84,9 +95,9 @@ def _rates(m: Machine) -> Iterator[Fault]:
 def _tiers(m: Machine) -> Iterator[Fault]:
     if m.main not in m.tiers:
         yield Fault("main", f"{m.main!r} is not a tier", hint=nearest(m.main, m.tiers))
-    known = [(n, t.bandwidth.value) for n, t in m.tiers.items() if t.bandwidth is not None]
+    known = [(n, t.bandwidth) for n, t in m.tiers.items() if t.bandwidth is not None]
     for (near, fast), (far, slow) in pairwise(known):
-        if slow > fast:
+        if slow.value > fast.value and not _bold(fast, slow):
             what = f"is faster than {near!r}, which is nearer"
             yield Fault(f"tiers.{far}.bandwidth", what, "tiers from the nearest and fastest on")
     for name, t in m.tiers.items():
@@ -116,6 +127,8 @@ def _money(m: Machine) -> Iterator[Fault]:
     low, at, high = m.price.low, m.price.per_hour.value, m.price.high
     if (low is not None and low > at) or (high is not None and at > high):
         yield Fault("price.per_hour", f"{at:g} USD/h is outside its own range", "low to high")
+    if not m.price.date and _bold(m.price.per_hour):
+        return
     year, _, month = m.price.date.partition("-")
     if not (len(year) == 4 and year.isdigit() and month.isdigit() and 1 <= int(month) <= 12):
         yield Fault("price.date", f"{m.price.date!r} is not a month", "YYYY-MM")
@@ -132,6 +145,8 @@ def _assemblies(m: Machine) -> Iterator[Fault]:
                 what = "is stated for a tier without a capacity"
                 yield Fault(f"{where}.totals.{tier}", what, hint=nearest(tier, m.tiers))
                 continue
+            if _bold(size):
+                continue
             off = assembly.devices * size.value / stated.value - 1
             if abs(off) > TOTAL_TOLERANCE:
                 what = f"the devices' sum is off by {off:+.1%}"
@@ -139,8 +154,8 @@ def _assemblies(m: Machine) -> Iterator[Fault]:
 
 
 def _ridge(m: Machine) -> Iterator[Fault]:
-    fmt = native(m)
-    if not fmt or m.tiers[m.main].bandwidth is None:
+    fmt, held = native(m), m.tiers[m.main].bandwidth
+    if not fmt or held is None or _bold(held, m.compute.matrix[fmt]):
         return
     low, high = RIDGES[m.style]
     at = ridge(m, fmt)

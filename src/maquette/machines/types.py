@@ -76,7 +76,7 @@ class Price:
     """What an accelerator costs to rent."""
 
     per_hour: Fact[DollarsPerHour]
-    date: str  # when the price was current, YYYY-MM
+    date: str = ""  # when the price was current, YYYY-MM; empty only for a what-if
     low: DollarsPerHour | None = None
     high: DollarsPerHour | None = None
 
