@@ -55,9 +55,9 @@ def model(name_or_path: str) -> ModelConfig:
 
     >>> model("meta-llama/Llama-3.1-70B").name
     'llama-3.1-70b'
-    >>> model("lama-3.1-70b")
+    >>> model("qwen3-325b")
     Traceback (most recent call last):
-    maquette.errors.UnknownName: unknown model 'lama-3.1-70b' (did you mean llama-3.1-70b?)
+    maquette.errors.UnknownName: unknown model 'qwen3-325b' (did you mean qwen3-32b or …
     """
     name = _resolve(name_or_path)
     return _config(name) if name else read_config(name_or_path)
@@ -69,6 +69,13 @@ def row(name: str) -> ModelRow:
     if not found:
         raise UnknownName("model", name, names())
     return load(ModelRow, FOLDER / f"{found}.toml")
+
+
+def repository(config: ModelConfig) -> str:
+    """Where engines load the model from: its HuggingFace repository, else the name it came by."""
+    found = _resolve(config.name)
+    aliases = row(found).aliases if found else ()
+    return next((a for a in aliases if "/" in a), config.name)
 
 
 @cache

@@ -14,7 +14,7 @@ from maquette.price.calibration import Calibration
 from maquette.price.environment import batch_environment, mesh_environment, nothing
 from maquette.price.memory import Memory, fits
 from maquette.price.network import collective
-from maquette.price.seconds import Env, formats, walk_seconds
+from maquette.price.seconds import Env, formats, priceable, walk_seconds
 from maquette.price.step import Attention, Floats, Replica, StepModel
 
 
@@ -27,6 +27,7 @@ def replica(
     skew: float = 0.0,
 ) -> Replica | Infeasible:
     """One replica of a plan, priced for every batch it can form, or why it cannot be."""
+    priceable(machine)
     held = fits(schedule, machine, engine, plan)
     if isinstance(held, Infeasible):
         return held

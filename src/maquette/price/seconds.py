@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from maquette.compile.schedule import Schedule, Section
+from maquette.errors import Fault, InputError, NotYet
 from maquette.ir.dtypes import dtype
 from maquette.ir.sizes import Size
 from maquette.machines.types import Machine
@@ -114,6 +115,25 @@ def formats(machine: Machine, precision: Precision, schedule: Schedule) -> dict[
         "peak": matrix_peak(machine, precision.activations),
         "attention_peak": matrix_peak(machine, "bf16"),
     }
+
+
+def priceable(machine: Machine) -> None:
+    """Raise NotYet for execution styles this version cannot price, InputError for missing facts."""
+    if machine.style != "kernel":
+        raise NotYet(
+            Fault(
+                machine.name,
+                f"machines of style {machine.style!r} are described but not priced yet",
+                "a machine run kernel by kernel (GPU, TPU, Gaudi, Trainium, CPU)",
+                f"see its facts with: maquette show machine {machine.name}",
+            )
+        )
+    main = machine.tiers[machine.main]
+    missing = [n for n in ("capacity", "bandwidth") if getattr(main, n) is None]
+    missing += [] if machine.compute.matrix else ["compute.matrix"]
+    if missing:
+        what = f"states no {', '.join(missing)}"
+        raise InputError(Fault(machine.name, what, "facts to price by", "add them with --set"))
 
 
 def matrix_peak(machine: Machine, fmt: str) -> float:

@@ -10,11 +10,13 @@ import numpy as np
 
 from maquette.catalogue.calibrations import find
 from maquette.catalogue.engines import engine
+from maquette.catalogue.models import repository
 from maquette.compile.lower import lower
 from maquette.models.decoder import program
 from maquette.plans.legality import PRECISIONS
 from maquette.plans.types import Policy
 from maquette.price.calibration import Calibration
+from maquette.price.seconds import priceable
 from maquette.search.bounds import Lengths
 from maquette.search.evaluate import Setting, judge, missed, run, spread
 from maquette.search.explain import binding, compare, gains, saturation, sections, shares
@@ -84,9 +86,10 @@ def _grounds(
     found = []
     for i, (system, name) in enumerate(pairs):
         progress("pricing", i, len(pairs))
+        priceable(system.machine)
         chosen = engine(name)
         schedule = lower(model, chosen)
-        cal = find(system.machine, name)
+        cal = find(system.machine, name, question.calibrations)
         setting = Setting(schedule, chosen, cal, requests, question.targets)
         where = space(model, schedule, system, chosen, precisions, policy)
         screened = screen(schedule, where, cal, lengths, rate, question.targets)
@@ -183,9 +186,9 @@ def _answer(
         pruned.update(g.screened.pruned)
     commands = {}
     if winner is not None:
-        repository = question.model.repository or question.model.name
         where = winner.candidate.system
-        commands = dict(launch(repository, question.model.native, winner.plan, where))
+        name = repository(question.model)
+        commands = dict(launch(name, question.model.native, winner.plan, where))
     prices = {g.where.system.machine.name: g.where.system.machine.price for g in grounds}
     return Answer(
         question=question,

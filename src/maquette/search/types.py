@@ -32,6 +32,7 @@ class Question:
     targets: Targets
     engines: tuple[str, ...] = ("vllm",)
     precisions: tuple[str, ...] = ()  # weight formats; () is the model's own
+    calibrations: tuple[Calibration, ...] = ()  # the user's own, before the embedded ones
     seed: int = 0
 
 
