@@ -47,9 +47,7 @@ def bundle(name: str, *options: Decorator) -> Decorator:
             own = {k: values.pop(k) for k in keys}
             return command(*args, **{name: own}, **values)
 
-        for option in reversed(options):
-            gathered = option(gathered)
-        return gathered
+        return _applied(gathered, options)
 
     return decorate
 

@@ -1,0 +1,169 @@
+"""One deployment, as it was asked for: what is left open is filled in, what cannot be is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from maquette.compile.lower import lower
+from maquette.compile.schedule import Schedule
+from maquette.errors import Fault, InputError
+from maquette.ir.graph import Program
+from maquette.machines.facts import link
+from maquette.machines.types import System
+from maquette.models.config import ModelConfig
+from maquette.models.decoder import program
+from maquette.plans.engine import Engine
+from maquette.plans.legality import legal, supported
+from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
+from maquette.price.calibration import Calibration
+from maquette.price.memory import Memory, fits
+from maquette.price.network import latency
+from maquette.price.replica import replica
+from maquette.price.step import Replica
+from maquette.search.space import meshes
+from maquette.serve.types import Disaggregation
+from maquette.units import BytesPerSecond, Seconds
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks of a mesh; None leaves it open."""
+
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    ep: int | None = None
+
+    def allows(self, mesh: Mesh) -> bool:
+        asked = {"tp": self.tp, "pp": self.pp, "dp": self.dp, "ep": self.ep}
+        return all(n is None or getattr(mesh, k) == n for k, n in asked.items())
+
+    @property
+    def mesh(self) -> Mesh:
+        """The smallest mesh that is as asked."""
+        return Mesh(self.tp or 1, self.pp or 1, self.dp or 1, self.ep or 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """A model on a system under a plan, with what prices it."""
+
+    model: ModelConfig
+    system: System
+    engine: Engine
+    plan: Plan
+    schedule: Schedule
+    calibration: Calibration
+    memory: Memory  # of one device of a replica
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Of the devices in use; None when nobody says what they cost."""
+        price = self.system.machine.price
+        return None if price is None else self.plan.devices * float(price.per_hour.value)
+
+    def replica(self, mesh: Mesh | None = None, cal: Calibration | None = None) -> Replica:
+        """One replica, priced; of another mesh, or under another calibration, where given."""
+        plan = self.plan if mesh is None else self.plan.but(mesh=mesh)
+        machine, used = self.system.machine, cal or self.calibration
+        found = replica(self.schedule, machine, self.engine, plan, used)
+        if isinstance(found, Infeasible):
+            raise InputError(Fault(f"{self.system.name} {plan.mesh}", f"cannot be: {found}"))
+        return found
+
+    def fleet(self, cal: Calibration | None = None) -> list[Replica]:
+        """All replicas (those that decode, when prefill has its own)."""
+        return [self.replica(cal=cal)] * self.plan.replicas
+
+    def prefill(self, cal: Calibration | None = None) -> Disaggregation | None:
+        """The replicas that only prefill and their link to the others."""
+        mesh = self.plan.prefill_mesh
+        if mesh is None:
+            return None
+        way = self._link
+        assert way is not None
+        return Disaggregation(
+            prefill=(self.replica(mesh, cal),) * self.plan.prefill_replicas,
+            bandwidth=BytesPerSecond(float(way.bandwidth.value) * mesh.devices),
+            latency=Seconds(latency(way, "scale_up")),
+        )
+
+    @cached_property
+    def _link(self):  # type: ignore[no-untyped-def]
+        return link(self.system.machine, self.plan.devices)
+
+
+def deploy(
+    model: ModelConfig,
+    system: System,
+    engine: Engine,
+    calibration: Calibration,
+    *,
+    wish: Wish = Wish(),
+    precision: Precision,
+    policy: Policy,
+    replicas: int | None = None,
+    prefill: Wish | None = None,
+    prefill_replicas: int = 0,
+) -> Deployment:
+    """The deployment asked for; an open mesh becomes the smallest that fits, open replicas as
+    many as the system holds.
+
+    Raises:
+        InputError: no such mesh is legal and fits, with what is short; or devices are missing.
+    """
+    made, schedule = program(model), lower(program(model), engine)
+    plan = Plan(precision=precision, policy=policy, engine=engine.name)
+    _supported(system, engine, precision)
+    mesh, held = _first(made, schedule, system, engine, plan, wish)
+    plan = plan.but(mesh=mesh)
+    if prefill is not None:
+        apart = Wish(prefill.tp or mesh.tp, prefill.pp or mesh.pp, mesh.dp, mesh.ep)
+        own, _ = _first(made, schedule, system, engine, plan, apart)
+        plan = plan.but(mode="disaggregated", prefill_mesh=own, prefill_replicas=prefill_replicas)
+    taken = plan.but(replicas=0).devices
+    room = (system.devices - taken) // mesh.devices
+    plan = plan.but(replicas=replicas or max(room, 1))
+    if plan.devices > system.devices:
+        need = f"{plan.devices} devices are needed and {system.name} has {system.devices}"
+        hint = f"{plan.replicas} replicas of {mesh}" + (f" and {taken} to prefill" * bool(taken))
+        raise InputError(Fault("", need, hint=hint))
+    return Deployment(model, system, engine, plan, schedule, calibration, held)
+
+
+def _supported(system: System, engine: Engine, precision: Precision) -> None:
+    no = supported(system, engine, precision)
+    if no is not None:
+        raise InputError(Fault(f"{engine.name} on {system.name}", str(no)))
+
+
+def _first(
+    made: Program, schedule: Schedule, system: System, engine: Engine, plan: Plan, wish: Wish
+) -> tuple[Mesh, Memory]:
+    """The smallest mesh as wished that is legal and fits."""
+    refused: list[tuple[Mesh, Infeasible]] = []
+    for mesh in _candidates(made, system, wish):
+        found = legal(made, max(schedule.layers, 1), mesh) or fits(
+            schedule, system.machine, engine, replace(plan, mesh=mesh)
+        )
+        if isinstance(found, Infeasible):
+            refused.append((mesh, found))
+        else:
+            return mesh, found
+    if not refused:
+        need = f"{wish.mesh} needs {wish.mesh.devices} devices and {system.name} has"
+        raise InputError(Fault("", f"{need} {system.devices}"))
+    mesh, no = refused[-1]
+    where = f"{made.name} as {mesh} in {plan.precision} on {system.name}"
+    raise InputError(
+        Fault(where, f"cannot be: {no}", hint="more devices, or fewer bits per weight")
+    )
+
+
+def _candidates(made: Program, system: System, wish: Wish) -> Iterator[Mesh]:
+    known = {m for m in meshes(system.devices, made) if wish.allows(m)}
+    if wish.mesh.devices <= system.devices:
+        known.add(wish.mesh)
+    yield from sorted(known, key=lambda m: (m.devices, m.pp, m.dp, m.ep))
