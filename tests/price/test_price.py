@@ -164,7 +164,7 @@ def test_what_does_not_fit_says_by_how_much():
     found = fits(schedule, H100, ENGINE, Plan())
     assert isinstance(found, Infeasible)
     assert found.unit == "GB per device"
-    assert found.short_by == pytest.approx(141.1 + 1 - 72 + 1.5, abs=3)
+    assert found.short_by == pytest.approx(141.1 + 1 - 0.9 * 85.5 + 1.5, abs=1.5)
     assert isinstance(replica(schedule, H100, ENGINE, Plan(), CAL), Infeasible)
 
 

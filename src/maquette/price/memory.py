@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from maquette.compile.schedule import Schedule
+from maquette.machines.facts import capacity
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Plan
@@ -34,13 +35,6 @@ class Memory:
         return max(0.0, self.usable - self.weights - self.activations - self.reserve)
 
 
-def capacity(machine: Machine) -> float:
-    """Bytes of the tier that holds weights and KV."""
-    tier = machine.tiers[machine.main]
-    assert tier.capacity is not None
-    return float(tier.capacity.value)
-
-
 def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Memory:
     """The fullest device of a replica under a plan."""
     mesh = {"tp": plan.mesh.tp, "pp": plan.mesh.pp, "dp": plan.mesh.dp, "ep": plan.mesh.ep}
@@ -51,14 +45,14 @@ def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     weights = (float(schedule.weights(env)) - edges) * share + edges / min(pp, 2)
     per_token = sum(float(s(env)) for s in schedule.kv_per_token.values()) * share
     state = float(schedule.state_per_seq(env)) * share
-    usable = capacity(machine) * plan.policy.memory_utilisation
+    usable = float(capacity(machine)) * plan.policy.memory_utilisation
     activations = activation_peak(schedule, env, plan)
     reserve = float(engine.reserve)
     seqs = plan.policy.max_seqs / dp
     left = usable - weights - activations - reserve - state * seqs
     tokens = dp * left / per_token if per_token else np.inf
     return Memory(
-        capacity=capacity(machine),
+        capacity=float(capacity(machine)),
         usable=usable,
         weights=weights,
         activations=activations,

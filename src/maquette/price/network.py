@@ -35,8 +35,11 @@ def collective(
     if kind == "send":
         return np.where(n > 1, fixed + nbytes / (_pair(inner) * efficiency), 0.0)
     share = SHARE[kind]
-    time = share * (near - 1) / near * nbytes / (bandwidth(inner, near) * efficiency)
-    time = time + hops(inner, near) * latency(inner, inner_name)
+    time = _inside(inner, inner_name, share, near, nbytes, efficiency)
+    bridge = machine.links.get("bridge")
+    if bridge is not None:  # cables that join a few cards more closely than the host does
+        close = _inside(bridge, "scale_up", share, near, nbytes, efficiency)
+        time = np.where(n <= bridge.domain, close, time)
     outer = machine.links.get("scale_out")
     if np.any(far > 1):
         if outer is None:
@@ -46,6 +49,12 @@ def collective(
         across = across + hops(outer, far) * latency(outer, "scale_out")
         time = time + np.where(far > 1, across + fixed, 0.0)
     return np.where(n > 1, time + fixed, 0.0)
+
+
+def _inside(link: Link, name: str, share: float, n: Any, nbytes: Any, efficiency: float) -> Any:
+    """Seconds of one collective inside a link's domain."""
+    moved = share * (n - 1) / n * nbytes
+    return moved / (bandwidth(link, n) * efficiency) + hops(link, n) * latency(link, name)
 
 
 def bandwidth(link: Link, n: Any) -> Any:

@@ -21,6 +21,7 @@ from maquette.compile.schedule import Schedule, Section
 from maquette.errors import Fault, InputError, NotYet
 from maquette.ir.dtypes import dtype
 from maquette.ir.sizes import Size
+from maquette.machines.facts import bandwidth, capacity
 from maquette.machines.types import Machine
 from maquette.plans.types import Precision
 from maquette.price.calibration import Calibration, first_principles
@@ -118,7 +119,7 @@ def formats(machine: Machine, precision: Precision, schedule: Schedule) -> dict[
 
 
 def priceable(machine: Machine) -> None:
-    """Raise NotYet for execution styles this version cannot price, InputError for missing facts."""
+    """Raise NotYet for styles this version cannot price, InputError for facts it lacks."""
     if machine.style != "kernel":
         raise NotYet(
             Fault(
@@ -128,12 +129,9 @@ def priceable(machine: Machine) -> None:
                 f"see its facts with: maquette show machine {machine.name}",
             )
         )
-    main = machine.tiers[machine.main]
-    missing = [n for n in ("capacity", "bandwidth") if getattr(main, n) is None]
-    missing += [] if machine.compute.matrix else ["compute.matrix"]
-    if missing:
-        what = f"states no {', '.join(missing)}"
-        raise InputError(Fault(machine.name, what, "facts to price by", "add them with --set"))
+    capacity(machine), bandwidth(machine)  # each raises when it is not published
+    if not machine.compute.matrix:
+        raise InputError(Fault(machine.name, "states no matrix rate", "at least one format"))
 
 
 def matrix_peak(machine: Machine, fmt: str) -> float:
@@ -156,7 +154,7 @@ def section_seconds(
     section: Section, times: Any, machine: Machine, cal: Calibration, env: Env
 ) -> Seconds:
     """What one section takes under features and formats `env` (scalars or arrays)."""
-    bandwidth = float(_main(machine))
+    stream = float(bandwidth(machine))
     matrix: Any = 0.0
     vector: Any = 0.0
     memory: Any = 0.0
@@ -165,8 +163,8 @@ def section_seconds(
         for phase, values in _phases(work.part, env):
             m = work.matrix(values) / _matrix_rate(section, work.part, cal, env)
             v = work.vector(values) / (vector_peak(machine) * cal["vector"])
-            stream = cal["kv"] if phase == "decode" else cal["memory"]
-            y = work.bytes(values) / (bandwidth * stream)
+            reached = cal["kv"] if phase == "decode" else cal["memory"]
+            y = work.bytes(values) / (stream * reached)
             matrix, vector, memory = matrix + m, vector + v, memory + y
             busy = busy + np.maximum(np.maximum(m, v), y)
     link = _link_seconds(section, machine, cal, env)
@@ -207,12 +205,6 @@ def _link_seconds(section: Section, machine: Machine, cal: Calibration, env: Env
         n = env["group:" + c.group]
         total = total + collective(machine, c.kind, c.bytes(env), n, cal["link"], cal["collective"])
     return total
-
-
-def _main(machine: Machine) -> float:
-    tier = machine.tiers[machine.main]
-    assert tier.bandwidth is not None
-    return float(tier.bandwidth.value)
 
 
 def walk_seconds(

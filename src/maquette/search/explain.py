@@ -88,7 +88,7 @@ def _more(machine: Machine, what: str) -> Machine:
         tier = replace(main, bandwidth=_up(main.bandwidth))
         return replace(machine, tiers={**machine.tiers, machine.main: tier})
     if what == "memory capacity":
-        tier = replace(main, capacity=_up(main.capacity))
+        tier = replace(main, capacity=_up(main.capacity), visible=_up(main.visible))
         return replace(machine, tiers={**machine.tiers, machine.main: tier})
     if what == "compute":
         compute = replace(
