@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -125,43 +126,43 @@ def _times(table: Table, column: str, ns: float, unit: str) -> Ints:
 
 def timestamps(table: Table, column: str) -> Ints:
     """A column of dates with times, such as ``2023-11-16 18:17:03.9799600``, as ns of the epoch."""
-    noun = "a UTC time such as 2023-11-16 18:17:03.9799600"
+    values = [str(v) for v in table.columns[column]]
+    parts = [_STAMP.fullmatch(v) for v in values]
+    try:
+        return _epoch_ns([part[1] for part in parts if part], len(values))
+    except ValueError:
+        pass
 
     def stamp(value: Any) -> int:
-        if isinstance(value, str):
-            value = value.strip().removesuffix("Z").removesuffix("+00:00")
-        elif getattr(value, "tzinfo", None) is not None:
-            value = value.replace(tzinfo=None) - value.utcoffset()
-        when = np.datetime64(value, "ns")
-        if isinstance(value, (int, float)) or np.isnat(when) or not 1678 < _year(when) < 2262:
-            raise ValueError
-        return int(when.astype(np.int64))
+        part = _STAMP.fullmatch(str(value))
+        return int(_epoch_ns([part[1]] if part else [], 1)[0])
 
-    try:
-        values: Any = table.columns[column]
-        if "+" in str(values[0]):
-            values = [v.removesuffix("+00:00") for v in values]
-        fast = np.array(values, "datetime64[ns]")
-        if isinstance(values[0], str) and not np.isnat(fast).any() and _year(fast.min()) > 1678:
-            return np.asarray(fast.astype(np.int64))
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        pass
+    noun = "a UTC time such as 2023-11-16 18:17:03.9799600"
     return np.array(_converted(table, column, stamp, stamp, noun), np.int64)
 
 
-def _year(when: np.datetime64) -> int:
-    return int(when.astype("datetime64[Y]").astype(np.int64)) + 1970
+_STAMP = re.compile(
+    r"\s*((?:19|20|21)\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:Z|\+00:00)?\s*"
+)
+
+
+def _epoch_ns(stamps: list[str], n: int) -> Ints:
+    """Checked stamps as ns of the epoch.  ValueError unless there are `n`, all of them times."""
+    if len(stamps) != n:
+        raise ValueError
+    return np.array(stamps, "datetime64[ns]").astype(np.int64)
 
 
 def hash_lists(table: Table, column: str, input_tokens: Ints, block: int) -> tuple[Ints, Ints]:
     """A column of lists of block hashes, as `block_hash` and `block_start`."""
     lists = list(table.columns[column])
+    faulty = {row for row, _ in table.faults}
     for record, hashes in enumerate(lists):
         if not isinstance(hashes, list) or not all(type(h) is int for h in hashes):
             empty = hashes is None or hashes == ""
             table.fault(record, column, "is empty" if empty else "is not a list of whole numbers")
             lists[record] = []
-        elif len(hashes) * block >= input_tokens[record] + block:
+        elif len(hashes) > -(-input_tokens[record] // block) and table.rows[record] not in faulty:
             what = f"{len(hashes)} blocks for {input_tokens[record]} tokens"
             hint = "is block_tokens right?"
             table.fault(record, column, what, f"at most one for every {block} tokens", hint)

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from maquette.errors import Fault, InputError
 from maquette.traffic.arrivals import Arrivals
 from maquette.traffic.describe import describe
-from maquette.traffic.lengths import Lengths, quantiles
+from maquette.traffic.lengths import LONGEST, Lengths, quantiles
 from maquette.traffic.prefixes import Prefixes
 from maquette.traffic.spec import Preset, TrafficSpec, generate
 from maquette.traffic.types import Floats, Ints, Requests
@@ -72,7 +72,8 @@ def smooth_quantiles(known: Mapping[float, float], n: int, mean: float | None = 
         limits.append({"type": "eq", "fun": lambda x: table_mean(p, np.exp(table(x))) / mean - 1})
     found = minimize(
         roughness, y[~held], method="SLSQP", constraints=limits,
-        bounds=[(0, None)] * int((~held).sum()), options={"maxiter": 1000, "ftol": 1e-10},
+        bounds=[(0, np.log(LONGEST))] * int((~held).sum()),
+        options={"maxiter": 1000, "ftol": 1e-10},
     )  # fmt: skip
     if not found.success:
         raise InputError(Fault("quantiles", f"no monotone table has {dict(known)}, mean {mean}"))
@@ -99,9 +100,9 @@ def fit(requests: Requests, name: str) -> Preset:
     found = describe(requests)
     if len(requests) < 10 or (found.rate_per_s is None and not requests.concurrency):
         raise InputError(Fault(requests.source, "is too little to fit", "10 requests over time"))
-    correlation = float(spearmanr(requests.input_tokens, requests.output_tokens).statistic)
-    if correlation != correlation:  # all inputs, or all outputs, are equal
-        correlation = 0.0
+    columns = (requests.input_tokens, requests.output_tokens)
+    varied = all(np.ptp(tokens) > 0 for tokens in columns)
+    correlation = float(spearmanr(*columns).statistic) if varied else 0.0
     spec = TrafficSpec(
         _empirical(requests.input_tokens),
         _empirical(requests.output_tokens),

@@ -67,21 +67,20 @@ def block_hashes(
     blocks = input_tokens // prefixes.block_tokens
     start = np.concatenate(([0], np.cumsum(blocks)))
     parent = _parents(prefixes, blocks, u_continue)
+    turns = [(child, int(parent[child])) for child in np.flatnonzero(parent >= 0).tolist()]
     system_blocks = prefixes.system_tokens // prefixes.block_tokens
     hashes = prefixes.system_prompts * system_blocks + np.arange(start[-1])
     if prefixes.system_prompts:
         weight = np.arange(1.0, prefixes.system_prompts + 1) ** -prefixes.zipf
         chosen = np.searchsorted(np.cumsum(weight[:-1]) / weight.sum(), u_system)
+        for child, mother in turns:
+            chosen[child] = chosen[mother]
         depth = np.arange(start[-1]) - np.repeat(start[:-1], blocks)
         at = np.flatnonzero(depth < system_blocks)
         hashes[at] = np.repeat(chosen, blocks)[at] * system_blocks + depth[at]
-    first, count = start.tolist(), blocks.tolist()
-    for child in np.flatnonzero(parent >= 0).tolist():
-        mother = int(parent[child])
-        length = count[mother]
-        hashes[first[child] : first[child] + length] = hashes[
-            first[mother] : first[mother] + length
-        ]
+    for child, mother in turns:
+        before = hashes[start[mother] : start[mother + 1]]
+        hashes[start[child] : start[child] + len(before)] = before
     return hashes.astype(np.int64), start.astype(np.int64)
 
 
