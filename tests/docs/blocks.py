@@ -62,7 +62,7 @@ def run_python(path: Path) -> None:
     sys.modules[module.__name__] = module
     printed = ""
     for block in blocks(path):
-        where = f"{path.relative_to(ROOT)}:{block.line}"
+        where = f"{path.name}:{block.line}"
         if block.kind == "python":
             code = compile("\n" * (block.line - 1) + block.text, str(path), "exec")
             with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -78,7 +78,7 @@ def commands(path: Path) -> Iterator[tuple[str, str, str]]:
         if block.kind == "console":
             for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
                 command, _, expected = part.partition("\n")
-                yield f"{path.relative_to(ROOT)}:{block.line}", command, expected
+                yield f"{path.name}:{block.line}", command, expected
 
 
 def run_command(command: str, expected: str, where: str, cwd: Path) -> None:

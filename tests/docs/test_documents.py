@@ -49,9 +49,34 @@ def test_paths_named_in_documents_exist(path):
     assert not missing
 
 
+DOCUMENT = """
+```python
+print(6 * 7)
+```
+
+```text
+{shown}
+```
+
+<!-- not run: it fails -->
+```python
+raise SystemExit
+```
+"""
+
+
 def test_a_wrong_output_is_noticed(tmp_path):
-    document = ROOT / "docs" / "from_scratch.md"
-    text = document.read_text()
-    assert "```text" in text
-    with pytest.raises(AssertionError, match="expected"):
+    document = tmp_path / "document.md"
+    document.write_text(DOCUMENT.format(shown="42"))
+    run_python(document)
+    document.write_text(DOCUMENT.format(shown="41"))
+    with pytest.raises(AssertionError, match="document.md:7: expected\n41"):
+        run_python(document)
+
+
+def test_a_failing_command_is_noticed(tmp_path):
+    run_command("echo one two three", "one ... three", "here", tmp_path)
+    with pytest.raises(AssertionError, match="here: expected"):
         run_command("echo one", "two", "here", tmp_path)
+    with pytest.raises(AssertionError, match="here: . exit 2"):
+        run_command("exit 2", "", "here", tmp_path)
