@@ -70,7 +70,7 @@ def test_a_wrong_output_is_noticed(tmp_path):
     document.write_text(DOCUMENT.format(shown="42"))
     run_python(document)
     document.write_text(DOCUMENT.format(shown="41"))
-    with pytest.raises(AssertionError, match="document.md:7: expected\n41"):
+    with pytest.raises(AssertionError, match=r"document\.md:7: expected\n41"):
         run_python(document)
 
 
@@ -78,5 +78,5 @@ def test_a_failing_command_is_noticed(tmp_path):
     run_command("echo one two three", "one ... three", "here", tmp_path)
     with pytest.raises(AssertionError, match="here: expected"):
         run_command("echo one", "two", "here", tmp_path)
-    with pytest.raises(AssertionError, match="here: . exit 2"):
+    with pytest.raises(AssertionError, match=r"here: \$ exit 2"):
         run_command("exit 2", "", "here", tmp_path)
