@@ -158,3 +158,11 @@ traffic = bundle(
 
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print one JSON document; its keys carry their units.")  # fmt: skip
+
+
+def policy_changes(values: Values) -> Values:
+    """Fields of a `Policy` that the user set."""
+    renamed = {"timeout": "timeout_s"}
+    changes = {renamed.get(k, k): v for k, v in values.items() if not k.startswith("no_")}
+    off = {k.removeprefix("no_"): False for k, v in values.items() if k.startswith("no_") and v}
+    return {k: v for k, v in (changes | off).items() if v is not None}

@@ -1,0 +1,102 @@
+"""Maquette from Python: the same questions as on the command line, in a line each.
+
+>>> import maquette as mq
+>>> step = mq.explain("llama-3.1-8b", on="h100", batch=8, context=2048)
+>>> step.deployment.plan.mesh.tp
+1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from maquette.catalogue import calibrations, engines, machines, models
+from maquette.catalogue.machines import machine, system, systems
+from maquette.catalogue.models import model
+from maquette.errors import Fault, InputError, UnknownName
+from maquette.ir.dtypes import dtype
+from maquette.models.config import ModelConfig
+from maquette.plans.legality import PRECISIONS
+from maquette.plans.types import Policy, Precision
+from maquette.price.seconds import priceable
+from maquette.report.anatomy import Anatomy, anatomy
+from maquette.search.deployment import Deployment, Wish, deploy
+
+__all__ = ["deployment", "engine", "explain", "machine", "model", "system", "systems"]
+
+engine = engines.engine
+
+
+def deployment(
+    model: str | ModelConfig,
+    on: str,
+    *,
+    overrides: Sequence[str] = (),
+    engine: str = "vllm",
+    tp: int | None = None,
+    pp: int | None = None,
+    dp: int | None = None,
+    ep: int | None = None,
+    replicas: int | None = None,
+    weights: str | None = None,
+    activations: str | None = None,
+    kv: str | None = None,
+    policy: Mapping[str, Any] | None = None,
+    prefill_replicas: int | None = None,
+    prefill_tp: int | None = None,
+    prefill_pp: int | None = None,
+) -> Deployment:
+    """A model on a system: what is not said is the smallest mesh that fits, as often as it fits.
+
+    `policy` holds fields of `Policy` that differ from the engine's defaults.  Raises InputError
+    for what cannot be, UnknownName for names that nothing answers to.
+    """
+    config = models.model(model) if isinstance(model, str) else model
+    where, chosen = machines.system(on, overrides), engines.engine(engine)
+    priceable(where.machine)
+    apart = Wish(prefill_tp, prefill_pp) if prefill_replicas else None
+    if apart is None and (prefill_tp or prefill_pp):
+        raise InputError(Fault("prefill_tp and prefill_pp", "need prefill_replicas"))
+    return deploy(
+        config,
+        where,
+        chosen,
+        calibrations.find(where.machine, chosen.name),
+        wish=Wish(tp, pp, dp, ep),
+        precision=precision(config, weights, activations, kv),
+        policy=policy_of(chosen.policy, policy or {}),
+        replicas=replicas,
+        prefill=apart,
+        prefill_replicas=prefill_replicas or 0,
+    )
+
+
+def precision(
+    config: ModelConfig,
+    weights: str | None = None,
+    activations: str | None = None,
+    kv: str | None = None,
+) -> Precision:
+    """The formats of a deployment; the model's own where nothing is said."""
+    name = weights or config.native
+    if name not in PRECISIONS:
+        raise UnknownName("precision", name, PRECISIONS)
+    base = PRECISIONS[name]
+    asked = {"activations": activations, "kv": kv}
+    return replace(base, **{k: dtype(v).name for k, v in asked.items() if v is not None})
+
+
+def policy_of(base: Policy, changes: Mapping[str, Any]) -> Policy:
+    """An engine's policy with the changes that were given."""
+    return replace(base, **{k: v for k, v in changes.items() if v is not None})
+
+
+def explain(model: str | ModelConfig, on: str, *, batch: int = 1, context: int = 1024,
+            **options: Any) -> Anatomy:  # fmt: skip
+    """Where the time of a decode step and of a prefill goes; options as in `deployment`."""
+    for name, value in (("batch", batch), ("context", context)):
+        if value < 1:
+            raise InputError(Fault(name, f"{value} is out of range", "1 or more"))
+    return anatomy(deployment(model, on, **options), batch, context)

@@ -1,0 +1,49 @@
+"""``maquette explain``: where the time of one step goes."""
+
+from __future__ import annotations
+
+import click
+
+from maquette.cli import options
+from maquette.cli.options import POSITIVE, Values
+
+
+@click.command()
+@click.argument("model")
+@options.machines
+@options.engine
+@options.mesh
+@options.formats
+@options.policy
+@click.option("--batch", type=POSITIVE, default=1, show_default=True,
+              help="Sequences that decode together in a replica.")  # fmt: skip
+@click.option("--context", type=POSITIVE, default=1024, show_default=True,
+              help="Tokens each of them has, and the length of the prompt to prefill.")  # fmt: skip
+@options.as_json
+def explain(
+    model: str,
+    machines: Values,
+    engine: str,
+    mesh: Values,
+    formats: Values,
+    policy: Values,
+    batch: int,
+    context: int,
+    as_json: bool,
+) -> None:
+    """Explain a decode step and a prefill of MODEL: what each section waits for, and how long.
+
+    MODEL is a name of the catalogue or a path to a HuggingFace config.json.
+    """
+    from maquette import api
+    from maquette.cli.failure import warn
+    from maquette.cli.printing import publish
+    from maquette.report import explained
+
+    found = api.explain(
+        model, batch=batch, context=context, engine=engine, **machines, **mesh, **formats,
+        policy=options.policy_changes(policy),
+    )  # fmt: skip
+    if not as_json:
+        warn(*found.warnings)
+    publish(explained.document(found), explained.tables(found), as_json)

@@ -1,0 +1,224 @@
+"""Where the time of a step goes: one decode step and one prefill of a deployment, in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from maquette.plans.types import Plan
+from maquette.price.calibration import Calibration
+from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
+from maquette.price.interval import Estimate, estimate
+from maquette.price.network import collective
+from maquette.price.replica import mesh_of, stages
+from maquette.price.seconds import IDEAL, RESOURCES, Env, formats, walk_seconds
+from maquette.search.deployment import Deployment
+
+HANDOFF, HOST = "to the next stage", "host"
+
+
+@dataclass(frozen=True)
+class Line:
+    """Seconds of one section over a phase, by resource; `light` is what no machine can beat."""
+
+    name: str
+    times: int
+    matrix: float
+    vector: float
+    memory: float
+    link: float
+    launch: float
+    total: float
+    light: float
+    bound: str
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One kind of collective: how often, over how many devices, how much, how long in all."""
+
+    section: str
+    kind: str
+    devices: int
+    times: int
+    bytes: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One decode step of a batch, or the prefill of one prompt in `steps` chunks."""
+
+    name: str
+    batch: int
+    steps: int
+    lines: tuple[Line, ...]  # in running order, what the host does last
+    exchanges: tuple[Exchange, ...]
+    seconds: Estimate
+    light: float
+
+    @property
+    def total(self) -> float:
+        return self.seconds.point
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """What `maquette explain` answers."""
+
+    deployment: Deployment
+    batch: int
+    context: int
+    decode: Phase
+    prefill: Phase
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Of one replica that only decodes this batch."""
+        return self.batch / self.decode.total
+
+    @property
+    def usd_per_mtok_output(self) -> float | None:
+        """Dollars per million tokens decoded at this batch, prefill not counted."""
+        hourly, n = self.deployment.usd_per_hour, self.deployment.plan.replicas
+        return None if hourly is None else hourly / n / (self.tokens_per_s * 3600) * 1e6
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        held, room = self.batch * self.context, self.deployment.memory.kv_tokens
+        found = []
+        if held > room:
+            found.append(
+                f"the batch keeps {held:,} tokens and the KV cache has room for {room:,.0f}"
+            )
+        if self.batch > self.deployment.plan.policy.max_seqs:
+            limit = self.deployment.plan.policy.max_seqs
+            found.append(f"the batch is larger than the {limit} sequences the engine runs at once")
+        longest = self.deployment.model.context
+        if longest and self.context > longest:
+            found.append(
+                f"the context is longer than the {longest:,} tokens the model was made for"
+            )
+        return tuple(found)
+
+
+def anatomy(deployment: Deployment, batch: int, context: int) -> Anatomy:
+    """A decode step of `batch` sequences at `context` tokens each, and the prefill of one prompt
+    of `context` tokens, in as many chunks as the token budget makes of it."""
+    budget = deployment.plan.policy.max_batched_tokens
+    ends = [*range(budget, context, budget), context]
+    chunks = [(1, end - start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    return Anatomy(
+        deployment,
+        batch,
+        context,
+        _phase("decode", deployment, [(batch, 1, context)]),
+        _phase("prefill", deployment, chunks),
+    )
+
+
+Shape = tuple[int, int, int]  # sequences, new tokens of each, context after them
+
+
+def _phase(name: str, deployment: Deployment, shapes: Sequence[Shape]) -> Phase:
+    envs = [_environment(deployment, name, shape) for shape in shapes]
+
+    def price(cal: Calibration) -> float:
+        return sum(line.total for line in _lines(deployment, envs, cal, shapes))
+
+    lines = _lines(deployment, envs, deployment.calibration, shapes)
+    return Phase(
+        name=name,
+        batch=shapes[0][0],
+        steps=len(shapes),
+        lines=lines,
+        exchanges=_exchanges(deployment, envs),
+        seconds=estimate(price, deployment.calibration),
+        light=sum(line.light for line in lines),
+    )
+
+
+def _environment(deployment: Deployment, phase: str, shape: Shape) -> Env:
+    schedule, plan = deployment.schedule, deployment.plan
+    mesh = mesh_of(plan)
+    features, none = uniform(schedule, *shape), nothing(schedule)
+    prefill, decode = (none, features) if phase == "decode" else (features, none)
+    env: dict[str, Any] = {
+        **mesh_environment(schedule, mesh),
+        **formats(deployment.system.machine, plan.precision, schedule),
+    }
+    return env | batch_environment(schedule, mesh, prefill=prefill, decode=decode)
+
+
+def _lines(
+    deployment: Deployment, envs: Sequence[Env], cal: Calibration, shapes: Sequence[Shape]
+) -> tuple[Line, ...]:
+    """Sections by name, summed over the parts they occur in and over the chunks."""
+    schedule, machine = deployment.schedule, deployment.system.machine
+    seconds: dict[str, list[float]] = {}
+    times: dict[str, int] = {}
+    for env in envs:
+        real = walk_seconds(schedule, machine, cal, env)
+        light = walk_seconds(schedule, machine, IDEAL, env)
+        for r, ideal in zip(real, light, strict=True):
+            row = [float(getattr(r, k)) for k in RESOURCES] + [float(r.total), float(ideal.total)]
+            name = r.section.name
+            seconds[name] = [a + b for a, b in zip(seconds.get(name, [0.0] * 7), row, strict=True)]
+            times[name] = times.get(name, 0) + schedule.times[r.section.part]
+    found = [_line(n, times[n] // len(envs), row) for n, row in seconds.items()]
+    return (*found, *_besides(deployment, envs, cal, shapes))
+
+
+def _line(name: str, times: int, row: Sequence[float]) -> Line:
+    bound = RESOURCES[max(range(len(RESOURCES)), key=lambda i: row[i])]
+    return Line(name, times, row[0], row[1], row[2], row[3], row[4], row[5], row[6], bound)
+
+
+def _besides(
+    deployment: Deployment, envs: Sequence[Env], cal: Calibration, shapes: Sequence[Shape]
+) -> list[Line]:
+    """What no section holds: hand-over between pipeline stages, and the host."""
+    schedule, machine, mesh = (
+        deployment.schedule,
+        deployment.system.machine,
+        mesh_of(deployment.plan),
+    )
+    found = []
+    if mesh["pp"] > 1:
+        way = sum(float(stages(schedule, machine, cal, mesh, e)) for e in envs)
+        light = sum(float(stages(schedule, machine, IDEAL, mesh, e)) for e in envs)
+        hops = mesh["pp"] - 1
+        found.append(Line(HANDOFF, hops, 0.0, 0.0, 0.0, way, 0.0, way, light, "link"))
+    host = sum(cal["step"] + cal["seq"] * n for n, _, _ in shapes)
+    return [*found, Line(HOST, 1, 0.0, 0.0, 0.0, 0.0, host, host, 0.0, "host")]
+
+
+def _exchanges(deployment: Deployment, envs: Sequence[Env]) -> tuple[Exchange, ...]:
+    schedule, cal = deployment.schedule, deployment.calibration
+    found: dict[tuple[str, str, int], list[float]] = {}
+    for env in envs:
+        for section in schedule.sections:
+            times = schedule.times[section.part]
+            for c in section.collectives:
+                n, size = int(env["group:" + c.group]), float(c.bytes(env))
+                if n <= 1:
+                    continue
+                took = collective(deployment.system.machine, c.kind, size, n, cal["link"],
+                                  cal["collective"])  # fmt: skip
+                row = found.setdefault((section.name, c.kind, n), [0.0, 0.0, 0.0])
+                row[0], row[1] = row[0] + times, row[1] + times * size
+                row[2] += times * float(took)
+    return tuple(
+        Exchange(section, kind, n, int(times), size / times, took)
+        for (section, kind, n), (times, size, took) in found.items()
+    )
+
+
+def parallel(plan: Plan) -> str:
+    """A plan's mesh and replicas in words: ``tp4 × 2``."""
+    text = f"{plan.mesh}" + (f" × {plan.replicas}" if plan.replicas > 1 else "")
+    if plan.prefill_mesh is not None:
+        text += f" + {plan.prefill_mesh} × {plan.prefill_replicas} to prefill"
+    return text
