@@ -31,10 +31,12 @@ read at a coordinate
     """
     names = handles(graph)
     faults: list[Fault] = []
+    undeclared: set[str] = set()  # symbols reported already, where they first occur
     for value in graph.values:
         found = [*value_faults(value, names)]
         if symbols is not None:
-            found += _unbound(value, symbols)
+            found += _unbound(_symbols(value) - undeclared, symbols)
+            undeclared |= _symbols(value) - set(symbols)
         faults += _located(f"{graph.name}: {names[value]}", found)
     return (*faults, *_located(graph.name, _graph(graph)))
 
@@ -94,8 +96,8 @@ def _kept(name: str, before: Input, after: Value) -> Iterator[Fault]:
         yield Fault("", f"state {name!r} is {before.dtype} before the step and {after.dtype} after")
 
 
-def _unbound(value: Value, symbols: Collection[str]) -> Iterator[Fault]:
-    for symbol in sorted(_symbols(value) - set(symbols)):
+def _unbound(used: Collection[str], symbols: Collection[str]) -> Iterator[Fault]:
+    for symbol in sorted(set(used) - set(symbols)):
         yield Fault("", f"symbol {symbol!r} is not declared", hint=nearest(symbol, symbols))
 
 
