@@ -101,17 +101,23 @@ def head(requests: Requests, n: int) -> Requests:
         raise InputError(Fault("requests", f"{n} is out of range", "1 or more"))
     if n >= len(requests):
         return requests
+    return replace(take(requests, np.arange(n)), source=f"{requests.source}, first {n}")
+
+
+def take(requests: Requests, index: Ints) -> Requests:
+    """The requests at these indices, in their order."""
     hashes, start = requests.block_hash, requests.block_start
     if hashes is not None and start is not None:
-        start = start[: n + 1]
-        hashes = hashes[: start[-1]]
+        count = np.diff(start)[index]
+        taken = np.concatenate(([0], np.cumsum(count)))
+        hashes = hashes[np.arange(taken[-1]) + np.repeat(start[:-1][index] - taken[:-1], count)]
+        start = taken
     return replace(
         requests,
-        arrival_ns=requests.arrival_ns[:n],
-        input_tokens=requests.input_tokens[:n],
-        output_tokens=requests.output_tokens[:n],
-        priority=None if requests.priority is None else requests.priority[:n],
+        arrival_ns=requests.arrival_ns[index],
+        input_tokens=requests.input_tokens[index],
+        output_tokens=requests.output_tokens[index],
+        priority=None if requests.priority is None else requests.priority[index],
         block_hash=hashes,
         block_start=start,
-        source=f"{requests.source}, first {n}",
     )

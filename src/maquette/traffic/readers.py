@@ -1,19 +1,14 @@
 """Traces: Azure 2023 CSV, Mooncake JSONL and parquet, and a plain CSV of our own.
 
-How a file is packed (CSV, JSONL, parquet) and what its columns are called are told apart, so any
-of the column sets may come in any of the packings.
+A trace is known by the names of its columns; how the file is packed is another matter
+(`maquette.traffic.packings`), so any of the column sets may come in any packing.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, islice
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,6 +22,8 @@ from maquette.traffic.columns import (
     token_counts,
     whole_numbers,
 )
+from maquette.traffic.describe import take
+from maquette.traffic.packings import unpack
 from maquette.traffic.types import Ints, Requests
 
 
@@ -68,50 +65,40 @@ def read(
 
     Raises InputError with all faults (up to 20, then their number), each with its row and column.
     """
-    table = _table(Path(path))
+    if block_tokens < 1:
+        raise InputError(Fault("block_tokens", f"{block_tokens} is out of range", "1 or more"))
+    table = unpack(Path(path))
     form = _format(table)
     tokens_in = token_counts(table, form.input, drop_empty)
     tokens_out = token_counts(table, form.output, drop_empty)
     arrivals = form.clock(table, form.time)
     priority = whole_numbers(table, "priority") if "priority" in table.columns else None
-    hashes, start, notes = None, None, []
+    hashes, start = None, None
     if "hash_ids" in table.columns:
-        if block_tokens < 1:
-            raise InputError(Fault("block_tokens", f"{block_tokens} is out of range", "1 or more"))
         hashes, start = hash_lists(table, "hash_ids", tokens_in, block_tokens)
     if not sort and not table.faults:
         _check_order(table, form.time, arrivals)
     table.check()
-    keep = np.argsort(arrivals, kind="stable") if sort else np.arange(len(arrivals))
-    if drop_empty:
-        keep = keep[(tokens_in[keep] > 0) & (tokens_out[keep] > 0)]
-        if len(keep) == 0:
-            raise InputError(Fault(table.path, "holds no request with both input and output"))
-        if dropped := len(arrivals) - len(keep):
-            notes.append(f"{dropped:,} requests without input or output left out")
-    if first := int(arrivals[keep[0]]):
+    block = 0 if hashes is None else block_tokens
+    found = Requests(arrivals, tokens_in, tokens_out, priority, hashes, start, block)
+    return _tidy(found, sort, f"{table.path} ({form.name} {table.kind}")
+
+
+def _tidy(found: Requests, sort: bool, source: str) -> Requests:
+    """Sorted if asked, without empty requests, and from time 0."""
+    notes = []
+    if sort:
+        found = take(found, np.argsort(found.arrival_ns, kind="stable"))
+    full = (found.input_tokens > 0) & (found.output_tokens > 0)
+    if not full.all():
+        notes.append(f"{(~full).sum():,} requests without input or output left out")
+        found = take(found, np.flatnonzero(full))
+    if len(found) == 0:
+        raise InputError(Fault(source + ")", "holds no request with both input and output"))
+    if first := int(found.arrival_ns[0]):
         notes.append(f"arrivals counted from the first, {first / 1e9:.3f} s in the trace")
-    if hashes is not None and start is not None:
-        hashes, start = _taken(hashes, start, keep)
-    return Requests(
-        arrival_ns=arrivals[keep] - arrivals[keep[0]],
-        input_tokens=tokens_in[keep],
-        output_tokens=tokens_out[keep],
-        priority=None if priority is None else priority[keep],
-        block_hash=hashes,
-        block_start=start,
-        block_tokens=0 if hashes is None else block_tokens,
-        source=f"{table.path} ({form.name} {table.kind}, {len(keep)} requests)",
-        notes=tuple(notes),
-    )
-
-
-def _taken(hashes: Ints, start: Ints, keep: Ints) -> tuple[Ints, Ints]:
-    """The hashes of the requests `keep`, in that order."""
-    count = np.diff(start)[keep]
-    taken = np.concatenate(([0], np.cumsum(count)))
-    shift = np.repeat(start[:-1][keep] - taken[:-1], count)
-    return hashes[np.arange(taken[-1]) + shift], taken
+    source = f"{source}, {len(found)} requests)"
+    return replace(found, arrival_ns=found.arrival_ns - first, source=source, notes=tuple(notes))
 
 
 def _check_order(table: Table, column: str, arrivals: Ints) -> None:
@@ -156,113 +143,3 @@ def _missing(table: Table, form: Format) -> list[Fault]:
 
 def _hint(column: str, spare: Sequence[str]) -> str:
     return f"to be renamed? {nearest(column, spare)}" if spare else ""
-
-
-def _table(path: Path) -> Table:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        hint = ""
-        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
-            near = nearest(path.name, [p.name for p in path.parent.iterdir()])
-            hint = near if near.startswith("did") else ""
-        what = f"cannot be read: {error.strerror}"
-        raise InputError(Fault(str(path), what, hint=hint)) from None
-    if not raw.strip():
-        raise InputError(Fault(str(path), "is empty", "a trace of one request or more"))
-    if raw[:4] == b"PAR1" or path.suffix == ".parquet":
-        table = _parquet(path.name, raw)
-    else:
-        try:
-            text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            what = f"is not UTF-8 text (byte {error.start})"
-            raise InputError(Fault(str(path), what, "CSV, JSONL or parquet")) from None
-        table = (_jsonl if text.lstrip().startswith("{") else _csv)(path.name, text)
-    if not table.rows:
-        table.check()
-        raise InputError(Fault(str(path), "holds no requests, only a header"))
-    return table
-
-
-def _csv(name: str, text: str) -> Table:
-    reader = csv.reader(io.StringIO(text, newline=""))
-    faults: list[tuple[int, Fault]] = []
-    header: list[str] = []
-    while not header:
-        header = [h.strip() for h in next(reader)]
-    if len(set(header)) < len(header):
-        twice = next(h for h in header if header.count(h) > 1)
-        raise InputError(Fault(f"{name}: row 1", f"column {twice!r} appears twice"))
-    columns: list[list[str]] = [[] for _ in header]
-    rows: list[int] = []
-    before = reader.line_num
-    try:
-        # In small chunks: a million live lists would keep the garbage collector busy.
-        while chunk := list(islice(reader, 512)):
-            at = _lines(chunk, before, reader.line_num)
-            before = reader.line_num
-            if set(map(len, chunk)) != {len(header)}:
-                for row, record in zip(at, chunk, strict=True):
-                    if record and len(record) != len(header):
-                        what = f"{len(record)} fields where the header has {len(header)}"
-                        faults.append((row, Fault(f"{name}: row {row}", what)))
-                kept = [i for i, record in enumerate(chunk) if len(record) == len(header)]
-                at, chunk = [at[i] for i in kept], [chunk[i] for i in kept]
-            rows += at
-            for column, values in zip(columns, zip(*chunk, strict=True), strict=False):
-                column += values
-    except csv.Error as error:
-        where = f"{name}: row {reader.line_num}"
-        faults.append((reader.line_num, Fault(where, f"is not CSV: {error}")))
-    return Table(name, dict(zip(header, columns, strict=True)), rows, "CSV", faults)
-
-
-def _lines(records: list[list[str]], before: int, last: int) -> Sequence[int]:
-    """The lines on which the records end, that were read from the lines after `before`."""
-    if last - before == len(records):
-        return range(before + 1, last + 1)
-    spans = [1 + sum(field.count("\n") for field in record) for record in records]
-    return [before + span for span in accumulate(spans)]
-
-
-def _jsonl(name: str, text: str) -> Table:
-    faults: list[tuple[int, Fault]] = []
-    records: list[dict[str, Any]] = []
-    rows: list[int] = []
-    for row, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            what = "" if isinstance(record, dict) else "is not an object {…}"
-        except (ValueError, RecursionError) as error:
-            what = f"is not JSON: {str(error).partition(': line')[0]}"
-        if what:
-            faults.append((row, Fault(f"{name}: row {row}", what, "one JSON object in a line")))
-        else:
-            records.append(record)
-            rows.append(row)
-    names = list(records[0]) if records else []
-    columns: dict[str, Sequence[Any]] = {c: [r.get(c) for r in records] for c in names}
-    return Table(name, columns, rows, "JSONL", faults)
-
-
-def _parquet(name: str, raw: bytes) -> Table:
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        what = "reading parquet needs pyarrow"
-        raise InputError(Fault(name, what, hint="pip install 'maquette[parquet]'")) from None
-    try:
-        table = parquet.read_table(io.BytesIO(raw))
-    except arrow.ArrowException as error:
-        raise InputError(Fault(name, f"is not parquet: {str(error).splitlines()[0]}")) from None
-    columns = {}
-    for column in table.column_names:
-        values = table[column]
-        if arrow.types.is_timestamp(values.type):  # as text: Python's own times end at a µs
-            values = values.cast(arrow.timestamp("ns")).cast(arrow.string())
-        columns[column] = values.to_pylist()
-    return Table(name, columns, range(1, table.num_rows + 1), "parquet")

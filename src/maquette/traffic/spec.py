@@ -149,8 +149,7 @@ def synthetic(
     """Traffic of which only means are known, as ``maquette simulate --rate … --input-tokens …``.
 
     Lengths are lognormal of these means with coefficient of variation `cv`, or all equal
-    (``distribution="fixed"``).  Arrivals are Poisson at `rate` per second; gamma if an
-    `arrival_cv` is given; a closed loop if `concurrency` is.  Raises InputError.
+    (``"fixed"``).  Arrivals are Poisson, or gamma of an `arrival_cv`, or a closed loop.
     """
     if (rate is None) == (concurrency == 0):
         what = "are contradictory" if concurrency else "are both missing"
