@@ -18,6 +18,7 @@ from typing import TypeAlias
 from maquette.errors import Fault, ProgramError
 from maquette.ir.axes import Axis, axis, points, union
 from maquette.ir.dtypes import DType, dtype
+from maquette.ir.facts import generated
 from maquette.ir.monoids import ADD, AFFINE, MAX, Monoid
 from maquette.ir.patterns import (
     FlatMap,
@@ -313,13 +314,16 @@ def _view(
 
 
 def _result_type(body: Apply, values: list[Value]) -> DType:
+    """The widest format among the operands; what is made of coordinates alone takes any format."""
     found = scalar_kind(body, [v.dtype.kind for v in values])
     if body.op.startswith("to_"):
         return dtype(body.op.removeprefix("to_"))
     if found == "bool":
         return dtype("bool")
     default = dtype("f32" if found == "float" else "i32")
-    return max((v.dtype for v in values if v.dtype.kind == found), key=_bits, default=default)
+    like = [v for v in values if v.dtype.kind == found]
+    held = [v for v in like if not generated(v)] or like
+    return max((v.dtype for v in held), key=_bits, default=default)
 
 
 def _bits(format: DType) -> float:
