@@ -7,9 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from maquette.price.step import Replica
+from maquette.units import BytesPerSecond, Seconds
+
 Ints = NDArray[np.int64]
 
 FINISHED, TIMED_OUT, REJECTED, UNFINISHED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Disaggregation:
+    """Replicas that only prefill, and the link of each to the replicas that decode."""
+
+    prefill: tuple[Replica, ...]
+    bandwidth: BytesPerSecond
+    latency: Seconds
 
 
 @dataclass(frozen=True, eq=False)

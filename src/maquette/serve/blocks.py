@@ -1,0 +1,101 @@
+"""The paged KV cache of a lane, with prefix reuse.
+
+Prompts are shared in units: the least whole number of both hash blocks and KV blocks.  A unit is
+cached once, for all sequences that hold it; it becomes visible when the step that computes it is
+scheduled, as in vLLM.  Units that nobody holds stay cached until their room is needed, and then
+the one let go longest ago goes first, the deeper before the shallower.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from maquette.serve.sequence import Seq
+
+ENDLESS = 1 << 60
+
+
+class Blocks:
+    """`available` counts blocks that are free or can be freed by eviction."""
+
+    __slots__ = (
+        "_held",
+        "available",
+        "block_size",
+        "capacity",
+        "idle",
+        "unit_blocks",
+        "unit_tokens",
+    )
+
+    def __init__(self, capacity: int, block_size: int, unit_tokens: int) -> None:
+        self.capacity = capacity or ENDLESS  # no blocks: the model keeps no KV cache
+        self.block_size = block_size
+        self.unit_tokens = unit_tokens  # 0: no prefix caching
+        self.unit_blocks = unit_tokens // block_size
+        self.available = self.capacity
+        self._held: dict[int, int] = {}  # cached units and how many sequences hold them
+        self.idle: OrderedDict[int, None] = OrderedDict()  # cached, held by nobody; oldest first
+
+    @property
+    def in_use(self) -> int:
+        return self.capacity - self.available
+
+    def fits(self, tokens: int) -> bool:
+        """Whether a sequence of `tokens` tokens fits in the empty cache."""
+        return tokens <= self.capacity * self.block_size
+
+    def cached(self, seq: Seq) -> int:
+        """Leading units of `seq` that are cached."""
+        for n, unit in enumerate(seq.units):
+            if unit not in self._held and unit not in self.idle:
+                return n
+        return len(seq.units)
+
+    def allocate(self, seq: Seq, tokens: int) -> bool:
+        """Give `seq` what it lacks to hold its first `tokens` tokens; False changes nothing."""
+        if seq.units:
+            return self._allocate_shared(seq, tokens)
+        need = -(-tokens // self.block_size)
+        lack = need - seq.blocks
+        if lack > self.available:
+            return False
+        self.available -= lack
+        seq.blocks = need
+        if self.idle:
+            self.evict()
+        return True
+
+    def _allocate_shared(self, seq: Seq, tokens: int) -> bool:
+        whole = min(tokens // self.unit_tokens, len(seq.units))
+        need = -(-tokens // self.block_size) - whole * self.unit_blocks
+        taken = seq.units[seq.shared : whole]
+        lack = need - seq.blocks + self.unit_blocks * sum(u not in self._held for u in taken)
+        if lack > self.available:
+            return False
+        self.available -= lack
+        seq.blocks = need
+        seq.shared = max(whole, seq.shared)
+        for unit in taken:
+            self._held[unit] = self._held.get(unit, 0) + 1
+            self.idle.pop(unit, None)
+        self.evict()
+        return True
+
+    def evict(self) -> None:
+        """Forget idle units until what is cached fits."""
+        while len(self.idle) * self.unit_blocks > self.available:
+            self.idle.popitem(last=False)
+
+    def release(self, seq: Seq) -> None:
+        """Take back all that `seq` holds."""
+        self.available += seq.blocks
+        for unit in reversed(seq.units[: seq.shared]):
+            holders = self._held[unit] - 1
+            if holders:
+                self._held[unit] = holders
+            else:
+                del self._held[unit]
+                self.idle[unit] = None
+                self.available += self.unit_blocks
+        seq.shared = seq.blocks = 0

@@ -1,0 +1,38 @@
+"""The clock: integer quanta of 2**-30 ns, and the order of what happens at one instant.
+
+Every coefficient of a price is rounded to whole quanta once; from there on time is integer
+arithmetic, so the sum of a run in closed form equals the sum of its steps exactly, ties are ties,
+and results do not depend on the platform.  A quantum is about 1e-18 s: rounding the time of one
+query-key pair to it loses less than one part in a million even where a pair takes 1 fs.
+
+Recorded times are whole nanoseconds.  Events are ordered by (time, phase, number): at one instant
+steps end first, then requests arrive, then batches form, so that a request that arrives exactly at
+a step boundary joins the step that starts there.
+"""
+
+from __future__ import annotations
+
+QUANTA = 1 << 30  # in one nanosecond
+PER_SECOND = 1e9 * QUANTA
+HALF = QUANTA >> 1
+SHIFT = 30
+
+END, ARRIVE, FORM = 0, 1, 2  # phases of one instant
+
+
+def quanta(seconds: float) -> int:
+    """Whole quanta nearest to `seconds`.
+
+    >>> quanta(1e-9)
+    1073741824
+    """
+    return round(seconds * PER_SECOND)
+
+
+def nanoseconds(time: int) -> int:
+    """Whole nanoseconds nearest to `time` quanta.
+
+    >>> nanoseconds(quanta(1.5))
+    1500000000
+    """
+    return (time + HALF) >> SHIFT

@@ -1,0 +1,251 @@
+"""Replicas on one clock: arrivals, routing, transfers, and the order of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import Protocol
+
+from maquette.plans.types import Routing
+from maquette.serve.clock import ARRIVE, END, FORM, nanoseconds, quanta
+from maquette.serve.ledger import Ledger
+from maquette.serve.sequence import Seq
+from maquette.serve.types import Disaggregation
+
+Event = tuple[int, int, int]
+NEVER = 1 << 200
+
+
+class AnyLane(Protocol):
+    """What the cluster asks of a lane; the coalesced and the stepwise ones both answer."""
+
+    index: int
+    seqs: dict[int, Seq]
+    end: int
+    forming: bool
+
+    def submit(self, seq: Seq, now: int) -> None: ...
+    def commit(self, now: int) -> int: ...
+    def form(self, now: int) -> int: ...
+    def release(self, seq: Seq) -> None: ...
+    def cached(self, seq: Seq) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The requests, as the clock reads them."""
+
+    arrival: list[int] | None  # quanta; None in a closed loop
+    concurrency: int
+    prompt: list[int]
+    output: list[int]
+    priority: list[int] | None
+    units: Callable[[int], tuple[int, ...]]
+    rejected: frozenset[int]
+    timeout: int | None
+
+
+class Pool:
+    """Replicas that do the same work; requests are dealt among those that can hold them."""
+
+    def __init__(
+        self, lanes: Sequence[Sequence[AnyLane]], limits: Sequence[int], routing: Routing
+    ) -> None:
+        self.lanes = lanes
+        self.load = [0] * len(lanes)  # requests submitted and not ended
+        self._limits = limits  # the longest sequence each replica can hold
+        self._least_limit = min(limits)
+        self._routing = routing
+        self._turn = 0
+
+    def pick(self, seq: Seq, tokens: int) -> tuple[int, AnyLane]:
+        """The replica and the lane for `seq`, which will grow to `tokens` tokens."""
+        if self._routing == "round-robin":
+            replica = self._next_turn(tokens)
+        elif self._routing == "prefix-aware" and seq.units:
+            replica = self._longest_prefix(seq, tokens)
+        elif tokens <= self._least_limit:
+            replica = self.load.index(min(self.load))
+        else:
+            replica = min(self._able(tokens), key=self.load.__getitem__)
+        lanes = self.lanes[replica]
+        if len(lanes) == 1:
+            return replica, lanes[0]
+        if self._routing == "prefix-aware" and seq.units:
+            return replica, min(lanes, key=lambda lane: (-lane.cached(seq), len(lane.seqs)))
+        return replica, min(lanes, key=lambda lane: len(lane.seqs))
+
+    def _able(self, tokens: int) -> list[int]:
+        return [r for r, limit in enumerate(self._limits) if tokens <= limit]
+
+    def _next_turn(self, tokens: int) -> int:
+        while True:
+            replica = self._turn
+            self._turn = (replica + 1) % len(self.lanes)
+            if tokens <= self._limits[replica]:
+                return replica
+
+    def _longest_prefix(self, seq: Seq, tokens: int) -> int:
+        def rank(replica: int) -> tuple[int, int]:
+            return -max(lane.cached(seq) for lane in self.lanes[replica]), self.load[replica]
+
+        return min(self._able(tokens), key=rank)
+
+
+class Cluster:
+    """Runs the requests through a pool, or through a prefill pool and then a decode pool."""
+
+    def __init__(
+        self,
+        columns: Columns,
+        heap: list[Event],
+        ledger: Ledger,
+        disaggregation: Disaggregation | None,
+    ) -> None:
+        self._columns = columns
+        self._heap = heap
+        self._ledger = ledger
+        self._split = disaggregation
+        self._lanes: list[AnyLane] = []
+        self._home: list[tuple[Pool, int]] = []  # of each lane: its pool and replica there
+        self._entry: Pool
+        self._decode: Pool
+        self._numbers = count()  # of the requests, in order of arrival
+        self._upcoming: Event = (NEVER, ARRIVE, 0)
+        self._link_free: dict[int, int] = {}  # by prefill replica
+        self._transfers: dict[int, tuple[Seq, int]] = {}
+
+    def settle_in(self, entry: Pool, decode: Pool) -> None:
+        """Give the cluster its pools: where requests enter and where they decode, maybe the same.
+
+        Lanes are numbered through the decode pool first.
+        """
+        self._entry, self._decode = entry, decode
+        for pool in dict.fromkeys((decode, entry)):
+            for replica, lanes in enumerate(pool.lanes):
+                self._lanes.extend(lanes)
+                self._home.extend([(pool, replica)] * len(lanes))
+
+    def run(self) -> None:
+        """Until nothing is left to happen."""
+        heap = self._heap
+        if self._columns.arrival is None:
+            self._send(0, self._columns.concurrency)
+        else:
+            self._look_ahead()
+        while True:
+            if heap and heap[0] < self._upcoming:
+                time, phase, number = heappop(heap)
+                if phase == END:
+                    self._end(time, number)
+                elif phase == ARRIVE:
+                    self._arrive(time, number)
+                else:
+                    self._form(self._lanes[number], time)
+            elif self._upcoming[0] < NEVER:
+                time, _, number = self._upcoming
+                self._look_ahead()
+                self._arrive(time, number)
+            else:
+                return
+
+    def _look_ahead(self) -> None:
+        """The next arrival of an open loop."""
+        arrival = self._columns.arrival
+        assert arrival is not None
+        number = next(self._numbers)
+        done = number >= len(arrival)
+        self._upcoming = (NEVER, ARRIVE, 0) if done else (arrival[number], ARRIVE, number)
+
+    def _send(self, now: int, requests: int) -> None:
+        """In a closed loop, as many clients send their next request."""
+        total = len(self._columns.prompt)
+        for _ in range(requests):
+            number = next(self._numbers)
+            if number >= total:
+                return
+            heappush(self._heap, (now, ARRIVE, number))
+
+    def _arrive(self, now: int, rid: int) -> None:
+        columns = self._columns
+        self._ledger.arrival[rid] = nanoseconds(now)
+        if rid in columns.rejected:
+            self._ledger.reject(rid)
+            if columns.arrival is None:
+                self._send(now, 1)
+            return
+        priority = columns.priority[rid] if columns.priority else 0
+        prompt, output = columns.prompt[rid], columns.output[rid]
+        seq = Seq(rid, prompt, output, priority, columns.units(rid))
+        if columns.timeout is not None:
+            seq.deadline = now + columns.timeout
+        last = prompt if self._split else prompt + output - 1
+        self._submit(self._entry, seq, last, now)
+
+    def _submit(self, pool: Pool, seq: Seq, tokens: int, now: int) -> None:
+        replica, lane = pool.pick(seq, tokens)
+        pool.load[replica] += 1
+        lane.submit(seq, now)
+        if lane.end < 0:
+            self._settle(lane, now)
+
+    def _settle(self, lane: AnyLane, now: int) -> None:
+        """An idle lane forms a batch, after all else that happens at this instant."""
+        if self._upcoming[0] > now and not (self._heap and self._heap[0][0] == now):
+            self._form(lane, now)
+        elif not lane.forming:
+            lane.forming = True
+            heappush(self._heap, (now, FORM, lane.index))
+
+    def _form(self, lane: AnyLane, now: int) -> None:
+        lane.forming = False
+        self._ended(lane.index, lane.form(now), now)
+
+    def _end(self, now: int, number: int) -> None:
+        if number >= len(self._lanes):
+            self._transferred(number - len(self._lanes), now)
+            return
+        lane = self._lanes[number]
+        if lane.end != now:
+            return  # the run was cut short
+        self._ended(number, lane.commit(now), now)
+        self._settle(lane, now)
+
+    def _ended(self, number: int, requests: int, now: int) -> None:
+        if not requests:
+            return
+        pool, replica = self._home[number]
+        pool.load[replica] -= requests
+        if self._columns.arrival is None:
+            self._send(now, requests)
+
+    # -- between prefill and decode -------------------------------------------------------------
+
+    def hand_over(self, seq: Seq, number: int, now: int) -> None:
+        """The prefill of `seq` has ended in a prefill lane: its cache goes over the link.
+
+        Transfers of one prefill replica follow one another; the cache stays there until then.
+        """
+        split = self._split
+        assert split is not None
+        pool, replica = self._home[number]
+        pool.load[replica] -= 1
+        giver = split.prefill[replica]
+        size = giver.kv_bytes_per_token * seq.prompt + giver.state_bytes_per_seq
+        start = max(now, self._link_free.get(replica, 0))
+        end = start + quanta(size / split.bandwidth) + quanta(split.latency)
+        self._link_free[replica] = end
+        seq.last_token = now
+        self._transfers[seq.rid] = seq, number
+        heappush(self._heap, (end, END, len(self._lanes) + seq.rid))
+
+    def _transferred(self, rid: int, now: int) -> None:
+        seq, number = self._transfers.pop(rid)
+        lane = self._lanes[number]
+        lane.release(seq)
+        if lane.end < 0 and lane.seqs:
+            self._settle(lane, now)
+        seq.computed, seq.target = seq.prompt, seq.prompt + 1
+        self._submit(self._decode, seq, seq.prompt + seq.output - 1, now)

@@ -1,0 +1,93 @@
+"""A StepModel in integers: what the clock adds up."""
+
+from __future__ import annotations
+
+from maquette.price.step import Attention, StepModel
+from maquette.serve.clock import quanta
+
+ENDLESS = 1 << 200  # the last piece of an envelope applies to any context
+
+Piece = tuple[int, int, int]  # applies to contexts up to; at; slope
+
+
+class AttentionCost:
+    """One attention class in quanta.  Envelopes are built when first asked for."""
+
+    __slots__ = ("_model", "_pieces", "pair", "read", "window")
+
+    def __init__(self, model: Attention, max_seqs: int) -> None:
+        self._model = model
+        self.window = model.window
+        self.pair = quanta(model.pair)
+        self.read = quanta(model.read)
+        self._pieces: list[tuple[Piece, ...] | None] = [None] * (max_seqs + 1)
+
+    def piece(self, n: int, context: int) -> Piece:
+        """What binds for `n` decoding sequences whose contexts sum to `context`."""
+        pieces = self._pieces[n]
+        if pieces is None:
+            at, slope = self._model.at[:, n], self._model.slope[:, n]
+            lines = [(quanta(a), quanta(s)) for a, s in zip(at, slope, strict=True)]
+            pieces = self._pieces[n] = upper_envelope(lines)
+        for piece in pieces:
+            if context <= piece[0]:
+                return piece
+        raise AssertionError("an envelope ends with an endless piece")
+
+    def decode(self, n: int, context: int) -> int:
+        """Quanta for `n` decoding sequences whose contexts sum to `context`."""
+        _, at, slope = self.piece(n, context)
+        return at + slope * context
+
+
+def upper_envelope(lines: list[tuple[int, int]]) -> tuple[Piece, ...]:
+    """The upper envelope over integers >= 0 of lines (at, slope).
+
+    >>> upper_envelope([(10, 0), (0, 1)]) == ((10, 10, 0), (ENDLESS, 0, 1))
+    True
+    """
+    at, slope = max(lines)
+    pieces: list[Piece] = []
+    while True:
+        # The next line to rise above this one: at the least integer, then the highest there.
+        above = [
+            ((at - a) // (s - slope) + 1, -a - s * ((at - a) // (s - slope) + 1), -s, a)
+            for a, s in lines
+            if s > slope
+        ]
+        if not above:
+            return (*pieces, (ENDLESS, at, slope))
+        start, _, steeper, higher = min(above)
+        pieces.append((start - 1, at, slope))
+        at, slope = higher, -steeper
+
+
+class Costs:
+    """One StepModel in quanta, up to a replica's token budget and sequences."""
+
+    __slots__ = ("attention", "prefill", "seqs", "tokens")
+
+    def __init__(self, model: StepModel, max_tokens: int, max_seqs: int) -> None:
+        overhead = quanta(model.overhead)
+        self.prefill = quanta(model.prefill)
+        # The overhead rides on the tokens: every step has some.
+        self.tokens = [overhead + quanta(x) for x in model.tokens[: max_tokens + 1].tolist()]
+        self.seqs = [quanta(x) for x in model.seqs[: max_seqs + 1].tolist()]
+        self.attention = tuple(AttentionCost(a, max_seqs) for a in model.attention)
+
+
+def chunk_pairs(window: int, cached: int, tokens: int) -> int:
+    """Query-key pairs of a prefill chunk: each query sees itself and what came before.
+
+    >>> chunk_pairs(0, 2, 3), chunk_pairs(4, 2, 3)
+    (12, 11)
+    """
+    if window == 0 or cached + tokens <= window:
+        return tokens * cached + tokens * (tokens + 1) // 2
+    whole = max(window - cached, 0)  # queries that still see everything before them
+    return whole * cached + whole * (whole + 1) // 2 + (tokens - whole) * window
+
+
+def chunk_context(window: int, cached: int, tokens: int) -> int:
+    """Keys that a prefill chunk reads, its own included."""
+    return tokens + (min(cached, window - 1) if window else cached)

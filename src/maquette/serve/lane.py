@@ -1,0 +1,298 @@
+"""A lane: one batch in flight in one replica, advanced from event to event.
+
+A replica has as many lanes as pipeline stages, each with its share of the sequences and of the KV
+blocks.  What is common to all schedulers is here: waiting, the ends of runs and steps, joining and
+leaving, preemption, time limits.  How a batch is formed is in `schedulers`.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from maquette.serve.blocks import Blocks
+from maquette.serve.book import FOLD
+from maquette.serve.clock import END
+from maquette.serve.costs import Costs, chunk_context, chunk_pairs
+from maquette.serve.decoders import Decoders
+from maquette.serve.place import Place
+from maquette.serve.sequence import RID, RID_BITS, SERIAL_BITS, Seq
+
+
+class Lane:
+    """`end` is when the step or run under way ends, -1 when the lane is idle."""
+
+    def __init__(self, place: Place, costs: Costs) -> None:
+        self.place = place
+        self.index = place.index
+        self.costs = costs
+        self.blocks = blocks = Blocks(place.kv_blocks, place.block_size, place.unit_tokens)
+        self.decoders = Decoders(costs, blocks.block_size)
+        self.seqs: dict[int, Seq] = {}  # waiting and running
+        self.waiting: list[int] = []  # heap of keys; may hold some that were dropped
+        self.partial: Seq | None = None  # the running sequence whose prefill is under way
+        self.chunks: list[tuple[Seq, int]] = []  # prefill of the step under way
+        self.ticking = False  # whether the decoders take part in the step under way
+        self.rows = 0  # sequences in the step under way
+        self.start = 0
+        self.end = -1
+        self.steps = 0
+        self.wary = False  # an eviction may let the head of the waiting ones in
+        self.forming = False  # the cluster has an event to form a batch here
+        self._serial = 0
+        self._deadlines: list[tuple[int, int]] = []
+        # Decoders whose last token is older than the step under way: those stalled by a prefill
+        # step since `_stall`, and late joiners with the times of their last tokens.
+        self._stall = -1
+        self._stalled = 0
+        self._late: dict[int, int] = {}
+
+    # -- from outside ---------------------------------------------------------------------------
+
+    def submit(self, seq: Seq, now: int) -> None:
+        """`seq` arrives.  A run that it could join ends at the first step boundary from now."""
+        place = self.place
+        self.seqs[seq.rid] = seq
+        self._serial += 1
+        seq.key = (((seq.priority << SERIAL_BITS) + self._serial) << RID_BITS) + seq.rid
+        heappush(self.waiting, seq.key)
+        if self.end >= 0 and self.steps > 1:
+            if self.waiting[0] == seq.key and self._open():
+                self._cut(now)
+            if place.timeout is not None:
+                self._cut(seq.deadline)
+        if place.timeout is not None:
+            heappush(self._deadlines, (seq.deadline, seq.rid))
+
+    def cached(self, seq: Seq) -> int:
+        """Leading units of `seq` in the prefix cache."""
+        return self.blocks.cached(seq)
+
+    def _open(self) -> bool:
+        """Whether a waiting request could be admitted while decoding goes on."""
+        return self.decoders.n < self.place.max_seqs
+
+    def _cut(self, time: int) -> None:
+        """End the run under way at its first step boundary at or after `time`."""
+        if self.end <= time:
+            return
+        steps = self.decoders.steps_until(time - self.start)
+        if steps < self.steps:
+            self.steps = steps
+            self.end = self.start + self.decoders.time(steps)
+            heappush(self.place.heap, (self.end, END, self.place.index))
+
+    def commit(self, now: int) -> int:
+        """The step or run under way has ended; returns how many requests did."""
+        decoders, steps = self.decoders, self.steps
+        if steps > 1:
+            self._grow(steps)
+        self._record(now)
+        if self.ticking:
+            decoders.tick += steps
+        elif decoders.n and self._stall < 0:
+            self._stall, self._stalled = self.start, decoders.n - len(self._late)
+        ended = 0
+        if self.ticking:
+            for seq in decoders.finished():
+                self._finish(seq, now)
+                ended += 1
+        if self.chunks:
+            ended += self._complete_chunks(now)
+        self.end = -1
+        return ended
+
+    def drop_expired(self, now: int) -> int:
+        """Drop what has waited or run to its time limit; returns how many."""
+        deadlines, dropped = self._deadlines, 0
+        while deadlines and deadlines[0][0] <= now:
+            seq = self.seqs.get(heappop(deadlines)[1])
+            if seq is None:
+                continue
+            if seq.rid in self.decoders.active:
+                self._interrupt(seq, now, 0)
+            if seq is self.partial:
+                self.partial = None
+            self.release(seq)
+            del self.seqs[seq.rid]
+            self.place.ledger.time_out(seq.rid, self.place.replica)
+            dropped += 1
+        self._clear_head()
+        return dropped
+
+    def _clear_head(self) -> None:
+        """Keep the head of the waiting ones a live one."""
+        while self.waiting and self.waiting[0] & RID not in self.seqs:
+            heappop(self.waiting)
+
+    # -- forming a step -------------------------------------------------------------------------
+
+    def form(self, now: int) -> int:
+        """Form the next step or run, if there is work; returns how many requests were dropped."""
+        raise NotImplementedError
+
+    def start_step(self, now: int, ticking: bool, rows: int) -> None:
+        """Start a step with prefill `chunks`, and with all decoders if `ticking`."""
+        costs, chunks = self.costs, self.chunks
+        tokens = sum(t for _, t in chunks)
+        time = costs.tokens[tokens + (rows - len(chunks) if ticking else 0)]
+        time += costs.prefill + costs.seqs[rows]
+        if ticking:
+            time += self.decoders.attention()
+        ledger = self.place.ledger
+        for nth, attention in enumerate(costs.attention):
+            pairs = context = 0
+            for seq, t in chunks:
+                pairs += chunk_pairs(attention.window, seq.computed, t)
+                context += chunk_context(attention.window, seq.computed, t)
+            ledger.prefill_pairs[nth] += pairs
+            ledger.prefill_context[nth] += context
+            time += max(attention.pair * pairs, attention.read * context)
+        self.decoders.first = time
+        self._begin(now, time, 1, ticking, rows)
+
+    def start_run(self, now: int, rows: int, single: bool) -> None:
+        """Start a run of decode steps, as long as the batch and its price stay the same."""
+        decoders = self.decoders
+        steps = decoders.plan(rows)
+        steps = 1 if single else self._room(steps)
+        self._begin(now, decoders.time(steps), steps, True, rows)
+        if self._deadlines and steps > 1:
+            self._cut(self._next_deadline())
+
+    def _begin(self, now: int, time: int, steps: int, ticking: bool, rows: int) -> None:
+        self.start, self.end = now, now + time
+        self.steps, self.ticking, self.rows = steps, ticking, rows
+        heappush(self.place.heap, (self.end, END, self.place.index))
+
+    def _room(self, steps: int) -> int:
+        """How many of `steps` steps fit without preemption and, if `wary`, without eviction."""
+        blocks = self.blocks
+        available = blocks.available
+        if self.wary:
+            self.wary = False
+            available -= len(blocks.idle) * blocks.unit_blocks
+        return self.decoders.room(available, steps)
+
+    def _grow(self, steps: int) -> None:
+        """Take the blocks that the run needed after its first step."""
+        self.blocks.available -= self.decoders.growth(1, steps - 1)
+        self.blocks.evict()
+
+    def _next_deadline(self) -> int:
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1] not in self.seqs:
+            heappop(deadlines)
+        return deadlines[0][0] if deadlines else self.end
+
+    # -- sequences ------------------------------------------------------------------------------
+
+    def schedule(self, seq: Seq, cached: int, now: int) -> None:
+        """`seq`, the head of the waiting ones, is in the batch."""
+        heappop(self.waiting)
+        if self._deadlines:
+            self._clear_head()
+        self.place.ledger.schedule(seq, cached, now)
+
+    def preempt(self, now: int, ahead: int) -> Seq:
+        """Free the running sequence that is served last; it will be computed anew."""
+        seq = self._last_served()
+        if seq is self.partial:
+            self.partial = None
+        else:
+            self._interrupt(seq, now, ahead)
+        self.blocks.release(seq)
+        seq.computed = 0
+        seq.target = seq.prompt + seq.generated
+        heappush(self.waiting, seq.key)
+        self.place.ledger.preemptions[seq.rid] += 1
+        return seq
+
+    def _last_served(self) -> Seq:
+        """The running sequence with the highest key."""
+        raise NotImplementedError
+
+    def _interrupt(self, seq: Seq, now: int, ahead: int) -> None:
+        """`seq` stops decoding before its last token."""
+        self.decoders.leave(seq, ahead)
+        if seq.rid in self._late:
+            seq.last_token = self._late.pop(seq.rid)
+        elif self._stall >= 0:
+            self._stalled -= 1
+            seq.last_token = self._stall
+        else:
+            seq.last_token = now
+
+    def join(self, seq: Seq, cached: int, last_token: int, now: int, ahead: int = 0) -> None:
+        """`seq` decodes from the next step; its last token came at `last_token`."""
+        self.decoders.join(seq, cached, ahead)
+        if self._stall >= 0 or last_token < now:
+            self._late[seq.rid] = last_token
+
+    def _complete_chunks(self, now: int) -> int:
+        """Account for the prefill of the step that ended; returns how many requests ended."""
+        ended = 0
+        for seq, tokens in self.chunks:
+            seq.computed += tokens
+            if seq.computed < seq.target:
+                self.partial = seq
+                continue
+            if seq.generated == 0:
+                self.place.ledger.first_token(seq.rid, now)
+            else:
+                self.place.book.odd_gaps.extend((now - seq.last_token, 1))
+            seq.generated += 1
+            if seq.generated == seq.output:
+                self._finish(seq, now)
+                ended += 1
+            elif self.place.hand_over is not None:
+                del self.seqs[seq.rid]
+                self.place.hand_over(seq, self.place.index, now)
+            else:
+                self.join(seq, seq.target, now, now)
+        self.chunks = []
+        return ended
+
+    def _finish(self, seq: Seq, now: int) -> None:
+        del self.seqs[seq.rid]
+        self.release(seq)
+        self.place.ledger.finish(seq.rid, self.place.replica, now)
+
+    def release(self, seq: Seq) -> None:
+        self.blocks.release(seq)
+
+    # -- the book -------------------------------------------------------------------------------
+
+    def _record(self, now: int) -> None:
+        place, decoders = self.place, self.decoders
+        first = decoders.first
+        live = decoders.n if self.ticking else 0
+        if live and (self._stall >= 0 or self._late):
+            self._record_late(self.start + first, first)
+        running = decoders.n + len(self.chunks) + (self.partial is not None)
+        prefill = sum(t for _, t in self.chunks)
+        place.book.rows.extend(
+            (
+                place.index,
+                self.start,
+                now - self.start,
+                self.steps,
+                live,
+                self.rows,
+                prefill,
+                first,
+                len(self.seqs) - running,
+                self.blocks.in_use,
+            )
+        )
+        if len(place.book.rows) >= FOLD:
+            place.book.fold()
+
+    def _record_late(self, end: int, first: int) -> None:
+        """Correct the first gap of those whose last token is older than the step."""
+        odd = self.place.book.odd_gaps
+        if self._stall >= 0:
+            odd.extend((end - self._stall, self._stalled, first, -self._stalled))
+        for last_token in self._late.values():
+            odd.extend((end - last_token, 1, first, -1))
+        self._stall, self._stalled = -1, 0
+        self._late.clear()

@@ -1,0 +1,59 @@
+"""What became of every request, and the prefill work done, while the clock runs."""
+
+from __future__ import annotations
+
+from array import array
+
+from maquette.serve.clock import nanoseconds
+from maquette.serve.sequence import Seq
+from maquette.serve.types import FINISHED, REJECTED, TIMED_OUT, UNFINISHED
+
+
+class Ledger:
+    """One column per fact, one row per request.  Times in nanoseconds; -1 is never."""
+
+    __slots__ = (
+        "arrival",
+        "cached",
+        "finished",
+        "first",
+        "preemptions",
+        "prefill_context",
+        "prefill_pairs",
+        "replica",
+        "scheduled",
+        "status",
+    )
+
+    def __init__(self, requests: int, attention_classes: int) -> None:
+        def never() -> array[int]:
+            return array("q", (-1,)) * requests
+
+        self.arrival, self.scheduled, self.first, self.finished = (never() for _ in range(4))
+        self.replica = never()
+        self.cached = array("q", (0,)) * requests
+        self.preemptions = array("q", (0,)) * requests
+        self.status = array("q", (UNFINISHED,)) * requests
+        self.prefill_pairs = [0] * attention_classes
+        self.prefill_context = [0] * attention_classes
+
+    def schedule(self, seq: Seq, cached: int, now: int) -> None:
+        """`seq` is in a batch, `cached` of its tokens found in the prefix cache."""
+        if self.scheduled[seq.rid] < 0:
+            self.scheduled[seq.rid] = nanoseconds(now)
+            self.cached[seq.rid] = cached
+
+    def first_token(self, rid: int, now: int) -> None:
+        self.first[rid] = nanoseconds(now)
+
+    def finish(self, rid: int, replica: int, now: int) -> None:
+        self.finished[rid] = nanoseconds(now)
+        self.replica[rid] = replica
+        self.status[rid] = FINISHED
+
+    def time_out(self, rid: int, replica: int) -> None:
+        self.replica[rid] = replica
+        self.status[rid] = TIMED_OUT
+
+    def reject(self, rid: int) -> None:
+        self.status[rid] = REJECTED

@@ -1,0 +1,188 @@
+"""How a batch is formed: three schedulers of real engines.
+
+- `Continuous` (vLLM v1, chunked prefill): one token for every decoding sequence, then the prefill
+  under way, then waiting requests while the token budget, the sequences and the blocks last.
+- `PrefillFirst` (vLLM v0, no chunked prefill): a step of whole prompts if any waiting one fits,
+  else a step of decoding.
+- `Static`: a batch of waiting requests is prefilled, then decoded until all of it has finished.
+  A finished sequence keeps its row in the batch and its blocks until then, but reads no context.
+
+In the first two, when a decoding sequence needs a block and none is left, the running sequence
+with the highest (priority, arrival) loses its blocks and goes back to waiting, where it keeps its
+place; its prompt and what it generated are computed anew.  Nothing is admitted in such a step.
+"""
+
+from __future__ import annotations
+
+from maquette.serve.costs import Costs
+from maquette.serve.lane import Lane
+from maquette.serve.place import Place
+from maquette.serve.sequence import RID, Seq
+
+
+class _Dynamic(Lane):
+    """Requests join and leave the batch between steps."""
+
+    def _last_served(self) -> Seq:
+        active = self.decoders.active
+        last = self.partial
+        for seq in active.values():
+            if last is None or seq.key > last.key:
+                last = seq
+        assert last is not None
+        return last
+
+    def _reserve(self, now: int) -> bool:
+        """Blocks for one token of every decoding sequence; whether that preempted any."""
+        decoders, blocks = self.decoders, self.blocks
+        preempted = False
+        phase = decoders.tick % blocks.block_size
+        while decoders.phases[phase] > blocks.available:
+            blocks.idle.clear()  # the sequences before the one that found no block took them
+            self.preempt(now, 0)
+            preempted = True
+        blocks.available -= decoders.phases[phase]
+        if blocks.idle:
+            blocks.evict()
+        return preempted
+
+    def _admit(self, now: int, budget: int, whole: bool) -> None:
+        """Take waiting requests into the step, whole prompts only if `whole`."""
+        blocks, decoders = self.blocks, self.decoders
+        running = decoders.n + len(self.chunks) + (self.partial is not None)
+        while self.waiting and budget and running < self.place.max_seqs:
+            seq = self.seqs[self.waiting[0] & RID]
+            computed = seq.computed  # its cache came from a prefill replica
+            if seq.units and not computed:
+                hits = min(blocks.cached(seq), (seq.target - 1) // blocks.unit_tokens)
+                computed = hits * blocks.unit_tokens
+            tokens = min(seq.target - computed, budget)
+            if whole and tokens < seq.target - computed:
+                return
+            decodes = seq.computed > 0
+            # Where prefill goes first, the block of a decode step is reserved with the others.
+            ahead = 0 if decodes and whole else tokens
+            if not blocks.allocate(seq, computed + ahead):
+                # A first chunk behind a shorter prefix may fit, once this one is evicted.
+                self.wary = not whole and computed > 0
+                return
+            self.schedule(seq, 0 if decodes else computed, now)
+            running += 1
+            if decodes:
+                self.join(seq, computed, seq.last_token, now, ahead)
+                seq.computed = 0
+                budget -= ahead
+            else:
+                seq.computed = computed
+                self.chunks.append((seq, tokens))
+                budget -= tokens
+
+
+class Continuous(_Dynamic):
+    """vLLM v1."""
+
+    def form(self, now: int) -> int:
+        dropped = self.drop_expired(now) if self._deadlines else 0
+        preempted = self._reserve(now) if self.decoders.n else False
+        budget = self.place.max_batched_tokens - self.decoders.n
+        if self.partial is not None and budget:
+            budget, evicted = self._continue(now, budget)
+            preempted = preempted or evicted
+        if not preempted:
+            self._admit(now, budget, whole=False)
+        n = self.decoders.n
+        if self.chunks:
+            self.start_step(now, ticking=True, rows=n + len(self.chunks))
+        elif n:
+            self.start_run(now, n, single=preempted)
+        elif preempted:
+            return dropped + self.form(now)  # the prefill under way made room for itself
+        return dropped
+
+    def _continue(self, now: int, budget: int) -> tuple[int, bool]:
+        """The next chunk of the prefill under way; the budget left, and whether it preempted."""
+        seq = self.partial
+        assert seq is not None
+        tokens = min(seq.target - seq.computed, budget)
+        preempted = False
+        while not self.blocks.allocate(seq, seq.computed + tokens):
+            preempted = True
+            if self.preempt(now, 1) is seq:
+                return budget, True
+            budget += 1
+        self.partial = None
+        self.chunks.append((seq, tokens))
+        return budget - tokens, preempted
+
+
+class PrefillFirst(_Dynamic):
+    """vLLM v0 without chunked prefill."""
+
+    def form(self, now: int) -> int:
+        dropped = self.drop_expired(now) if self._deadlines else 0
+        self._admit(now, self.place.max_batched_tokens, whole=True)
+        if self.chunks:
+            self.start_step(now, ticking=False, rows=len(self.chunks))
+        elif self.decoders.n:
+            preempted = self._reserve(now)
+            self.start_run(now, self.decoders.n, single=preempted)
+        return dropped
+
+
+class Static(Lane):
+    """One batch at a time."""
+
+    def __init__(self, place: Place, costs: Costs) -> None:
+        super().__init__(place, costs)
+        self._members: list[Seq] = []  # of the batch, whose prefill is not complete
+        self._rows = 0
+        self._reserved = 0
+
+    def form(self, now: int) -> int:
+        dropped = self.drop_expired(now) if self._deadlines else 0
+        self.partial = None
+        self._members = [s for s in self._members if s.rid in self.seqs and s.computed < s.target]
+        if not self._members and not self.decoders.n:
+            self._next_batch(now)
+        if self._members:
+            self._prefill()
+            self.start_step(now, ticking=False, rows=len(self.chunks))
+        elif self.decoders.n:
+            self.start_run(now, self._rows, single=False)
+        return dropped
+
+    def _next_batch(self, now: int) -> None:
+        """Requests in order while sequences and blocks, enough for their last tokens, last."""
+        blocks = self.blocks
+        blocks.available += self._reserved
+        self._reserved = 0
+        while self.waiting and len(self._members) < self.place.max_seqs:
+            seq = self.seqs[self.waiting[0] & RID]
+            if not blocks.allocate(seq, seq.prompt + seq.output - 1):
+                break
+            self._reserved += seq.blocks
+            self._members.append(seq)
+            self.schedule(seq, 0, now)
+        self._rows = len(self._members)
+
+    def _prefill(self) -> None:
+        budget = self.place.max_batched_tokens
+        for seq in self._members:
+            left = seq.target - seq.computed
+            tokens = min(left, budget)
+            if not tokens or (tokens < left and not self.place.chunked):
+                return
+            self.chunks.append((seq, tokens))
+            budget -= tokens
+
+    def _open(self) -> bool:
+        return False
+
+    def release(self, seq: Seq) -> None:
+        """Blocks are released with the batch."""
+
+    def _grow(self, steps: int) -> None:
+        """Blocks are reserved with the batch."""
+
+    def _room(self, steps: int) -> int:
+        return steps

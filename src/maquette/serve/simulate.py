@@ -1,0 +1,242 @@
+"""One function: requests, replicas and a policy in; a Trace out."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maquette.errors import Fault, InputError
+from maquette.plans.types import Policy
+from maquette.price.step import Replica
+from maquette.serve import requests as reading
+from maquette.serve.book import GAP_EDGES_NS, Book
+from maquette.serve.cluster import Cluster, Columns, Pool
+from maquette.serve.costs import Costs
+from maquette.serve.lane import Lane
+from maquette.serve.ledger import Ledger
+from maquette.serve.place import Event, Place
+from maquette.serve.schedulers import Continuous, PrefillFirst, Static
+from maquette.serve.stepwise import Kind, StepLane, StepPrice
+from maquette.serve.types import REJECTED, TIMED_OUT, UNFINISHED, Disaggregation, Trace
+from maquette.traffic.types import Requests
+
+Mode = Literal["coalesced", "stepwise"]
+Ints = NDArray[np.int64]
+
+SCHEDULERS: dict[Kind, type[Lane]] = {
+    "continuous": Continuous,
+    "prefill-first": PrefillFirst,
+    "static": Static,
+}
+
+
+def simulate(
+    requests: Requests,
+    replicas: Sequence[Replica],
+    policy: Policy | None = None,
+    *,
+    mode: Mode = "coalesced",
+    disaggregation: Disaggregation | None = None,
+    max_segments: int = 100_000,
+) -> Trace:
+    """Serve `requests` on `replicas` under `policy` and say what happened.
+
+    Token budget, sequences, blocks and lanes are each replica's own; of the policy the scheduler,
+    chunked prefill, prefix caching, time limit and routing are used.  With `disaggregation` its
+    replicas prefill and `replicas` decode; a decode replica is chosen by the same routing, except
+    that nothing of a prefix is known there and the least loaded one is taken.  Replicas are
+    numbered decode first.  The timeline is joined pairwise until it has at most `max_segments`
+    stretches (or one per replica).  Modes give the same trace; "stepwise" takes every step.
+
+    Raises InputError with all faults of the inputs.
+
+    >>> import numpy as np
+    >>> from maquette.price.step import StepModel
+    >>> step = StepModel(0.010, 0.0, np.zeros(101), np.zeros(5), ())
+    >>> replica = Replica(step, 100, 16, max_seqs=4, max_batched_tokens=100, kv_bytes_per_token=0)
+    >>> one = Requests(np.array([0]), np.array([100]), np.array([3]))
+    >>> trace = simulate(one, [replica])
+    >>> trace.first_token_ns.tolist(), trace.finish_ns.tolist()
+    ([10000000], [30000000])
+    """
+    policy = policy or Policy()
+    reading.verify(requests, replicas, policy, disaggregation)
+    if max_segments < 1:
+        raise InputError(Fault("max_segments", f"{max_segments}", "1 or more"))
+    simulation = Simulation(requests, replicas, policy, mode, disaggregation, max_segments)
+    collecting = gc.isenabled()
+    gc.disable()  # the clock makes no cycles, and looking for them takes a third of its time
+    try:
+        simulation.cluster.run()
+    finally:
+        if collecting:
+            gc.enable()
+    return simulation.trace()
+
+
+class Simulation:
+    """The parts of one simulation, put together."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        replicas: Sequence[Replica],
+        policy: Policy,
+        mode: Mode,
+        disaggregation: Disaggregation | None,
+        max_segments: int,
+    ) -> None:
+        self.requests, self.policy, self.mode = requests, policy, mode
+        prefill = disaggregation.prefill if disaggregation else ()
+        self.replicas = [*replicas, *prefill]
+        windows = [a.window for a in replicas[0].step.attention]
+        self.windows = windows
+        rejected, self.warnings = reading.rejections(requests, replicas, policy, disaggregation)
+        unit = reading.unit_of(requests, self.replicas, policy)
+        columns = Columns(
+            arrival=reading.arrivals(requests),
+            concurrency=requests.concurrency,
+            prompt=requests.input_tokens.tolist(),
+            output=requests.output_tokens.tolist(),
+            priority=None if requests.priority is None else requests.priority.tolist(),
+            units=reading.prefixes(requests, unit),
+            rejected=rejected,
+            timeout=reading.timeout(policy),
+        )
+        self.heap: list[Event] = []
+        self.ledger = Ledger(len(requests), len(windows))
+        self.book = Book(
+            [i for i, r in enumerate(self.replicas) for _ in range(r.lanes)],
+            max(r.max_batched_tokens for r in self.replicas),
+            max(r.max_seqs for r in self.replicas),
+            max_segments,
+        )
+        self.cluster = Cluster(columns, self.heap, self.ledger, disaggregation)
+        self._priced: dict[tuple[int, ...], Costs | StepPrice] = {}
+        lanes = self._lanes(unit, columns.timeout, len(replicas))
+        self.lanes = [lane for group in lanes for lane in group]
+        n = len(replicas)
+        routing = policy.routing
+        if prefill and routing == "prefix-aware":
+            routing = "least-outstanding"
+        decode = Pool(lanes[:n], reading.limits(replicas, policy), routing)
+        entry = decode
+        if prefill:
+            entry = Pool(lanes[n:], reading.limits(prefill, policy), policy.routing)
+        self.cluster.settle_in(entry, decode)
+
+    def _lanes(self, unit: int, timeout: int | None, decoding: int) -> list[list[Lane | StepLane]]:
+        """The lanes of every replica."""
+        found: list[list[Lane | StepLane]] = []
+        index = 0
+        for number, r in enumerate(self.replicas):
+            group: list[Lane | StepLane] = []
+            for lane in range(r.lanes):
+                place = Place(
+                    index=index,
+                    replica=number,
+                    max_seqs=_share(r.max_seqs, r.lanes, lane),
+                    max_batched_tokens=r.max_batched_tokens,
+                    kv_blocks=_share(r.kv_blocks, r.lanes, lane),
+                    block_size=r.block_size,
+                    unit_tokens=unit,
+                    chunked=self.policy.chunked_prefill,
+                    timeout=timeout,
+                    heap=self.heap,
+                    book=self.book,
+                    ledger=self.ledger,
+                    hand_over=self.cluster.hand_over if number >= decoding else None,
+                )
+                group.append(self._lane(place, r))
+                index += 1
+            found.append(group)
+        return found
+
+    def _lane(self, place: Place, replica: Replica) -> Lane | StepLane:
+        kind: Kind = "static"
+        if self.policy.scheduler == "continuous":
+            kind = "continuous" if self.policy.chunked_prefill else "prefill-first"
+        if self.mode == "stepwise":
+            key: tuple[int, ...] = (id(replica.step),)
+            price = self._priced.get(key) or StepPrice(replica.step)
+            self._priced[key] = price
+            assert isinstance(price, StepPrice)
+            return StepLane(place, price, kind)
+        size = replica.max_batched_tokens, replica.max_seqs
+        key = (id(replica.step), *size)
+        costs = self._priced.get(key) or Costs(replica.step, *size)
+        self._priced[key] = costs
+        assert isinstance(costs, Costs)
+        return SCHEDULERS[kind](place, costs)
+
+    def trace(self) -> Trace:
+        """What happened, as columns."""
+        self.book.fold()
+        book, ledger = self.book, self.ledger
+        status = _column(ledger.status)
+        segments = book.segments()
+        lanes = np.array([r.lanes for r in self.replicas])
+        busy = book.busy_ns / lanes
+        return Trace(
+            arrival_ns=_column(ledger.arrival),
+            scheduled_ns=_column(ledger.scheduled),
+            first_token_ns=_column(ledger.first),
+            finish_ns=_column(ledger.finished),
+            input_tokens=self.requests.input_tokens,
+            output_tokens=self.requests.output_tokens,
+            cached_tokens=_column(ledger.cached),
+            preemptions=_column(ledger.preemptions),
+            replica=_column(ledger.replica),
+            status=status,
+            segments=segments,
+            steps=book.steps,
+            events=book.events,
+            steps_by_tokens=book.steps_by_tokens,
+            steps_by_seqs=book.steps_by_seqs,
+            prefill_pairs=tuple(map(float, ledger.prefill_pairs)),
+            prefill_context=tuple(map(float, ledger.prefill_context)),
+            decode_context=tuple(self._decode_context()),
+            busy_ns=round(float(busy.sum())),
+            end_ns=int(max(_column(ledger.arrival).max(), book.end_ns)),
+            gap_edges_ns=GAP_EDGES_NS,
+            gap_counts=book.gap_counts,
+            warnings=(*self.warnings, *_outcome_warnings(status, self.policy)),
+        )
+
+    def _decode_context(self) -> Iterable[float]:
+        """Sum over decode steps of the contexts read, by attention class."""
+        for nth, window in enumerate(self.windows):
+            total = 0
+            for lane in self.lanes:
+                if isinstance(lane, StepLane):
+                    total += lane.decode_context[nth]
+                else:
+                    total += lane.decoders.context_read(window)
+            yield float(total)
+
+
+def _share(whole: int, parts: int, part: int) -> int:
+    return whole // parts + (part < whole % parts)
+
+
+def _column(values: Iterable[int]) -> Ints:
+    return np.frombuffer(values, np.int64).copy()  # type: ignore[call-overload,no-any-return]
+
+
+def _outcome_warnings(status: Ints, policy: Policy) -> Iterable[str]:
+    late = int((status == TIMED_OUT).sum())
+    if late:
+        share = late / len(status)
+        yield (
+            f"{late} requests ({share:.1%}) dropped after {policy.timeout_s} s;"
+            " their tokens are not counted as output"
+        )
+    left = int((status == UNFINISHED).sum())
+    if left:
+        yield f"{left} requests unfinished: they never fit beside what was held"
+    if int((status == REJECTED).sum()) == len(status):
+        yield "every request was rejected: nothing was simulated"

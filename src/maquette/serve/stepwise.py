@@ -1,0 +1,323 @@
+"""The oracle: every step of every batch, one after the other, sequence by sequence.
+
+It follows the same rules as `schedulers` with nothing but lists and counters, shares no arithmetic
+with the closed forms, and is as slow as that.  Tests hold the two to the same trace.
+"""
+
+from __future__ import annotations
+
+from heapq import heappush
+from typing import Literal
+
+import numpy as np
+
+from maquette.price.step import StepModel
+from maquette.serve.book import FOLD
+from maquette.serve.clock import END, quanta
+from maquette.serve.place import Place
+from maquette.serve.sequence import RID_BITS, SERIAL_BITS, Seq
+
+Kind = Literal["continuous", "prefill-first", "static"]
+
+
+class StepPrice:
+    """A StepModel, evaluated term by term."""
+
+    def __init__(self, model: StepModel) -> None:
+        self.overhead, self.prefill = quanta(model.overhead), quanta(model.prefill)
+        self.tokens = [quanta(x) for x in model.tokens]
+        self.seqs = [quanta(x) for x in model.seqs]
+        self.windows = [a.window for a in model.attention]
+        self.pair = [quanta(a.pair) for a in model.attention]
+        self.read = [quanta(a.read) for a in model.attention]
+        self.at = [np.vectorize(quanta, otypes=[object])(a.at) for a in model.attention]
+        self.slope = [np.vectorize(quanta, otypes=[object])(a.slope) for a in model.attention]
+
+
+class Prefixes:
+    """The prefix cache: for each cached unit, who holds it and when it was last let go."""
+
+    def __init__(self) -> None:
+        self.holders: dict[int, int] = {}
+        self.let_go: dict[int, int] = {}
+        self.clock = 0
+
+    def idle(self) -> list[int]:
+        """Units that nobody holds, the one to evict first at the front."""
+        return sorted((u for u, n in self.holders.items() if n == 0), key=self.let_go.__getitem__)
+
+
+class StepLane:
+    """A lane that does one step at a time."""
+
+    def __init__(self, place: Place, price: StepPrice, kind: Kind) -> None:
+        self.place, self.price, self.kind = place, price, kind
+        self.index = place.index
+        self.seqs: dict[int, Seq] = {}
+        self.waiting: list[Seq] = []
+        self.prefilling: list[Seq] = []
+        self.decoding: list[Seq] = []
+        self.prefixes = Prefixes()
+        self.free = place.kv_blocks or 1 << 60  # held by no sequence, cached or not
+        self.chunks: list[tuple[Seq, int]] = []
+        self.stepping: list[Seq] = []  # that decode in the step under way
+        self.batch: list[Seq] = []  # of static batching, finished ones included
+        self.rows = 0
+        self.start, self.end = 0, -1
+        self.forming = False
+        self.decode_context = [0] * len(price.windows)
+        self._serial = 0
+        self._preempted = False  # whether the last call of `_room_for` preempted
+
+    # -- from outside ---------------------------------------------------------------------------
+
+    def submit(self, seq: Seq, now: int) -> None:
+        self._serial += 1
+        seq.key = (((seq.priority << SERIAL_BITS) + self._serial) << RID_BITS) + seq.rid
+        self.seqs[seq.rid] = seq
+        self.waiting.append(seq)
+        self.waiting.sort(key=lambda s: s.key)
+
+    def cached(self, seq: Seq) -> int:
+        hits = 0
+        while hits < len(seq.units) and seq.units[hits] in self.prefixes.holders:
+            hits += 1
+        return hits
+
+    def commit(self, now: int) -> int:
+        self._record(now)
+        ended = 0
+        for seq in sorted(self.stepping, key=lambda s: s.rid):
+            seq.computed += 1
+            ended += self._emit(seq, now)
+        for seq, tokens in self.chunks:
+            seq.computed += tokens
+            if seq.computed == seq.target:
+                self.prefilling.remove(seq)
+                self.decoding.append(seq)
+                ended += self._emit(seq, now)
+        self.end = -1
+        return ended
+
+    def _emit(self, seq: Seq, now: int) -> int:
+        """`seq` has a new token; 1 if that was its last."""
+        place = self.place
+        if seq.generated == 0:
+            place.ledger.first_token(seq.rid, now)
+        else:
+            gap, took = now - seq.last_token, now - self.start
+            stepped = any(s is seq for s in self.stepping)
+            if not stepped:
+                place.book.odd_gaps.extend((gap, 1))
+            elif gap != took:
+                place.book.odd_gaps.extend((gap, 1, took, -1))
+        seq.generated += 1
+        seq.last_token = now
+        if seq.generated == seq.output:
+            self.decoding.remove(seq)
+            del self.seqs[seq.rid]
+            if self.kind != "static":
+                self.release(seq)
+            place.ledger.finish(seq.rid, place.replica, now)
+            return 1
+        if place.hand_over is not None:
+            self.decoding.remove(seq)
+            del self.seqs[seq.rid]
+            place.hand_over(seq, self.index, now)
+        return 0
+
+    # -- forming a step -------------------------------------------------------------------------
+
+    def form(self, now: int) -> int:
+        dropped = self._drop_expired(now)
+        self.chunks, self.stepping, self._preempted = [], [], False
+        if self.kind == "continuous":
+            self._form_continuous(now)
+        elif self.kind == "prefill-first":
+            self._form_prefill_first(now)
+        else:
+            self._form_static(now)
+        if self.chunks or self.stepping:
+            self.start, self.end = now, now + self._time()
+            heappush(self.place.heap, (self.end, END, self.index))
+        return dropped
+
+    def _drop_expired(self, now: int) -> int:
+        if self.place.timeout is None:
+            return 0
+        expired = [s for s in self.seqs.values() if s.deadline <= now]
+        for seq in sorted(expired, key=lambda s: (s.deadline, s.rid)):
+            for group in (self.waiting, self.prefilling, self.decoding):
+                if seq in group:
+                    group.remove(seq)
+            del self.seqs[seq.rid]
+            if self.kind != "static":
+                self.release(seq)
+            self.place.ledger.time_out(seq.rid, self.place.replica)
+        return len(expired)
+
+    def _form_continuous(self, now: int) -> None:
+        preempted = self._take_decoders()
+        budget = self.place.max_batched_tokens - len(self.stepping)
+        for seq in list(self.prefilling):
+            tokens = min(seq.target - seq.computed, budget)
+            if tokens and self._room_for(seq, seq.computed + tokens):
+                self.chunks.append((seq, tokens))
+                budget -= tokens
+            preempted = preempted or self._preempted
+        if not preempted:
+            self._admit(now, budget, whole=False)
+        elif not self.chunks and not self.stepping:
+            self._form_continuous(now)
+        self.rows = len(self.stepping) + len(self.chunks)
+
+    def _form_prefill_first(self, now: int) -> None:
+        self._admit(now, self.place.max_batched_tokens, whole=True)
+        if not self.chunks:
+            self._take_decoders()
+        self.rows = len(self.stepping) + len(self.chunks)
+
+    def _form_static(self, now: int) -> None:
+        place = self.place
+        if not self.prefilling and not self.decoding:
+            for seq in self.batch:
+                self.release(seq)
+            self.batch = []
+            while self.waiting and len(self.batch) < place.max_seqs:
+                seq = self.waiting[0]
+                if not self._allocate(seq, seq.prompt + seq.output - 1):
+                    break
+                self.batch.append(self.waiting.pop(0))
+                place.ledger.schedule(seq, 0, now)
+            self.prefilling = list(self.batch)
+        budget = place.max_batched_tokens
+        for seq in self.prefilling:
+            tokens = min(seq.target - seq.computed, budget)
+            if not tokens or (seq.target - seq.computed > tokens and not place.chunked):
+                break
+            self.chunks.append((seq, tokens))
+            budget -= tokens
+        if not self.prefilling:
+            self.stepping = list(self.decoding)
+        self.rows = len(self.chunks) or len(self.batch)
+
+    def _take_decoders(self) -> bool:
+        """Every decoding sequence takes part that finds room; whether any was preempted."""
+        preempted = False
+        for seq in sorted(self.decoding, key=lambda s: s.key):
+            if seq in self.decoding and self._room_for(seq, seq.computed + 1):
+                self.stepping.append(seq)
+            preempted = preempted or self._preempted
+        return preempted
+
+    def _admit(self, now: int, budget: int, whole: bool) -> None:
+        while self.waiting and budget:
+            seq = self.waiting[0]
+            if len(self.prefilling) + len(self.decoding) >= self.place.max_seqs:
+                return
+            if seq.computed:  # its cache came from a prefill replica
+                if not self._allocate(seq, seq.computed + (not whole)):
+                    return
+                self.decoding.append(self.waiting.pop(0))
+                if not whole:
+                    self.stepping.append(seq)
+                    budget -= 1
+                continue
+            unit = self.place.unit_tokens
+            hit = min(self.cached(seq), (seq.target - 1) // unit) * unit if seq.units else 0
+            tokens = min(seq.target - hit, budget)
+            if (whole and tokens < seq.target - hit) or not self._allocate(seq, hit + tokens):
+                return
+            seq.computed = hit
+            self.prefilling.append(self.waiting.pop(0))
+            self.chunks.append((seq, tokens))
+            budget -= tokens
+            self.place.ledger.schedule(seq, hit, now)
+
+    # -- room -----------------------------------------------------------------------------------
+
+    def _room_for(self, seq: Seq, tokens: int) -> bool:
+        """Blocks for `tokens` tokens of a running sequence, preempting as needed."""
+        self._preempted = False
+        while not self._allocate(seq, tokens):
+            victim = max(self.prefilling + self.decoding, key=lambda s: s.key)
+            for group in (self.prefilling, self.decoding, self.stepping):
+                if victim in group:
+                    group.remove(victim)
+            self.release(victim)
+            victim.computed, victim.target = 0, victim.prompt + victim.generated
+            self.waiting.append(victim)
+            self.waiting.sort(key=lambda s: s.key)
+            self.place.ledger.preemptions[victim.rid] += 1
+            self._preempted = True
+            if victim is seq:
+                return False
+        return True
+
+    def _allocate(self, seq: Seq, tokens: int) -> bool:
+        place, prefixes = self.place, self.prefixes
+        shared = min(tokens // place.unit_tokens, len(seq.units)) if seq.units else 0
+        unit_blocks = place.unit_tokens // place.block_size
+        own = -(-tokens // place.block_size) - shared * unit_blocks
+        unheld = [u for u in seq.units[seq.shared : shared] if not prefixes.holders.get(u)]
+        need = own - seq.blocks + len(unheld) * unit_blocks
+        if need > self.free:
+            return False
+        self.free -= need
+        for unit in seq.units[seq.shared : shared]:
+            prefixes.holders[unit] = prefixes.holders.get(unit, 0) + 1
+        seq.blocks, seq.shared = own, shared
+        if prefixes.holders:
+            idle = prefixes.idle()
+            excess = len(idle) - self.free // unit_blocks
+            for unit in idle[: max(excess, 0)]:
+                del prefixes.holders[unit]
+        return True
+
+    def release(self, seq: Seq) -> None:
+        self.free += seq.blocks
+        for unit in reversed(seq.units[: seq.shared]):
+            self.prefixes.holders[unit] -= 1
+            self.prefixes.clock += 1
+            self.prefixes.let_go[unit] = self.prefixes.clock
+            if self.prefixes.holders[unit] == 0:
+                self.free += self.place.unit_tokens // self.place.block_size
+        seq.blocks = seq.shared = 0
+
+    # -- price and book -------------------------------------------------------------------------
+
+    def _time(self) -> int:
+        price, ledger = self.price, self.place.ledger
+        prefill = sum(t for _, t in self.chunks)
+        padded = self.rows if self.stepping and self.kind == "static" else len(self.stepping)
+        time = price.overhead + price.tokens[padded + prefill] + price.seqs[self.rows]
+        time += price.prefill if self.chunks else 0
+        n = len(self.stepping)
+        for c, window in enumerate(price.windows):
+            clip = window or 1 << 60
+            pairs = context = 0
+            for seq, tokens in self.chunks:
+                keys = np.arange(seq.computed + 1, seq.computed + tokens + 1)
+                pairs += int(np.minimum(keys, clip).sum())
+                context += min(seq.computed, clip - 1) + tokens
+            ledger.prefill_pairs[c] += pairs
+            ledger.prefill_context[c] += context
+            time += max(price.pair[c] * pairs, price.read[c] * context)
+            total = sum(min(s.computed + 1, clip) for s in self.stepping)
+            self.decode_context[c] += total
+            if n:
+                lines = zip(price.at[c][:, n], price.slope[c][:, n], strict=True)
+                time += max(at + slope * total for at, slope in lines)
+        return time
+
+    def _record(self, now: int) -> None:
+        book, took = self.place.book, now - self.start
+        prefill = sum(t for _, t in self.chunks)
+        running = len(self.prefilling) + len(self.decoding)
+        waiting = len(self.seqs) - running
+        used = (self.place.kv_blocks or 1 << 60) - self.free
+        live = len(self.stepping)
+        row = (self.index, self.start, took, 1, live, self.rows, prefill, took, waiting, used)
+        book.rows.extend(row)
+        if len(book.rows) >= FOLD or len(book.odd_gaps) >= FOLD:
+            book.fold()
