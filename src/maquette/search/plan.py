@@ -155,7 +155,9 @@ def _explain(
     intervals, probability = spread(setting, candidate, seed=question.seed)
     winner = replace(winner, intervals=intervals, probability=probability)
     progress("explaining", 1, 3)
-    decode = step(max(1.0, candidate.batch), 1.0, lengths.input + lengths.output / 2)
+    decode = step(
+        max(1.0, candidate.batch / chosen.mesh.pp), 1.0, lengths.input + lengths.output / 2
+    )
     prefill = step(1.0, min(lengths.input, chosen.policy.max_batched_tokens), lengths.input)
     bought = gains(setting, winner)
     progress("explaining", 2, 3)

@@ -49,9 +49,9 @@ def screen(
 
 
 def largest_batch(option: Option, lengths: Lengths) -> float:
-    """Sequences that fit: the policy's limit and the KV cache at the mean context."""
+    """Sequences one pipeline lane can hold: of the policy's limit and the KV cache, its share."""
     held = option.memory.kv_tokens / (lengths.input + lengths.output)
-    return max(1.0, min(float(option.plan.policy.max_seqs), held))
+    return max(1.0, min(float(option.plan.policy.max_seqs), held) / option.plan.mesh.pp)
 
 
 def _replicated(
@@ -87,7 +87,7 @@ def _replicated(
                 ttft_s=first,
                 tpot_s=tpot,
                 max_rate=top * replicas,
-                batch=batch,
+                batch=batch * option.plan.mesh.pp,
             )
 
 
@@ -113,7 +113,7 @@ def _frontier(where: Space, curve: Curve, lengths: Lengths) -> tuple[FrontierPoi
                     usd_per_mtok_output=usd / tokens * 1e6,
                     system=where.system.name,
                     plan=option.plan,
-                    batch=int(batch),
+                    batch=int(batch) * option.plan.mesh.pp,
                 )
             )
     return nondominated(points)
