@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import maquette
 from architecture.source import SOURCE
+from maquette import api
 
 HEAVY = ("numpy", "scipy", "matplotlib", "rich", "jinja2", "pyarrow", "cattrs", "hypothesis")
 
@@ -32,15 +35,29 @@ def test_help_loads_nothing_heavy(arguments):
     assert loaded(f"{call}\ntry: main()\nexcept SystemExit as e: assert not e.code") == set()
 
 
-def test_every_public_name_is_there():
-    missing = [name for name in maquette.__all__ if not hasattr(maquette, name)]
-    assert not missing
+def test_the_front_has_every_function_of_the_api_and_every_noun():
+    names = {*api.__all__, *maquette._NOUNS}
+    assert names <= set(dir(maquette))
+    assert not [name for name in names if not hasattr(maquette, name)]
+    assert maquette.machine is api.machine
 
 
-def test_no_public_name_hides_a_subpackage():
+def test_type_checkers_see_the_same_nouns():
+    """The imports under TYPE_CHECKING are the table, once more."""
+    tree = ast.parse(Path(maquette.__file__).read_text())
+    seen = {
+        name.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("maquette.")
+        for name in node.names
+    }
+    assert seen == {"*": "maquette.api", **maquette._NOUNS}
+
+
+def test_no_public_name_hides_a_module():
     """``mq.plan`` must stay a function once ``maquette.plans`` has been imported."""
-    packages = {p.parent.name for p in (SOURCE / "maquette").glob("*/__init__.py")}
-    assert not packages & set(maquette.__all__)
+    modules = {p.stem for p in (SOURCE / "maquette").iterdir()}
+    assert not modules & {*api.__all__, *maquette._NOUNS}
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -50,12 +50,6 @@ def test_imports_point_upwards(modules):
     assert not wrong, "imports against the order:\n" + "\n".join(wrong)
 
 
-def test_the_front_imports_nothing_of_its_own(modules):
-    known = {m.name for m in modules}
-    front = next(m for m in modules if m.name == "maquette")
-    assert list(front.imports(known)) == []
-
-
 def test_no_import_cycles(modules):
     known = {m.name for m in modules}
     graph = {m.name: {t for _, t in m.imports(known) if t != m.name} for m in modules}
