@@ -33,7 +33,7 @@ _NOUNS = {
 }
 
 if TYPE_CHECKING:
-    from maquette.api import *  # noqa: F403
+    from maquette.api import *
     from maquette.errors import Fault, InputError, MaquetteError, UnknownName
     from maquette.machines.types import Machine, System
     from maquette.models.config import ModelConfig

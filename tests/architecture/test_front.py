@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import resource
 import subprocess
 import sys
 from importlib import import_module
@@ -33,6 +34,18 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_help_loads_nothing_heavy(arguments):
     call = f"from maquette.cli.main import main\nimport sys\nsys.argv = ['maquette', *{arguments}]"
     assert loaded(f"{call}\ntry: main()\nexcept SystemExit as e: assert not e.code") == set()
+
+
+def test_help_is_instant():
+    """Processor seconds of the quickest of three, so that a busy machine does not matter."""
+    call = [sys.executable, "-m", "maquette", "--help"]
+    used = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(call, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(used) < 0.2
 
 
 def test_the_front_has_every_function_of_the_api_and_every_noun():
