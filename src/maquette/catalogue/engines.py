@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from maquette.catalogue.loader import load
 from maquette.errors import UnknownName
+from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
+from maquette.plans.types import Policy
 
 FOLDER = Path(__file__).with_name("engines")
 
@@ -36,6 +40,37 @@ def engine(name_or_path: str) -> Engine:
 def engines() -> tuple[Engine, ...]:
     """Every engine of the catalogue."""
     return tuple(_load(name) for name in names())
+
+
+def policy(engine: Engine, machine: Machine) -> Policy:
+    """What the engine itself chooses on a device, where it looks at the device."""
+    rule = _BY_DEVICE.get(engine.name)
+    tier = machine.tiers[machine.main]
+    if rule is None or tier.capacity is None:
+        return engine.policy
+    return replace(engine.policy, max_batched_tokens=rule(machine.name, float(tier.capacity.value)))
+
+
+def _vllm(machine: str, memory: float) -> int:
+    """get_batch_defaults of vllm/engine/arg_utils.py, for an API server."""
+    return 8192 if memory >= 70 * 2**30 and "a100" not in machine else 2048
+
+
+def _sglang(_: str, memory: float) -> int:
+    """chunked_prefill_size of python/sglang/srt/server_args.py, in MiB there."""
+    mib = memory / 2**20
+    return (
+        2048
+        if mib < 35 * 1024
+        else 4096
+        if mib < 60 * 1024
+        else 8192
+        if mib < 160 * 1024
+        else 16384
+    )
+
+
+_BY_DEVICE: dict[str, Callable[[str, float], int]] = {"vllm": _vllm, "sglang": _sglang}
 
 
 @cache

@@ -8,9 +8,11 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +132,7 @@ def _read_file(path: Path, name: str) -> Table | Skipped:
 
 
 def _unrecognised(headings: Sequence[str], have: schema.Columns, file: str) -> str:
-    named = [k for k in schema.KINDS if any(schema.fnmatch(file.lower(), p) for p in k.files)]
+    named = [k for k in schema.KINDS if any(fnmatch(file.lower(), p) for p in k.files)]
     nearest = named[0] if named else min(schema.KINDS, key=lambda k: len(schema.missing(k, have)))
     lacking = ", ".join(schema.missing(nearest, have))
     unit = f"; {', '.join(have.unitless)} carries no unit (_s, _ms, _us)" if have.unitless else ""
@@ -141,8 +143,9 @@ def _unrecognised(headings: Sequence[str], have: schema.Columns, file: str) -> s
 
 
 def _csv(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
-    opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
-    with opened as stream:
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    with io.StringIO(text, newline="") as stream:
         reader = csv.reader(stream)
         headings = next(reader, [])
         width = len(headings)

@@ -86,6 +86,7 @@ NUMBER: Mapping[str, tuple[str, ...]] = {
     "heads": ("heads", "num_heads", "n_heads", "num_q_heads", "n_q_head"),
     "kv_heads": ("kv_heads", "num_kv_heads", "n_kv_heads", "n_kv_head"),
     "head_dim": ("head_dim", "head_size"),
+    "context_tokens": ("context_tokens", "kv_len", "kv_length", "context_len", "step", "past_len"),
     "elements": ("elements", "message_elements", "size_elements", "num_elements", "message_size"),
     "element_bytes": ("element_bytes", "dtype_bytes", "bytes_per_element"),
     "sigma": ("sigma", "relative_sd"),
@@ -186,6 +187,9 @@ FILE_DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "llm_inference_bench*": {"machine:a100": "a100-40gb", "version": "0.6"},
     "splitwise*": {"version": "0.2", "engine": "vllm"},
     "serving_vllm*": {"engine": "vllm"},
+    # Its client draws lengths uniformly between 0.8 of the nominal ones and the nominal ones
+    # (RANDOM_RANGE_RATIO in the README of InferenceMAX).
+    "inference[mx]*": {"lengths": "uniform:0.8"},
 }
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from maquette.ir.graph import Program
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
+from maquette.plans.types import Policy
 from maquette.price.calibration import Calibration
 from maquette.validate import names
 
@@ -22,6 +23,7 @@ class Shelf:
     models: Mapping[str, str]  # name → family
     program: Callable[[str], Program]
     calibration: Callable[[Machine, str], Calibration]
+    policy: Callable[[Engine, Machine], Policy] = lambda engine, _: engine.policy
     machine_aliases: Mapping[str, str] = field(default_factory=dict)
     model_aliases: Mapping[str, str] = field(default_factory=dict)
     engine_aliases: Mapping[str, str] = field(default_factory=dict)

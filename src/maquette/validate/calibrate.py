@@ -1,0 +1,205 @@
+"""`calibrate`: fit every machine and engine that a folder has static batches of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maquette.errors import Fault, InputError
+from maquette.price.calibration import NAMES, Basis, Calibration
+from maquette.validate.cases import (
+    LENGTHS,
+    Cases,
+    Subject,
+    batches,
+    measured_static,
+    resolve,
+    sensible,
+)
+from maquette.validate.fit import Observed, calibration, maximise, prior
+from maquette.validate.kernels import observe as observe_kernels
+from maquette.validate.rows import Floats, Reading, Skipped, read
+from maquette.validate.score import Errors, errors
+from maquette.validate.shelf import Shelf
+from maquette.validate.static import prepare, seconds
+from maquette.validate.validation import quantity_of
+
+LEAST_ROWS = 4
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One calibration, with its errors on the rows it was fitted to and on rows held out."""
+
+    calibration: Calibration
+    fitted: Errors
+    held_out: Errors | None
+
+
+@dataclass(frozen=True)
+class Fits:
+    """What `calibrate` found."""
+
+    folder: str
+    fits: tuple[Fit, ...]
+    unpriced: dict[str, int]  # why → rows
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        return tuple(f.calibration for f in self.fits)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows of one subject and quantity, ready to be priced again and again."""
+
+    subject: Subject
+    what: str
+    measured: Floats
+    sigma: Floats
+    calibration: Any
+    predict: Callable[[Calibration], Floats]
+
+    def observed(self, keep: Any) -> Observed:
+        return Observed(
+            self.measured[keep], lambda c: self.predict(c)[keep], self.sigma[keep], self.what
+        )
+
+
+def calibrate(
+    folder: str | Path,
+    shelf: Shelf,
+    date: str = "",
+    basis: Basis = "fitted",
+    everything: bool = False,
+) -> Fits:
+    """Fit a calibration to the static batches of each (machine, engine) in a folder.
+
+    Only rows of the calibration split are fitted (`everything` fits all of them); the errors on
+    the others are reported beside.  Kernel rows of the same machine inform its fractions.
+
+    Raises:
+        InputError: the folder has no static batches that can be priced.
+    """
+    reading = read(folder)
+    blocks: list[Block] = []
+    why: Counter[str] = Counter()
+    for table in reading.of("static"):
+        cases = resolve(table, shelf)
+        for subject, rows in cases.groups():
+            blocks += _blocks(cases, subject, rows, shelf)
+        why += Counter(str(w) for w in cases.why if w)
+    stacks: dict[tuple[str, str], list[Block]] = {}
+    for block in blocks:
+        stacks.setdefault((block.subject.machine, block.subject.engine), []).append(block)
+    found = []
+    for (machine, engine), own in sorted(stacks.items()):
+        if everything:
+            own = [replace(b, calibration=np.ones(len(b.measured), dtype=bool)) for b in own]
+        if sum(int(b.calibration.sum()) for b in own) >= LEAST_ROWS:
+            found.append(_fit(machine, engine, own, reading, shelf, date, basis))
+    if not found:
+        raise InputError(_nothing(reading, why))
+    return Fits(reading.folder, tuple(found), dict(why.most_common()), reading.skipped)
+
+
+def _nothing(reading: Reading, why: Counter[str]) -> Fault:
+    reasons = "; ".join(f"{n} rows: {w}" for w, n in why.most_common(5))
+    what = f"has fewer than {LEAST_ROWS} static batches to fit for any machine and engine"
+    return Fault(reading.folder, what, hint=reasons)
+
+
+def _blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Block]:
+    rows = rows[sensible(cases, rows, LENGTHS)]
+    if not len(rows):
+        return []
+    static = batches(cases, subject, rows, shelf)
+    why = prepare(static).why
+    cases.why[rows] = why
+    rows, static = rows[why == ""], static.where(why == "")
+    price = _remembered(prepare(static))
+    measured = measured_static(cases.table)
+    both = (measured["e2e"][rows] > 0) & (measured["tpot"][rows] > 0)
+    sigma = cases.table.values("sigma", 0.0)
+    found = []
+    for quantity, values in measured.items():
+        keep = values[rows] > 0
+        if quantity == "tpot":
+            keep &= ~both  # derived from the other two, it would count them twice
+        if np.any(keep):
+            found.append(
+                _block(cases, subject, rows, quantity, static.where(keep), keep, values, sigma)
+            )
+    return found
+
+
+def _block(
+    cases: Cases,
+    subject: Subject,
+    rows: Any,
+    quantity: str,
+    static: Any,
+    keep: Any,
+    values: Floats,
+    sigma: Floats,
+) -> Block:
+    prepared = prepare(static)
+    return Block(
+        subject,
+        f"{subject.model} {quantity}",
+        values[rows][keep],
+        sigma[keep],
+        cases.calibration[rows][keep],
+        lambda c: quantity_of(seconds(prepared, c), quantity),
+    )
+
+
+def _fit(
+    machine: str,
+    engine: str,
+    own: Sequence[Block],
+    reading: Reading,
+    shelf: Shelf,
+    date: str,
+    basis: Basis,
+) -> Fit:
+    rows = [b.observed(b.calibration) for b in own if np.any(b.calibration)]
+    kernels = observe_kernels(reading, shelf, machine)
+    held = maximise([*rows, *kernels], prior(shelf.machines[machine]))
+    count = sum(len(o.measured) for o in rows)
+    source = (
+        f"{count} static batches of {', '.join(sorted({t.file for t in reading.of('static')}))}"
+    )
+    if kernels:
+        source += f" and {sum(len(o.measured) for o in kernels)} kernel timings"
+    cal = replace(
+        calibration(held, machine, engine, shelf.engines[engine].version, source, basis),
+        rows=count,
+        date=date,
+        notes=_notes(held.covariance, shelf, machine),
+    )
+    return Fit(cal, _errors(own, cal, True) or Errors(0, 0.0, 0.0, 0.0), _errors(own, cal, False))
+
+
+def _notes(covariance: Floats, shelf: Shelf, machine: str) -> tuple[str, ...]:
+    """Which parameters the rows said little about."""
+    before = prior(shelf.machines[machine])
+    share = np.sqrt(np.diag(covariance)) / before.sd
+    weak = [n for n, s in zip(NAMES, share, strict=True) if s > 0.8]
+    return (f"mostly prior: {', '.join(weak)}",) if weak else ()
+
+
+def _errors(own: Sequence[Block], cal: Calibration, fitted: bool) -> Errors | None:
+    picked = [(b, b.calibration if fitted else ~b.calibration) for b in own]
+    picked = [(b, keep) for b, keep in picked if np.any(keep)]
+    if not picked:
+        return None
+    measured = np.concatenate([b.measured[keep] for b, keep in picked])
+    predicted = np.concatenate([b.predict(cal)[keep] for b, keep in picked])
+    return errors(measured, predicted)

@@ -1,0 +1,189 @@
+"""From rows to cases: which machine, engine, model, precision and mesh each row is of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maquette.compile.lower import lower
+from maquette.plans.types import Precision
+from maquette.validate import schema
+from maquette.validate.names import counted, engine_at, precision, squeeze
+from maquette.validate.rows import Floats, Table, Texts, is_calibration
+from maquette.validate.shelf import Shelf
+from maquette.validate.static import AXES, Batches
+
+LENGTHS = ("batch", "input_tokens", "output_tokens")
+
+
+class Subject(NamedTuple):
+    """What rows that can be priced together have in common."""
+
+    machine: str
+    engine: str
+    model: str
+    precision: Precision
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """A table's rows, resolved.  `why` says why a row cannot be priced; "" when it can."""
+
+    table: Table
+    subject: NDArray[np.object_]  # Subject of each row, or None
+    mesh: Mapping[str, Floats]
+    replicas: Floats
+    calibration: NDArray[np.bool_]  # rows that may be fitted to and are never scored
+    why: Texts
+
+    def groups(self) -> Iterator[tuple[Subject, NDArray[np.int64]]]:
+        """Rows that can be priced, by subject."""
+        found: dict[Subject, list[int]] = {}
+        for i in np.flatnonzero(self.why == ""):
+            found.setdefault(self.subject[i], []).append(int(i))
+        for subject, rows in found.items():
+            yield subject, np.array(rows)
+
+    @property
+    def unpriced(self) -> Counter[str]:
+        return Counter(str(w) for w in self.why if w)
+
+
+def resolve(table: Table, shelf: Shelf) -> Cases:
+    """What each row of a table is of, as far as the catalogue knows it."""
+    n = len(table)
+    given = schema.defaults(table.file.rsplit("/", 1)[-1])
+    why = table.flags.copy()
+    why[why != ""] = "flagged: " + why[why != ""]
+    subject = np.empty(n, dtype=object)
+    ahead = np.ones(n)
+    spelled: dict[tuple[str, ...], tuple[Subject | None, int, str]] = {}
+    columns = [table.words(c) for c in ("hardware", "engine", "version", "model", "precision")]
+    columns.append(table.words("kv_precision"))
+    memory = table.values("memory_gb")
+    for i in range(n):
+        key = (*(str(c[i]) for c in columns), f"{memory[i]:g}")
+        if key not in spelled:
+            spelled[key] = _subject(key, given, shelf)
+        subject[i], ahead[i], wrong = spelled[key]
+        why[i] = why[i] or wrong
+    mesh, replicas, unclear = _mesh(table, ahead)
+    why = np.where(why == "", unclear, why)
+    return Cases(table, subject, mesh, replicas, _split(table, subject, mesh), why)
+
+
+def resolve_machine(table: Table, shelf: Shelf) -> Texts:
+    """The machine of each row, "" where nothing answers to it."""
+    held = {h: shelf.machine_names(counted(h)[0]) or "" for h in set(table.words("hardware"))}
+    return np.array([held[h] for h in table.words("hardware")], dtype=object)
+
+
+def _subject(
+    key: tuple[str, ...], given: Mapping[str, str], shelf: Shelf
+) -> tuple[Subject | None, int, str]:
+    hardware, engine, version, model, fmt, kv, memory = key
+    bare, count = counted(hardware)
+    engine, version = engine or given.get("engine", "vllm"), version or given.get("version", "")
+    by_file = given.get(f"machine:{squeeze(bare)}")
+    sized = f"{bare} {memory}GB" if memory not in ("nan", "") else bare
+    machine = by_file or shelf.machine_names(sized) or shelf.machine_names(bare)
+    stack = shelf.engine_names(engine)
+    name = shelf.model_names(model)
+    formats = precision(fmt, model)
+    cache = precision(kv) if kv and kv.lower() != "auto" else ("bf16", "bf16")
+    wrong = [
+        f"unknown {what} {text!r}"
+        for what, text, found in (
+            ("machine", bare, machine),
+            ("engine", engine, stack),
+            ("model", model, name),
+            ("precision", fmt, formats),
+            ("KV precision", kv, cache),
+        )
+        if found is None
+    ]
+    if not (machine and stack and name and formats and cache):
+        return None, count or 1, "; ".join(wrong)
+    if shelf.machines[machine].style != "kernel":
+        return None, count or 1, f"{machine}: pricing {shelf.machines[machine].style} is not yet"
+    stack = engine_at(stack, version)
+    if stack not in shelf.engines:
+        return None, count or 1, f"unknown engine {stack!r}"
+    return Subject(machine, stack, name, Precision(*formats, kv=cache[0])), count or 1, ""
+
+
+def _mesh(table: Table, ahead: Floats) -> tuple[dict[str, Floats], Floats, Texts]:
+    """The mesh of each row: tensor parallelism takes what is not said to be something else."""
+    pp, dp = table.values("pp", 1.0), table.values("dp", 1.0)
+    ep = table.values("ep", 1.0)
+    tp, devices = table.values("tp"), table.values("devices")
+    total = np.where(np.isnan(devices), np.where(np.isnan(tp), ahead, np.nan), devices)
+    tp = np.where(np.isnan(tp), np.maximum(total / (pp * dp), 1), tp)
+    used = tp * pp * dp
+    total = np.where(np.isnan(total), used, total)
+    replicas = np.maximum(total / used, 1)
+    unclear = np.full(len(table), "", dtype=object)
+    whole = (tp >= 1) & (tp == np.round(tp)) & (replicas == np.round(replicas))
+    unclear[~whole | (total < used)] = "devices and parallel sizes do not multiply"
+    # Expert parallelism is over the devices of a stage.
+    ep = np.minimum(np.maximum(ep, 1), tp * dp)
+    return {"tp": tp, "pp": pp, "dp": dp, "ep": ep}, replicas, unclear
+
+
+def _split(
+    table: Table, subject: NDArray[np.object_], mesh: Mapping[str, Floats]
+) -> NDArray[np.bool_]:
+    words = table.words("split")
+    numbers = [table.values(c, 0.0) for c in ("batch", "concurrency", "rate")]
+    numbers += [table.values(c, 0.0) for c in ("input_tokens", "output_tokens")]
+    numbers += [mesh[a] for a in AXES]
+    return np.array(
+        [
+            is_calibration(str(words[i]), f"{subject[i]}|" + "|".join(f"{c[i]:g}" for c in numbers))
+            for i in range(len(table))
+        ],
+        dtype=bool,
+    )
+
+
+def batches(cases: Cases, subject: Subject, rows: NDArray[np.int64], shelf: Shelf) -> Batches:
+    """The static batches of some rows of one subject."""
+    machine, engine = shelf.machines[subject.machine], shelf.engines[subject.engine]
+    table = cases.table
+    return Batches(
+        machine=machine,
+        engine=replace(engine, policy=shelf.policy(engine, machine)),
+        schedule=lower(shelf.program(subject.model), engine),
+        precision=subject.precision,
+        batch=table.values("batch", 1.0)[rows],
+        inputs=table.values("input_tokens")[rows],
+        outputs=table.values("output_tokens")[rows],
+        mesh={k: v[rows] for k, v in cases.mesh.items()},
+    )
+
+
+def measured_static(table: Table) -> dict[str, Floats]:
+    """Measured seconds of static batches: from durations, else from rates."""
+    batch, inputs, outputs = (table.values(c) for c in LENGTHS)
+    e2e = table.seconds("e2e")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        from_output = batch * outputs / table.seconds("output_rate")
+        from_total = batch * (inputs + outputs) / table.seconds("total_rate")
+    e2e = np.where(np.isnan(e2e), from_output, e2e)
+    e2e = np.where(np.isnan(e2e), from_total, e2e)
+    return {"ttft": table.seconds("ttft"), "tpot": table.seconds("tpot"), "e2e": e2e}
+
+
+def sensible(cases: Cases, rows: NDArray[np.int64], columns: Iterable[str]) -> NDArray[np.bool_]:
+    """Rows in which each of the number columns is positive and finite; the others are told why."""
+    good = np.ones(len(rows), dtype=bool)
+    for name in columns:
+        values = cases.table.values(name)[rows]
+        good &= np.isfinite(values) & (values > 0)
+    cases.why[rows[~good]] = f"{', '.join(columns)} are not all positive numbers"
+    return good

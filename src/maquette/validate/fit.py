@@ -1,0 +1,141 @@
+"""Fit the calibration of a machine and engine to measured rows: a maximum a posteriori estimate.
+
+Residuals are ``log(measured / predicted)`` over the rows' scatter, bent by a pseudo-Huber loss so
+that a few odd rows do not rule, and beside them the priors of `price.calibration` on the
+logarithm of every parameter.  The covariance is Laplace's: the inverse of the squared Jacobian at
+the optimum.  What scatter the rows keep is the calibration's residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from maquette.machines.types import Machine
+from maquette.price.calibration import NAMES, PARAMETERS, Basis, Calibration, first_principles
+
+Floats = NDArray[np.float64]
+START_SCATTER = 0.10  # of log(measured / predicted), before the rows tell
+LEAST_SCATTER = 0.008  # a repeated static batch scatters this much
+CEILING_SD = 0.10  # of log(matrix) about what a large plain product reaches
+ROUNDS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Rows priced by one function: measured seconds beside what a calibration predicts."""
+
+    measured: Floats
+    predict: Callable[[Calibration], Floats]
+    sigma: Floats  # relative standard deviation a row states itself; 0 where it states none
+    what: str
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Median and standard deviation of the logarithm of every parameter, in the order of NAMES."""
+
+    mean: Floats
+    sd: Floats
+
+
+def prior(machine: Machine) -> Prior:
+    """What is plausible of a machine before any row.
+
+    Where a product's measured ceiling is a fact of the machine, that is where `matrix` is centred.
+    """
+    mean = np.log([p[0] for p in PARAMETERS.values()])
+    sd = np.array([p[1] for p in PARAMETERS.values()])
+    shares = [
+        float(fact.value) / float(machine.compute.matrix[fmt].value)
+        for fmt, fact in machine.compute.ceiling.items()
+        if fmt in ("bf16", "f16") and fmt in machine.compute.matrix
+    ]
+    if shares:
+        at = NAMES.index("matrix")
+        mean[at], sd[at] = np.log(min(shares[0], 1.0)), CEILING_SD
+    return Prior(mean, sd)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """An optimum and what is known about it."""
+
+    logs: Floats
+    covariance: Floats
+    scatter: float
+    rows: int
+
+
+def maximise(observed: Sequence[Observed], before: Prior) -> Fitted:
+    """The most probable log parameters given rows and priors."""
+    blank = first_principles("", "")
+    fraction = np.array([p[2] for p in PARAMETERS.values()])
+    upper = np.where(fraction, 0.0, np.inf)
+    logs = np.minimum(before.mean, upper - 1e-3)
+    measured = np.log(np.concatenate([o.measured for o in observed]))
+    stated = np.concatenate([o.sigma for o in observed])
+    scatter = START_SCATTER
+
+    def gaps(x: Floats) -> Floats:
+        cal = blank.at(x)
+        predicted: Floats = np.concatenate([o.predict(cal) for o in observed])
+        return np.asarray(measured - np.log(predicted))
+
+    def residuals(x: Floats) -> Floats:
+        scaled = gaps(x) / np.hypot(stated, scatter)
+        bent = np.sign(scaled) * np.sqrt(2 * (np.sqrt(1 + scaled**2) - 1))
+        return np.concatenate([bent, (x - before.mean) / before.sd])
+
+    for _ in range(ROUNDS):
+        held = least_squares(
+            residuals, logs, bounds=(-np.inf, upper), x_scale=before.sd, ftol=1e-6, xtol=1e-6
+        )
+        logs = held.x
+        scatter = _scatter(gaps(logs), stated)
+    jacobian = _jacobian(residuals, logs, upper)
+    covariance = np.linalg.inv(jacobian.T @ jacobian)
+    return Fitted(logs, (covariance + covariance.T) / 2, scatter, len(measured))
+
+
+def _scatter(gaps: Floats, stated: Floats) -> float:
+    """Standard deviation of what rows keep, beyond what they state; tails count, moderately.
+
+    The mean of a robust spread and of the root mean square, the latter cut at four times the
+    former: intervals should hold for odd rows too, but one absurd row should not widen all.
+    """
+    robust = 1.4826 * float(np.median(np.abs(gaps)))
+    cut = np.clip(gaps, -4 * robust, 4 * robust)
+    spread = (robust + float(np.sqrt(np.mean(cut**2)))) / 2
+    excess = spread**2 - float(np.mean(stated**2))
+    return float(np.sqrt(max(excess, LEAST_SCATTER**2)))
+
+
+def _jacobian(residuals: Callable[[Floats], Floats], logs: Floats, upper: Floats) -> Floats:
+    """Central differences; one-sided below where a fraction has reached 1."""
+    step = 1e-4
+    columns = []
+    for i in range(len(logs)):
+        ahead, behind = logs.copy(), logs.copy()
+        ahead[i], behind[i] = min(logs[i] + step, upper[i]), logs[i] - step
+        columns.append((residuals(ahead) - residuals(behind)) / (ahead[i] - behind[i]))
+    return np.stack(columns, axis=1)
+
+
+def calibration(
+    fitted: Fitted, machine: str, engine: str, version: str, source: str, basis: Basis = "fitted"
+) -> Calibration:
+    """A `Calibration` of a fit."""
+    return replace(
+        first_principles(machine, engine).at(fitted.logs),
+        version=version,
+        covariance=tuple(tuple(float(x) for x in row) for row in fitted.covariance),
+        residual=fitted.scatter,
+        basis=basis,
+        rows=fitted.rows,
+        source=source,
+    )

@@ -1,0 +1,167 @@
+"""How far predictions are from measurements, group by group, beside null models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Relative scatter of a repeated measurement, below which no error means anything:
+# (lane, quantity) → (median, where it comes from).
+NOISE_FLOORS: dict[tuple[str, str], tuple[float, str]] = {
+    ("static", "e2e"): (0.008, "145 replicate groups of LLM-Inference-Bench, median; p90 3.7 %"),
+    ("static", "ttft"): (0.012, "Splitwise prefill replicates, coefficient of variation"),
+    ("static", "tpot"): (0.004, "Splitwise decode replicates, coefficient of variation"),
+    ("stages", "ttft"): (0.037, "4 repeated vLLM 0.15.1 serving configurations, mean TTFT"),
+    ("stages", "tpot"): (0.006, "4 repeated vLLM 0.15.1 serving configurations, mean ITL"),
+    ("stages", "e2e"): (0.008, "4 repeated vLLM 0.15.1 serving configurations, mean E2E"),
+    ("closed", "tpot"): (0.10, "InferenceX groups at several engine versions, max/min − 1; "
+                               "drift of software, not noise"),
+    ("closed", "ttft"): (0.12, "InferenceX groups at several engine versions, max/min − 1; "
+                               "drift of software, not noise"),
+    ("offline", "rate"): (0.045, "MLPerf offline, other submitter on the same system: 2-7 %"),
+}  # fmt: skip
+Z80 = 1.2815515655446004  # half-width of a central 80 % interval in standard deviations
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Predictions beside measurements of one lane and quantity, as columns."""
+
+    lane: str
+    quantity: str
+    machine: NDArray[np.object_]
+    family: NDArray[np.object_]
+    engine: NDArray[np.object_]
+    basis: NDArray[np.object_]  # of the calibration that priced a row
+    calibration: NDArray[np.bool_]  # rows of the calibration split
+    measured: Floats
+    predicted: Floats
+    sd: Floats  # of log(measured / predicted), as predicted
+    ideal: Floats  # the roofline of the machine's stated peaks
+
+
+@dataclass(frozen=True, eq=False)
+class Priced:
+    """Rows of one subject and quantity, priced; columns."""
+
+    rows: NDArray[np.int64]  # of the table they come from
+    measured: Floats
+    predicted: Floats
+    sd: Floats
+    ideal: Floats
+
+
+class Key(NamedTuple):
+    lane: str
+    quantity: str
+    hardware: str
+    family: str
+    engine: str
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Relative errors of one predictor over rows; fractions, not percent."""
+
+    n: int
+    ape_p50: float
+    ape_p90: float
+    bias: float  # median signed error: negative predicts too fast
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one lane, quantity, hardware, model family and engine."""
+
+    key: Key
+    basis: str
+    errors: Errors
+    ideal: Errors
+    constant: Errors | None  # best constant factor on the roofline, of calibration rows
+    floor: float | None
+    floor_source: str
+    coverage_80: float  # share of measurements inside the central 80 % interval
+    fitted: Errors | None  # the same predictor on rows of the calibration split, apart
+
+
+def errors(measured: Floats, predicted: Floats) -> Errors | None:
+    """Median and 90th percentile of the absolute percentage error, and the bias.
+
+    >>> errors(np.array([1.0, 2.0]), np.array([1.1, 1.8])).ape_p50
+    0.1
+    """
+    if not len(measured):
+        return None
+    relative = predicted / measured - 1
+    size = np.abs(relative)
+    return Errors(
+        len(measured),
+        _tidy(np.median(size)),
+        _tidy(np.quantile(size, 0.9)),
+        _tidy(np.median(relative)),
+    )
+
+
+def _tidy(x: float | np.floating) -> float:
+    return float(np.round(x, 6))
+
+
+def coverage(measured: Floats, predicted: Floats, sd: Floats) -> float:
+    """Share of measurements inside ``predicted · exp(± Z80 · sd)``."""
+    return float(np.mean(np.abs(np.log(measured / predicted)) <= Z80 * sd))
+
+
+def groups(scored: Iterable[Scored]) -> list[Group]:
+    """Scores by group, held-out rows only; calibration rows apart."""
+    found = []
+    for lane in scored:
+        names = zip(lane.machine, lane.family, lane.engine, strict=True)
+        label = np.empty(len(lane.measured), dtype=object)
+        label[:] = list(names)
+        for name in sorted(set(label)):
+            rows = np.array([x == name for x in label])
+            if np.any(rows & ~lane.calibration):
+                found.append(_group(lane, Key(lane.lane, lane.quantity, *name), rows))
+    return found
+
+
+def _group(lane: Scored, key: Key, rows: NDArray[np.bool_]) -> Group:
+    held = rows & ~lane.calibration
+    own = rows & lane.calibration
+    scored = errors(lane.measured[held], lane.predicted[held])
+    ideal = errors(lane.measured[held], lane.ideal[held])
+    assert scored is not None and ideal is not None
+    # The constant is of the hardware and engine, whatever the family, and never of scored rows.
+    like = (lane.machine == key.hardware) & (lane.engine == key.engine) & lane.calibration
+    constant = None
+    if np.any(like):
+        factor = float(np.exp(np.median(np.log(lane.measured[like] / lane.ideal[like]))))
+        constant = errors(lane.measured[held], lane.ideal[held] * factor)
+    floor, source = NOISE_FLOORS.get((key.lane, key.quantity), (None, ""))
+    return Group(
+        key=key,
+        basis=str(lane.basis[held][0]),
+        errors=scored,
+        ideal=ideal,
+        constant=constant,
+        floor=floor,
+        floor_source=source,
+        coverage_80=coverage(lane.measured[held], lane.predicted[held], lane.sd[held]),
+        fitted=errors(lane.measured[own], lane.predicted[own]),
+    )
+
+
+def pooled(scored: Sequence[Scored], lane: str, quantity: str) -> Errors | None:
+    """Held-out errors of one lane and quantity over all groups."""
+    of = [s for s in scored if (s.lane, s.quantity) == (lane, quantity)]
+    if not of:
+        return None
+    measured = np.concatenate([s.measured[~s.calibration] for s in of])
+    predicted = np.concatenate([s.predicted[~s.calibration] for s in of])
+    return errors(measured, predicted)

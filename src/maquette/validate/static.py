@@ -1,0 +1,175 @@
+"""Seconds of static batches: prompts of one length, answers of one length, nothing joins.
+
+All rows of one model and precision on one machine and engine are priced in one walk.  A batch is
+prefilled in steps of the engine's token budget and then decoded one token a step; when its
+sequences do not all fit the KV cache they run in waves, one after another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maquette.compile.schedule import Schedule
+from maquette.machines.types import Machine
+from maquette.plans.engine import Engine
+from maquette.plans.types import Infeasible, Mesh, Plan, Precision
+from maquette.price.calibration import Calibration
+from maquette.price.environment import batch_environment, causal_pairs, mesh_environment
+from maquette.price.memory import fits
+from maquette.price.replica import stages
+from maquette.price.seconds import formats, walk_seconds
+
+Floats = NDArray[np.float64]
+AXES = ("tp", "pp", "dp", "ep")
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Static batches as columns: sequences, tokens in and out, and the mesh of each."""
+
+    machine: Machine
+    engine: Engine
+    schedule: Schedule
+    precision: Precision
+    batch: Floats
+    inputs: Floats
+    outputs: Floats
+    mesh: dict[str, Floats]
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def where(self, keep: Any) -> Batches:
+        """Some of the rows."""
+        return replace(
+            self,
+            batch=self.batch[keep],
+            inputs=self.inputs[keep],
+            outputs=self.outputs[keep],
+            mesh={k: v[keep] for k, v in self.mesh.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All of a price that no calibration changes: features of steps and how many there are.
+
+    Arrays are (phase, wave, row): phase 0 prefills and 1 decodes; wave 0 is a full wave and 1
+    what is left over.
+    """
+
+    batches: Batches
+    env: dict[str, Any]
+    seqs: Floats  # sequences of one step
+    steps: Floats  # how often the step is run
+    sequences: Floats  # running at once, (row,)
+    why: NDArray[np.object_]  # why a row cannot run, "" when it can
+
+
+@dataclass(frozen=True, eq=False)
+class Seconds:
+    """What the rows take."""
+
+    ttft: Floats  # until every sequence has its first token
+    tpot: Floats  # mean decode step of a full wave
+    e2e: Floats
+
+
+def prepare(batches: Batches) -> Prepared:
+    """Steps and features of every row."""
+    fitting, why = capacity(batches)
+    at_once = np.clip(np.minimum(batches.batch, fitting), 1, batches.engine.policy.max_seqs)
+    waves = np.floor(batches.batch / at_once)
+    left = batches.batch - waves * at_once
+    size = np.stack([at_once, np.maximum(left, 1)])  # (wave, row)
+    count = np.stack([waves, (left > 0) * 1.0])
+    prefill, prefill_steps = _prefill(batches, size)
+    decode = _decode(batches, size)
+    after = np.broadcast_to(np.maximum(batches.outputs - 1, 0), size.shape)
+    steps = np.stack([prefill_steps * count, after * count])
+    none = {k: np.zeros_like(size) for k in prefill}
+    env = {
+        **formats(batches.machine, batches.precision, batches.schedule),
+        **mesh_environment(batches.schedule, batches.mesh),
+        **batch_environment(
+            batches.schedule,
+            batches.mesh,
+            prefill={k: np.stack([prefill[k], none[k]]) for k in prefill},
+            decode={k: np.stack([none[k], decode[k]]) for k in prefill},
+        ),
+    }
+    seqs = np.stack([prefill["seqs"], decode["seqs"]])
+    return Prepared(batches, env, seqs, steps, at_once, why)
+
+
+def capacity(batches: Batches) -> tuple[Floats, NDArray[np.object_]]:
+    """Sequences whose KV fits at once, and why a row cannot run at all."""
+    fitting = np.full(len(batches), np.inf)
+    why = np.full(len(batches), "", dtype=object)
+    policy = batches.engine.policy
+    layouts = np.stack([batches.mesh[a] for a in AXES], axis=1).astype(int)
+    for layout in np.unique(layouts, axis=0):
+        rows = np.all(layouts == layout, axis=1)
+        plan = Plan(batches.precision, Mesh(*map(int, layout)), policy, engine=batches.engine.name)
+        held = fits(batches.schedule, batches.machine, batches.engine, plan)
+        if isinstance(held, Infeasible):
+            why[rows] = "does not fit: " + str(held)
+            continue
+        total = batches.inputs[rows] + batches.outputs[rows]
+        blocks = np.floor(held.kv_tokens / policy.block_size)
+        need = np.ceil(total / policy.block_size)
+        fitting[rows] = np.floor(blocks / need) if np.isfinite(blocks) else np.inf
+    why[(fitting < 1) & (why == "")] = "does not fit: one sequence exceeds the KV cache"
+    return np.maximum(fitting, 1), why
+
+
+def _prefill(batches: Batches, size: Floats) -> tuple[dict[str, Floats], Floats]:
+    """Features of one prefill step, and how many prefill a wave."""
+    policy, inputs = batches.engine.policy, batches.inputs
+    budget = policy.max_batched_tokens
+    if policy.scheduler == "static":
+        steps = np.ones_like(size)
+    elif policy.chunked_prefill:
+        steps = np.ceil(size * inputs / budget)
+    else:  # whole prompts
+        steps = np.ceil(size / np.maximum(np.floor(budget / inputs), 1))
+    features = {"tokens": size * inputs / steps, "seqs": size / steps}
+    for name, window in batches.schedule.windows.items():
+        features[f"pairs:{name}"] = size * causal_pairs(inputs, inputs, window) / steps
+        features[f"context:{name}"] = size * inputs / steps
+    return features, steps
+
+
+def _decode(batches: Batches, size: Floats) -> dict[str, Floats]:
+    """Features of the mean decode step; prices are linear in context, so the mean is exact."""
+    features = {"tokens": size, "seqs": size}
+    after = np.maximum(batches.outputs - 1, 1)
+    for name, window in batches.schedule.windows.items():
+        reach = _mean_reach(batches.inputs + 1, batches.inputs + after, window)
+        features[f"pairs:{name}"] = features[f"context:{name}"] = size * reach
+    return features
+
+
+def _mean_reach(first: Floats, last: Floats, window: int) -> Floats:
+    """Mean of ``min(context, window)`` over contexts ``first, first + 1, …, last``."""
+    if not window:
+        return (first + last) / 2
+    count = last - first + 1
+    growing = np.clip(window - first + 1, 0, count)  # contexts of at most `window`
+    total = growing * (2 * first + growing - 1) / 2 + (count - growing) * window
+    return total / count
+
+
+def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
+    """The price of every row under a calibration; infinite where a row cannot run."""
+    b = prepared.batches
+    priced = walk_seconds(b.schedule, b.machine, cal, prepared.env)
+    step = sum(s.total for s in priced) + stages(b.schedule, b.machine, cal, b.mesh, prepared.env)
+    step = step + cal["step"] + cal["seq"] * prepared.seqs
+    total = (step * prepared.steps).sum(axis=1)  # (phase, row)
+    out = np.where(prepared.why == "", 0.0, np.inf)
+    return Seconds(ttft=total[0] + out, tpot=step[1, 0] + out, e2e=total.sum(axis=0) + out)
