@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from maquette.validate.kernels import observe as observe_kernels
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.score import Errors, errors
 from maquette.validate.shelf import Shelf
-from maquette.validate.static import prepare, seconds
+from maquette.validate.static import Prepared, Seconds, prepare, seconds
 from maquette.validate.validation import quantity_of
 
 LEAST_ROWS = 4
@@ -134,30 +135,34 @@ def _blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Blo
             keep &= ~both  # derived from the other two, it would count them twice
         if np.any(keep):
             found.append(
-                _block(cases, subject, rows, quantity, static.where(keep), keep, values, sigma)
+                Block(
+                    subject,
+                    f"{subject.model} {quantity}",
+                    values[rows][keep],
+                    sigma[rows][keep],
+                    cases.calibration[rows][keep],
+                    partial(_quantity, price, quantity, keep),
+                )
             )
     return found
 
 
-def _block(
-    cases: Cases,
-    subject: Subject,
-    rows: Any,
-    quantity: str,
-    static: Any,
-    keep: Any,
-    values: Floats,
-    sigma: Floats,
-) -> Block:
-    prepared = prepare(static)
-    return Block(
-        subject,
-        f"{subject.model} {quantity}",
-        values[rows][keep],
-        sigma[keep],
-        cases.calibration[rows][keep],
-        lambda c: quantity_of(seconds(prepared, c), quantity),
-    )
+def _quantity(
+    price: Callable[[Calibration], Seconds], quantity: str, keep: Any, cal: Calibration
+) -> Floats:
+    return np.asarray(quantity_of(price(cal), quantity)[keep])
+
+
+def _remembered(prepared: Prepared) -> Callable[[Calibration], Seconds]:
+    """The price of rows, walked once for all the quantities asked of one calibration."""
+    last: list[tuple[Calibration, Seconds]] = []
+
+    def price(cal: Calibration) -> Seconds:
+        if not last or last[0][0] is not cal:
+            last[:] = [(cal, seconds(prepared, cal))]
+        return last[0][1]
+
+    return price
 
 
 def _fit(
