@@ -19,6 +19,7 @@ from maquette.serve.costs import Costs
 from maquette.serve.lane import Lane
 from maquette.serve.ledger import Ledger
 from maquette.serve.place import Event, Place
+from maquette.serve.saturation import Load, sustainable
 from maquette.serve.schedulers import Continuous, PrefillFirst, Static
 from maquette.serve.stepwise import Kind, StepLane, StepPrice
 from maquette.serve.types import REJECTED, TIMED_OUT, UNFINISHED, Disaggregation, Trace
@@ -91,6 +92,7 @@ class Simulation:
         max_segments: int,
     ) -> None:
         self.requests, self.policy, self.mode = requests, policy, mode
+        self.disaggregation = disaggregation
         prefill = disaggregation.prefill if disaggregation else ()
         self.replicas = [*replicas, *prefill]
         windows = [a.window for a in replicas[0].step.attention]
@@ -204,8 +206,23 @@ class Simulation:
             end_ns=int(max(_column(ledger.arrival).max(), book.end_ns)),
             gap_edges_ns=GAP_EDGES_NS,
             gap_counts=book.gap_counts,
+            replicas=len(self.replicas),
+            closed_loop=self.requests.concurrency > 0,
+            sustainable_per_s=self._sustainable(status),
             warnings=(*self.warnings, *_outcome_warnings(status, self.policy)),
         )
+
+    def _sustainable(self, status: Ints) -> float:
+        """Of the requests that could be served at all."""
+        able = status != REJECTED
+        if not able.any():
+            return 0.0
+        cached = _column(self.ledger.cached)
+        columns = (self.requests.input_tokens, cached, self.requests.output_tokens)
+        split = self.disaggregation
+        decoding = self.replicas[: len(self.replicas) - (len(split.prefill) if split else 0)]
+        load = Load.of(*(column[able] for column in columns))
+        return sustainable(load, decoding, self.policy, split)
 
     def _decode_context(self) -> Iterable[float]:
         """Sum over decode steps of the contexts read, by attention class."""

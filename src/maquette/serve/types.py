@@ -68,3 +68,6 @@ class Trace:
     gap_edges_ns: NDArray[np.float64]
     gap_counts: Ints
     warnings: tuple[str, ...] = ()
+    replicas: int = 1  # decode and prefill ones
+    closed_loop: bool = False
+    sustainable_per_s: float = float("nan")  # requests; a fluid estimate, see `saturation`
