@@ -12,7 +12,8 @@ from functools import lru_cache
 
 from maquette.ir.build import Tensor, activation, apply, indices, weight
 from maquette.ir.graph import Graph, Program
-from maquette.ir.patterns import section
+from maquette.ir.patterns import Map, make, section
+from maquette.ir.scalar import Arg
 from maquette.models.attention import Mixed, attend
 from maquette.models.config import (
     Attention,
@@ -71,7 +72,11 @@ def _table(config: ModelConfig, name: str) -> Tensor:
 
 def _embed(config: ModelConfig) -> Graph:
     with section("embed"):
-        x = _table(config, TABLE).at(v=indices("ids", b="b", s="s"))
+        table, ids = _table(config, TABLE), indices("ids", b="b", s="s")
+        axes = (*ids.axes, table.value.axis("d"))
+        row = Arg(0, (("v", Arg(1)),))
+        args = (table.value, ids.value)
+        x = Tensor(make(Map, axes=axes, dtype=table.value.dtype, args=args, body=row))
         if config.embedding_scale != 1.0:
             x = x * config.embedding_scale
     return Graph("embed", {"x": x.value})

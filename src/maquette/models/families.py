@@ -151,7 +151,7 @@ def gemma3(k: Keys) -> Shape:
     """Five windowed layers, with their own rotary base, for every full one."""
     scale = k.number("query_pre_attn_scalar", 256.0) ** -0.5
     attn = attention(k, qk_norm=True, scale=scale)
-    slow = rope(Keys({"max_position_embeddings": 1}, k.where), attn.head_dim,
+    slow = rope(Keys({"max_position_embeddings": 1}, k.where, k.faults), attn.head_dim,
                 theta=k.number("rope_local_base_freq", 10_000.0))  # fmt: skip
     every = k.count("sliding_window_pattern", 6)
     order = ["local" if (i + 1) % every else "full" for i in range(layers(k))]
@@ -197,7 +197,7 @@ def dbrx(k: Keys) -> Shape:
     kv_heads = a.count("kv_n_heads", 1)
     a.divides("kv_n_heads", "n_heads", kv_heads, heads)
     clip = a.number("clip_qkv") if a.has("clip_qkv") else None
-    turn = rope(Keys({"max_position_embeddings": 1}, k.where), hidden // heads,
+    turn = rope(Keys({"max_position_embeddings": 1}, k.where, k.faults), hidden // heads,
                 theta=a.number("rope_theta", 10_000.0))  # fmt: skip
     attn = Attention(heads, kv_heads, hidden // heads, turn, clip=clip)
     if f.count("moe_normalize_expert_weights", 1) != 1:
@@ -206,7 +206,7 @@ def dbrx(k: Keys) -> Shape:
     expert = Dense(f.count("ffn_hidden_size"), act)
     moe = experts(f, "moe_num_experts", "moe_top_k", "", Router(), expert=expert)
     norm = Norm("layer", 1e-5)
-    return uniform("moe", Layer(attn, moe), k.count("n_layers"), norm)
+    return uniform("moe", Layer(attn, moe), layers(k, "n_layers"), norm)
 
 
 def arctic(k: Keys) -> Shape:

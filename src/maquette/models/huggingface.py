@@ -123,7 +123,10 @@ def _family(data: Mapping[str, Any], name: str) -> str:
             return "mamba2_original"
         what = "has neither 'architectures' nor 'model_type'"
         raise InputError(Fault(name, what, "a HuggingFace config.json"))
-    first = architectures[0] if isinstance(architectures, list) and architectures else None
+    if not isinstance(architectures, list) or not isinstance(kind, str | None):
+        what = "'architectures' is not a list or 'model_type' is not a string"
+        raise InputError(Fault(name, what, "a HuggingFace config.json"))
+    first = architectures[0] if architectures else None
     family = _ARCHITECTURES.get(str(first)) if first is not None else None
     if first is not None and family is None:
         raise Unsupported("architecture", str(first), _ARCHITECTURES, name)

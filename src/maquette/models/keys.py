@@ -28,21 +28,22 @@ class Keys:
     def has(self, key: str) -> bool:
         return self.data.get(key) is not None
 
-    def count(self, key: str, default: int | None = None, least: int = 1) -> int:
-        """An integer of at least `least`."""
-        value = self._get(key, default, f"an integer of at least {least}")
+    def count(self, key: str, default: int | None = None, least: int = 1, most: int = 10**9) -> int:
+        """An integer from `least` to `most`."""
+        expected = f"an integer from {least} to {most}"
+        value = self._get(key, default, expected)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             if value is not _ABSENT:
-                self.fault(key, f"{value!r} is not a count", f"an integer of at least {least}")
+                self.fault(key, f"{value!r} is not a count", expected)
             return max(1, least)
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
         """A number greater than zero."""
         value = self._get(key, default, "a positive number")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
             if value is not _ABSENT:
                 self.fault(key, f"{value!r} is not a positive number")
             return 1.0
@@ -58,7 +59,7 @@ class Keys:
     def choice(self, key: str, choices: Mapping[str, str], default: str | None = None) -> str:
         """One of the names in `choices`, as what that name stands for."""
         value = self._get(key, default, f"one of {', '.join(choices)}")
-        if value in choices:
+        if isinstance(value, str) and value in choices:
             return choices[value]
         if value is not _ABSENT:
             hint = nearest(str(value), choices)

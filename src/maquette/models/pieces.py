@@ -53,8 +53,8 @@ def rms(k: Keys, key: str = "rms_norm_eps", default: float = 1e-6, offset: float
     return Norm("rms", k.number(key, default), offset=offset)
 
 
-def layers(k: Keys) -> int:
-    return k.count("num_hidden_layers")
+def layers(k: Keys, key: str = "num_hidden_layers") -> int:
+    return k.count(key, most=100_000)
 
 
 def activation(k: Keys, key: str = "hidden_act", default: str = "silu") -> Activation:
@@ -108,6 +108,9 @@ def rope(k: Keys, width: int, interleaved: bool = False, theta: float | None = N
     scaling = k.table("rope_scaling") if k.has("rope_scaling") else newer
     if theta is None:
         theta = newer.number("rope_theta", k.number("rope_theta", 10_000.0))
+    if theta <= 1.0:
+        k.fault("rope_theta", f"{theta} is not above 1")
+        theta = 2.0
     dims = int(width * k.number("partial_rotary_factor", 1.0))
     if dims % 2:
         k.fault("", f"{dims} rotary features cannot be paired", "an even number")

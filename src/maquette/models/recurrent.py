@@ -64,7 +64,7 @@ def mamba2_original(k: Keys) -> Shape:
     multiple = k.count("pad_vocab_size_multiple", 8)
     padded = math.ceil(k.count("vocab_size") / multiple) * multiple
     options = {"tied": k.flag("tie_embeddings", True), "vocab": padded}
-    return uniform("mamba", Layer(mixer, None), k.count("n_layer"), Norm("rms", 1e-5), **options)
+    return uniform("mamba", Layer(mixer, None), layers(k, "n_layer"), Norm("rms", 1e-5), **options)
 
 
 def bamba(k: Keys) -> Shape:
