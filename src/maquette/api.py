@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from maquette.catalogue import calibrations, engines, machines, models
+from maquette.catalogue import requests as streams
 from maquette.catalogue.machines import machine, system, systems
 from maquette.catalogue.models import model
 from maquette.errors import Fault, InputError, UnknownName
@@ -22,9 +23,25 @@ from maquette.plans.legality import PRECISIONS
 from maquette.plans.types import Policy, Precision
 from maquette.price.seconds import priceable
 from maquette.report.anatomy import Anatomy, anatomy
+from maquette.search import simulation
 from maquette.search.deployment import Deployment, Wish, deploy
+from maquette.search.simulation import DRAWS, Progress, Simulation
+from maquette.search.types import Targets
+from maquette.traffic.types import Requests
 
-__all__ = ["deployment", "engine", "explain", "machine", "model", "system", "systems"]
+__all__ = [
+    "Deployment",
+    "Simulation",
+    "deployment",
+    "engine",
+    "explain",
+    "machine",
+    "model",
+    "requests",
+    "simulate",
+    "system",
+    "systems",
+]
 
 engine = engines.engine
 
@@ -100,3 +117,37 @@ def explain(model: str | ModelConfig, on: str, *, batch: int = 1, context: int =
         if value < 1:
             raise InputError(Fault(name, f"{value} is out of range", "1 or more"))
     return anatomy(deployment(model, on, **options), batch, context)
+
+
+def requests(preset: str | None = None, **choice: Any) -> Requests:
+    """Traffic: a preset, ``trace="file.csv"``, or mean lengths with a rate or a concurrency.
+
+    The choices are the fields of `catalogue.requests.Asked`.
+
+    >>> len(requests(input_tokens=100, output_tokens=10, rate=5, requests=50))
+    50
+    """
+    return streams.requests(streams.Asked(preset, **choice))
+
+
+def simulate(
+    model: str | ModelConfig,
+    on: str,
+    *,
+    traffic: str | Requests = "chat",
+    ttft: float | None = None,
+    tpot: float | None = None,
+    percentile: float = 99.0,
+    draws: int = DRAWS,
+    seed: int = 0,
+    progress: Progress = lambda *_: None,
+    **options: Any,
+) -> Simulation:
+    """One deployment (options as in `deployment`) under `traffic`, a preset or requests.
+
+    Targets `ttft` and `tpot` are in seconds, at a percentile of requests.
+    """
+    stream = requests(traffic, seed=seed) if isinstance(traffic, str) else traffic
+    aims = Targets(ttft, tpot, percentile)
+    held = deployment(model, on, **options)
+    return simulation.run(held, stream, aims, draws=draws, seed=seed, progress=progress)

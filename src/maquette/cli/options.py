@@ -65,20 +65,6 @@ def _applied(command: Callable[..., Any], options: tuple[Decorator, ...]) -> Cal
     return command
 
 
-def given(values: Values, *names: str) -> list[str]:
-    """Those of `names` that the user gave, as options."""
-    return ["--" + n.replace("_", "-") for n in names if values.get(n) not in (None, (), False)]
-
-
-def contradictions(*pairs: tuple[list[str], list[str], str]) -> list[Fault]:
-    """A fault for every pair of sets of options of which both were given."""
-    return [
-        Fault(f"{a[0]} and {b[0]}", "contradict each other", hint=hint)
-        for a, b, hint in pairs
-        if a and b
-    ]
-
-
 machines = bundle(
     "machines",
     click.option("--on", "on", metavar="SYSTEM", required=True,
@@ -155,6 +141,21 @@ traffic = bundle(
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                  help="Seed of everything random."),
 )  # fmt: skip
+
+targets = bundle(
+    "targets",
+    click.option("--ttft", type=DURATION, help="Target for the time to first token: 500ms, 1.5s."),
+    click.option("--tpot", type=DURATION, help="Target for the time per output token: 30ms."),
+    click.option("--percentile", type=click.FloatRange(0, 100, min_open=True, max_open=True),
+                 default=99.0, show_default=True, help="Of requests, at which targets hold."),
+)  # fmt: skip
+
+outputs = bundle(
+    "outputs",
+    click.option("--out", metavar="DIR", help="Write the document, the page and the timeline."),
+    click.option("--html", metavar="FILE", help="Write one self-contained page."),
+    click.option("--perfetto", metavar="FILE", help="Write a timeline for ui.perfetto.dev."),
+)
 
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print one JSON document; its keys carry their units.")  # fmt: skip

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from maquette.report.anatomy import Anatomy, Phase, parallel
-from maquette.report.ink import BY_RESOURCE, GRID, INK, MUTED, SERIES, figure, quiet, svg
+from maquette.report.anatomy import Anatomy, Phase
+from maquette.report.ink import BY_RESOURCE, INK, MUTED, SERIES, figure, quiet, svg
 from maquette.report.numbers import digits, percent, seconds
 from maquette.search.types import Answer, Gain, Targets
 

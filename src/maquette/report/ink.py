@@ -18,7 +18,9 @@ INK, MUTED, GRID, PAPER = "#010203", "#040506", "#070809", "#0a0b0c"
 SERIES = ("#0d0e0f", "#101112", "#131415", "#161718", "#191a1b", "#1c1d1e")
 _CSS = {INK: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"}
 _CSS |= {c: f"var(--c{i + 1})" for i, c in enumerate(SERIES)}
-BY_RESOURCE = dict(zip(("memory", "matrix", "link", "launch", "vector", "host"), SERIES, strict=True))
+BY_RESOURCE = dict(
+    zip(("memory", "matrix", "link", "launch", "vector", "host"), SERIES, strict=True)
+)
 
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "maquette", "figure.facecolor": "none",
@@ -59,7 +61,7 @@ def svg(made: Figure, name: str, title: str, description: str) -> str:
     assert opening is not None
     box = re.search(r'viewBox="[^"]*"', opening.group())
     assert box is not None
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" '
+    head = '<svg xmlns="http://www.w3.org/2000/svg" '
     head += f'xmlns:xlink="http://www.w3.org/1999/xlink" {box.group()} role="img" '
     head += f'aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{_plain(title)}</title>'
     head += f'<desc id="{name}-d">{_plain(description)}</desc>'

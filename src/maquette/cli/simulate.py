@@ -1,0 +1,62 @@
+"""``maquette simulate``: one deployment under one traffic."""
+
+from __future__ import annotations
+
+import click
+
+from maquette.cli import options
+from maquette.cli.options import Values
+
+
+@click.command()
+@click.argument("model")
+@options.machines
+@options.engine
+@options.mesh
+@options.disaggregated
+@options.formats
+@options.policy
+@options.traffic
+@options.targets
+@click.option("--draws", type=click.IntRange(min=0), default=8, show_default=True,
+              help="Calibrations drawn for the 80 % intervals; 0 for none.")  # fmt: skip
+@options.outputs
+@options.as_json
+def simulate(
+    model: str,
+    machines: Values,
+    engine: str,
+    mesh: Values,
+    prefill: Values,
+    formats: Values,
+    policy: Values,
+    traffic: Values,
+    targets: Values,
+    draws: int,
+    outputs: Values,
+    as_json: bool,
+) -> None:
+    """Simulate MODEL serving a trace, a preset or a made-up stream of requests.
+
+    MODEL is a name of the catalogue or a path to a HuggingFace config.json.  Say what the requests
+    are with --for, --trace, or --input-tokens and --output-tokens with --rate or --concurrency.
+    """
+    from maquette import api
+    from maquette.cli.failure import warn
+    from maquette.cli.files import Files
+    from maquette.cli.printing import progress, publish
+    from maquette.report import simulated
+
+    files = Files.of(outputs)
+    seed = traffic["seed"]
+    with progress() as tell:
+        found = api.simulate(
+            model, **machines, engine=engine, **mesh, **prefill, **formats,
+            policy=options.policy_changes(policy), traffic=api.requests(**traffic), **targets,
+            draws=draws, seed=seed, progress=tell,
+        )  # fmt: skip
+    document = simulated.document(found, seed)
+    if not as_json:
+        warn(*found.metrics.warnings)
+    publish(document, simulated.tables(found), as_json)
+    files.simulation(found, document)

@@ -1,0 +1,164 @@
+"""One deployment under one traffic: what happened, what it costs, how sure that is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from maquette.price.calibration import Calibration
+from maquette.price.energy import joules
+from maquette.search.deployment import Deployment
+from maquette.search.evaluate import missed, slower
+from maquette.search.types import Interval, Targets
+from maquette.serve.metrics import Metrics, latencies, summary
+from maquette.serve.simulate import simulate
+from maquette.serve.types import FINISHED, Trace
+from maquette.traffic.describe import head
+from maquette.traffic.types import Requests
+
+DRAWS, DRAWN = 8, 2000  # calibrations drawn, and requests each of them is run on at most
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """A simulated deployment.  `cpu_s` is processor time of the simulation proper.
+
+    `intervals` are central 80 % intervals over the calibration's posterior, in the units of
+    `figures`; without a price or a power, dollars and joules are NaN.
+    """
+
+    deployment: Deployment
+    requests: Requests
+    targets: Targets
+    trace: Trace
+    metrics: Metrics
+    misses: tuple[str, ...]
+    cpu_s: float
+    joules: Interval  # of all devices, over the simulated time
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    probability: float | None = None  # share of draws that keep the targets; None without any
+
+    @property
+    def output_tokens(self) -> float:
+        """Tokens of finished requests."""
+        return float(self.trace.output_tokens[self.trace.status == FINISHED].sum())
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of finished requests, prompts included."""
+        done = self.trace.status == FINISHED
+        return self.output_tokens + float(self.trace.input_tokens[done].sum())
+
+    @property
+    def usd(self) -> float:
+        """What the devices cost over the simulated time."""
+        hourly = self.deployment.usd_per_hour
+        return float("nan") if hourly is None else hourly * self.metrics.duration / 3600
+
+    @property
+    def usd_per_mtok_output(self) -> float:
+        """Dollars per million output tokens."""
+        return self.usd / self.output_tokens * 1e6 if self.output_tokens else float("nan")
+
+    @property
+    def usd_per_mtok(self) -> float:
+        """Dollars per million tokens, input and output."""
+        return self.usd / self.tokens * 1e6 if self.tokens else float("nan")
+
+    @property
+    def joules_per_output_token(self) -> Interval:
+        """Energy over output tokens; an interval where only the rated power is known."""
+        n = self.output_tokens or float("nan")
+        return Interval(self.joules.low / n, self.joules.high / n)
+
+    @property
+    def requests_per_cpu_s(self) -> float:
+        """Requests simulated per second of processor time."""
+        return len(self.requests) / max(self.cpu_s, 1e-9)
+
+
+def run(
+    deployment: Deployment, requests: Requests, targets: Targets | None = None, *,
+    draws: int = DRAWS, seed: int = 0, progress: Progress = lambda *_: None,
+) -> Simulation:  # fmt: skip
+    """Simulate, and again under `draws` calibrations of the posterior (0: no intervals).
+
+    Raises:
+        InputError: the requests and the deployment do not go together, with all faults.
+    """
+    wanted = targets or Targets()
+    progress("simulating", 0, draws + 1)
+    trace, used = _once(deployment, requests)
+    energy = joules(deployment.schedule, deployment.system.machine, deployment.plan, trace)
+    found = Simulation(
+        deployment=deployment,
+        requests=requests,
+        targets=wanted,
+        trace=trace,
+        metrics=summary(trace, ttft=wanted.ttft, tpot=wanted.tpot),
+        misses=missed(trace, wanted),
+        cpu_s=used,
+        joules=Interval(*energy),
+    )
+    if not draws or not (trace.status == FINISHED).any():
+        return found
+    intervals, kept = _spread(found, draws, seed, progress)
+    aimed = wanted.ttft is not None or wanted.tpot is not None
+    return replace(found, intervals=intervals, probability=kept if aimed else None)
+
+
+def _once(
+    deployment: Deployment, requests: Requests, cal: Calibration | None = None
+) -> tuple[Trace, float]:
+    """A trace and the processor seconds it took; pricing the replicas is not counted."""
+    fleet, split = deployment.fleet(cal), deployment.prefill(cal)
+    start = time.process_time()
+    trace = simulate(requests, fleet, deployment.plan.policy, disaggregation=split)
+    return trace, time.process_time() - start
+
+
+def figures(trace: Trace, percentile: float) -> dict[str, float]:
+    """What intervals are given of: latencies at a percentile, and output tokens per second."""
+    values = latencies(trace)
+    nan = float("nan")
+    found = {
+        f"{k}_s": float(np.percentile(values[k], percentile)) if len(values[k]) else nan
+        for k in ("ttft", "tpot", "e2e")
+    }
+    output = float(trace.output_tokens[trace.status == FINISHED].sum())
+    return {**found, "output_tokens_per_s": output / max(trace.end_ns * 1e-9, 1e-9)}
+
+
+def _spread(
+    found: Simulation, draws: int, seed: int, progress: Progress
+) -> tuple[dict[str, Interval], float]:
+    """Intervals of `figures` and the share of draws that keep the targets.
+
+    Draws are run on the first `DRAWN` requests; how far they lie from the point on those is
+    carried over, as a ratio, to the point on all.
+    """
+    deployment, at = found.deployment, found.targets.percentile
+    n = min(len(found.requests), DRAWN)
+    few = head(found.requests, n)
+    here = found.trace if n == len(found.requests) else _once(deployment, few)[0]
+    base, point = figures(here, at), figures(found.trace, at)
+    rng = np.random.default_rng(seed + 1)
+    ratios: dict[str, list[float]] = {k: [] for k in base}
+    kept = 0
+    for i, cal in enumerate(deployment.calibration.draws(draws, seed)):
+        progress("drawing calibrations", i + 1, draws + 1)
+        drawn = slower(cal, float(np.exp(rng.normal(0.0, cal.residual))))
+        trace = _once(deployment, few, drawn)[0]
+        kept += not missed(trace, found.targets)
+        for name, value in figures(trace, at).items():
+            ratios[name].append(value / base[name] if base[name] else 1.0)
+    return {k: _central(point[k], v) for k, v in ratios.items()}, kept / draws
+
+
+def _central(point: float, ratios: list[float]) -> Interval:
+    low, high = np.quantile(np.array(ratios), [0.1, 0.9])
+    return Interval(point * min(float(low), 1.0), point * max(float(high), 1.0))
