@@ -14,7 +14,7 @@ from maquette.price.calibration import PARAMETERS, Calibration
 from maquette.price.energy import joules
 from maquette.price.replica import replica
 from maquette.search.types import Candidate, Interval, Outcome, Targets
-from maquette.serve.metrics import latencies, summary
+from maquette.serve.metrics import PERCENTILES, latencies, summary
 from maquette.serve.simulate import simulate
 from maquette.serve.types import FINISHED, Trace
 from maquette.traffic.types import Requests
@@ -52,7 +52,8 @@ def run(setting: Setting, candidate: Candidate, cal: Calibration | None = None) 
 
 def judge(setting: Setting, candidate: Candidate, trace: Trace) -> Outcome:
     """The figures of a simulated candidate and whether it keeps the targets."""
-    metrics = summary(trace)
+    at = sorted({*PERCENTILES, setting.targets.percentile})
+    metrics = summary(trace, at, ttft=setting.targets.ttft, tpot=setting.targets.tpot)
     misses = missed(trace, setting.targets)
     hours = trace.end_ns / 3.6e12
     dollars = candidate.usd_per_hour * hours
@@ -64,6 +65,7 @@ def judge(setting: Setting, candidate: Candidate, trace: Trace) -> Outcome:
         candidate=candidate,
         metrics=metrics,
         meets=not misses,
+        margin=margin(trace, setting.targets),
         misses=misses,
         usd_per_mtok=dollars / max(total, 1.0) * 1e6,
         usd_per_mtok_output=dollars / max(output, 1.0) * 1e6,
@@ -86,6 +88,20 @@ def missed(trace: Trace, targets: Targets) -> tuple[str, ...]:
             label = f"{name.upper()} p{targets.percentile:g}"
             found.append(f"{label} {value * 1e3:.4g} ms > {target * 1e3:.4g} ms")
     return tuple(found)
+
+
+def margin(trace: Trace, targets: Targets) -> float:
+    """The smallest of target over figure; infinite without targets, 0 when requests were lost."""
+    if (trace.status != FINISHED).any():
+        return 0.0
+    values = latencies(trace)
+    asked = {"ttft": targets.ttft, "tpot": targets.tpot}
+    ratios = [
+        target / max(float(np.percentile(values[name], targets.percentile)), 1e-12)
+        for name, target in asked.items()
+        if target is not None and len(values[name])
+    ]
+    return min(ratios, default=float("inf"))
 
 
 def spread(

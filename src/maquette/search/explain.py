@@ -15,7 +15,6 @@ from maquette.price.calibration import Calibration
 from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
 from maquette.price.replica import mesh_of
 from maquette.price.seconds import RESOURCES, Seconds, formats, walk_seconds
-from maquette.search.bounds import Lengths
 from maquette.search.evaluate import Setting, run
 from maquette.search.types import Candidate, Gain, Outcome, Share
 from maquette.serve.metrics import latencies
@@ -111,7 +110,7 @@ def _up(fact: Fact[Any] | None) -> Any:
 
 
 def gains(setting: Setting, outcome: Outcome) -> tuple[Gain, ...]:
-    """What 10 % more of each resource does to the target percentiles and to throughput."""
+    """What 10 % more of each resource does to the targeted latencies and the sustainable rate."""
     at = setting.targets.percentile
     base = _figures(setting, outcome.candidate, setting.calibration, at)
     found = []
@@ -119,8 +118,8 @@ def gains(setting: Setting, outcome: Outcome) -> tuple[Gain, ...]:
         candidate, cal = boosted(outcome.candidate, setting.calibration, what)
         better = _figures(setting, candidate, cal, at)
         change = {k: better[k] / base[k] - 1 if base[k] else 0.0 for k in base}
-        found.append(Gain(what, change["ttft"], change["tpot"], change["busy"]))
-    return tuple(sorted(found, key=lambda g: g.tpot + g.ttft + g.max_rate))
+        found.append(Gain(what, change["ttft"], change["tpot"], change["rate"]))
+    return tuple(sorted(found, key=lambda g: g.tpot + g.ttft - g.max_rate))
 
 
 def _figures(
@@ -128,11 +127,10 @@ def _figures(
 ) -> Mapping[str, float]:
     trace = run(setting, candidate, cal)
     values = latencies(trace)
-    fleet = trace.end_ns * candidate.plan.replicas * candidate.plan.mesh.pp
     return {
         "ttft": float(np.percentile(values["ttft"], at)),
         "tpot": float(np.percentile(values["tpot"], at)),
-        "busy": trace.busy_ns / max(fleet, 1),
+        "rate": float(trace.sustainable_per_s),
     }
 
 
@@ -154,13 +152,17 @@ def saturation(setting: Setting, outcome: Outcome, holds: Any, most: float = 8.0
     return low
 
 
-def compare(winner: Outcome, other: Outcome, lengths: Lengths) -> tuple[str, ...]:
+def compare(winner: Outcome, other: Outcome) -> tuple[str, ...]:
     """Sentences on what sets the winner apart from another outcome."""
     a, b = winner.candidate, other.candidate
     name = f"{b.plan.mesh} × {b.plan.replicas} on {b.system.name}"
     lines = []
     if not other.meets:
         lines.append(f"{name} misses: {'; '.join(other.misses)}")
+    else:
+        lines.append(
+            f"{name} keeps the targets with a margin of {other.margin:.2f}× against {winner.margin:.2f}×"
+        )
     dearer = b.usd_per_hour / a.usd_per_hour - 1 if a.usd_per_hour else 0.0
     if np.isfinite(dearer) and abs(dearer) > 1e-9:
         lines.append(f"{name} costs {dearer:+.0%} ({b.usd_per_hour:.2f} $/h)")

@@ -29,6 +29,7 @@ from maquette.traffic.types import Requests
 
 SIMULATED = 24  # candidates simulated at most
 SCREENING = 2000  # requests that candidates are compared on
+EXPLAINING = 1000  # requests that what-ifs of the winner are run on
 Progress = Callable[[str, int, int], None]
 
 
@@ -117,15 +118,20 @@ def _simulate(
 def _enough(outcomes: list[Outcome], coming: Candidate) -> bool:
     """Whether a dearer candidate cannot win any more and there is something to compare with."""
     good = [o for o in outcomes if o.meets]
-    if len(outcomes) < 6 or not good:
+    if len(outcomes) < 3 or not good:
         return False
     return coming.usd_per_hour > min(o.candidate.usd_per_hour for o in good)
 
 
-def _rank(o: Outcome) -> tuple[bool, float, float]:
-    """Those that keep the targets first, then the cheapest, then the one with most headroom."""
+def _rank(o: Outcome) -> tuple[bool, float, float, float]:
+    """Those that keep the targets first, then the cheapest, then the one furthest from missing.
+
+    Of plans that miss, the nearest to keeping them comes first.
+    """
     usd = float(np.nan_to_num(o.candidate.usd_per_hour))
-    return (not o.meets, usd, -o.candidate.max_rate)
+    if not o.meets:
+        return (True, -o.margin, usd, 0.0)
+    return (False, usd, -o.margin, -o.candidate.max_rate)
 
 
 def _explain(
@@ -136,9 +142,11 @@ def _explain(
     progress: Progress,
 ) -> tuple[Outcome, Explanation]:
     candidate = winner.candidate
-    ground = owner[id(candidate)]
-    setting, chosen = ground.setting, candidate.plan
-    lengths = _lengths(setting.requests, question)
+    whole, chosen = owner[id(candidate)].setting, candidate.plan
+    lengths = _lengths(whole.requests, question)
+    setting = whole
+    if len(whole.requests) > EXPLAINING:
+        setting = replace(whole, requests=head(whole.requests, EXPLAINING))
 
     def holds(factor: float) -> bool:
         faster = replace(setting, requests=scale(setting.requests, factor=factor))
@@ -161,16 +169,23 @@ def _explain(
     prefill = step(1.0, min(lengths.input, chosen.policy.max_batched_tokens), lengths.input)
     bought = gains(setting, winner)
     progress("explaining", 2, 3)
-    others = [o for o in ranked if o.candidate.plan.mesh != chosen.mesh] or list(ranked[1:])
     found = Explanation(
         decode=decode,
         prefill=prefill,
         binding=binding(decode),
         gains=bought,
-        runner_up=compare(winner, others[0], lengths) if others else (),
+        runner_up=tuple(line for o in _rivals(winner, ranked) for line in compare(winner, o)),
         saturation=saturation(setting, winner, holds),
     )
     return winner, found
+
+
+def _rivals(winner: Outcome, ranked: tuple[Outcome, ...]) -> list[Outcome]:
+    """The next best mesh that keeps the targets, and the nearest miss that costs less."""
+    other = [o for o in ranked if o.meets and o.plan.mesh != winner.plan.mesh]
+    usd = winner.candidate.usd_per_hour
+    missed_ = [o for o in ranked if not o.meets and o.candidate.usd_per_hour < usd]
+    return [*other[:1], *missed_[:1]]
 
 
 def _answer(

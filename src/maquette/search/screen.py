@@ -129,18 +129,24 @@ def nondominated(points: Iterable[FrontierPoint]) -> tuple[FrontierPoint, ...]:
 
 
 def shortlist(candidates: Iterable[Candidate], size: int) -> tuple[Candidate, ...]:
-    """The cheapest candidates first, then the fastest; at most `size`, meshes kept various.
+    """The cheapest first, at most `size` and at most half of those of one price.
 
-    Of plans that differ only in a policy the fastest comes first and the others follow after all
-    other meshes have had their turn.
+    Of one price, plans that differ only in their policy come after all other meshes have had
+    their turn, and among those the fastest comes first.
     """
     cost = {id(c): (np.nan_to_num(c.usd_per_hour), c.tpot_s, c.ttft_s) for c in candidates}
     ordered = sorted(candidates, key=lambda c: cost[id(c)])
     seen: Counter[object] = Counter()
-    turns: list[tuple[int, int, Candidate]] = []
+    turns: list[tuple[float, int, int, Candidate]] = []
     for i, c in enumerate(ordered):
         key = (c.system.name, c.plan.mesh, c.plan.precision, c.plan.replicas)
-        turns.append((seen[key], i, c))
+        turns.append((cost[id(c)][0], seen[key], i, c))
         seen[key] += 1
-    turns.sort(key=lambda t: t[:2])
-    return tuple(c for _, _, c in turns[:size])
+    turns.sort(key=lambda t: t[:3])
+    of_price: Counter[float] = Counter()
+    chosen: list[Candidate] = []
+    for usd, _, _, c in turns:
+        if of_price[usd] < size // 2 and len(chosen) < size:
+            of_price[usd] += 1
+            chosen.append(c)
+    return tuple(chosen)

@@ -11,14 +11,15 @@ from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
 from maquette.serve.metrics import Metrics
 from maquette.traffic.types import Requests
+from maquette.units import Seconds
 
 
 @dataclass(frozen=True)
 class Targets:
     """Latency a deployment must keep at a percentile of requests; seconds; None is no target."""
 
-    ttft: float | None = None
-    tpot: float | None = None
+    ttft: Seconds | None = None
+    tpot: Seconds | None = None
     percentile: float = 99.0
 
 
@@ -72,6 +73,7 @@ class Outcome:
         default_factory=dict
     )  # "ttft_s", "tpot_s", "tokens_per_s"
     probability: float | None = None  # share of posterior draws that meet the targets
+    margin: float = 0.0  # target over figure, of the tightest target; below 1 it is missed
 
     @property
     def plan(self) -> Plan:
