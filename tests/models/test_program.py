@@ -7,12 +7,15 @@ import time
 import numpy as np
 import pytest
 
-from maquette.catalogue.models import model
+from maquette.catalogue.models import model, names
 from maquette.ir.build import activation
 from maquette.ir.facts import by_section, work
 from maquette.ir.graph import Graph
 from maquette.ir.interpret import evaluate
+from maquette.ir.parse import parse_program
 from maquette.ir.patterns import Input
+from maquette.ir.text import show_program
+from maquette.ir.verify import verify_program
 from maquette.models.decoder import program
 from maquette.models.ffn import activate
 from maquette.models.huggingface import from_huggingface
@@ -53,6 +56,14 @@ def test_every_name_is_one_tensor_and_every_state_comes_back(name):
             if v.role == "state":
                 after = part.outputs[v.name]
                 assert [a.name for a in after.axes] == [a.name for a in v.axes]
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, *names()])
+def test_programs_verify_and_their_text_reads_back(name):
+    config = from_huggingface(CONFIGS[name], name) if name in CONFIGS else model(name)
+    built = program(config)
+    assert verify_program(built) == ()
+    assert parse_program(show_program(built)) == built
 
 
 @pytest.mark.parametrize("name", ["deepseek-v3", "llama-3.1-405b", "kimi-k2", "gpt-oss-120b"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from maquette.catalogue.loader import load, read_toml
+from maquette.catalogue.loader import load
 from maquette.errors import UnknownName
 from maquette.models.config import ModelConfig
 from maquette.models.huggingface import from_huggingface, read_config
@@ -57,7 +58,7 @@ def model(name_or_path: str) -> ModelConfig:
     'llama-3.1-70b'
     >>> model("qwen3-325b")
     Traceback (most recent call last):
-    maquette.errors.UnknownName: unknown model 'qwen3-325b' (did you mean qwen3-32b or …
+    maquette.errors.UnknownName: unknown model 'qwen3-325b' (did you mean qwen3-32b or ...
     """
     name = _resolve(name_or_path)
     return _config(name) if name else read_config(name_or_path)
@@ -102,6 +103,7 @@ def _aliases() -> Mapping[str, str]:
     """Every alias of the catalogue in lower case, and the name it stands for."""
     found = {}
     for path in FOLDER.glob("*.toml"):
-        for alias in read_toml(path)["aliases"]:
+        head = path.read_text(encoding="utf-8").partition("\n[")[0]  # before the first table
+        for alias in tomllib.loads(head)["aliases"]:
             found[alias.lower()] = path.stem
     return found

@@ -48,6 +48,7 @@ def granite_scales(k: Keys) -> dict[str, float]:
 
 
 def mistral(k: Keys) -> Shape:
+    """Mistral: Llama with a window on every layer, where it has one."""
     attn = windowed(attention(k, bias=False), _window(k))
     return uniform("dense", Layer(attn, dense(k)), layers(k), rms(k))
 
@@ -57,6 +58,7 @@ def _window(k: Keys) -> int | None:
 
 
 def mixtral(k: Keys) -> Shape:
+    """Mixtral: a mixture of experts in every layer."""
     moe = experts(k, "num_local_experts", "num_experts_per_tok", "intermediate_size", Router())
     attn = windowed(attention(k, bias=False), _window(k))
     return uniform("moe", Layer(attn, moe), layers(k), rms(k, default=1e-5))
@@ -118,11 +120,13 @@ def _qwen_moe(k: Keys, attn: Attention, normalise: bool, **options: Any) -> Shap
 
 
 def phi3(k: Keys) -> Shape:
+    """Phi-3 and Phi-4; their fused weights count as separate ones."""
     attn = windowed(attention(k, bias=False), _window(k))
     return uniform("dense", Layer(attn, dense(k)), layers(k), rms(k, default=1e-5))
 
 
 def gemma(k: Keys) -> Shape:
+    """Gemma: norms scale by one plus their weight, GELU, one table."""
     layer = Layer(attention(k), _gelu(k))
     return uniform("dense", layer, layers(k), rms(k, offset=1.0), **_gemma_scales(k))
 
@@ -191,6 +195,7 @@ def gpt_oss(k: Keys) -> Shape:
 
 
 def dbrx(k: Keys) -> Shape:
+    """DBRX: layer norms without bias, bounded projections, 16 fine-grained experts."""
     a, f = k.table("attn_config"), k.table("ffn_config")
     heads, hidden = k.count("n_heads"), k.count("d_model")
     k.divides("n_heads", "d_model", heads, hidden)

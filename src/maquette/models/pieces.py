@@ -79,6 +79,7 @@ def attention(k: Keys, bias: bool | None = None, **options: Any) -> Attention:
 
 
 def head_dim(k: Keys, heads: int) -> int:
+    """Features of a head: stated, or an even share of the width."""
     if k.has("head_dim"):
         return k.count("head_dim")
     hidden = k.count("hidden_size")

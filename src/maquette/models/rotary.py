@@ -20,19 +20,20 @@ def rotate(x: Tensor, rope: Rope, along: str) -> Tensor:
     feature = iota(along, width)
     if rope.interleaved:
         number = apply("floordiv", feature, 2)
-        second = apply("mod", feature, 2)
-        partner = feature + 1 - second * 2
+        odd = apply("mod", feature, 2)
+        second = odd > 0
+        partner = feature + 1 - odd * 2
     else:
         half = rope.dims // 2
         number = apply("mod", feature, half)
-        second = apply("ge", feature, half)
+        second = feature >= half
         partner = apply("mod", feature + half, rope.dims)
     angle = positions() * frequencies(number, rope)
     gain = rope.stretch.amplitude if rope.stretch else 1.0
     cosine, sine = apply("cos", angle), apply("sin", angle)
     if gain != 1.0:
         cosine, sine = cosine * gain, sine * gain
-    turned = x * cosine + x.at(**{along: partner}) * where(second > 0, sine, -sine)
+    turned = x * cosine + x.at(**{along: partner}) * where(second, sine, -sine)
     return turned if width.constant == rope.dims else where(feature < rope.dims, turned, x)
 
 
