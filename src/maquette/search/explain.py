@@ -160,9 +160,8 @@ def compare(winner: Outcome, other: Outcome) -> tuple[str, ...]:
     if not other.meets:
         lines.append(f"{name} misses: {'; '.join(other.misses)}")
     else:
-        lines.append(
-            f"{name} keeps the targets with a margin of {other.margin:.2f}× against {winner.margin:.2f}×"
-        )
+        margins = f"{other.margin:.2f}× against {winner.margin:.2f}×"
+        lines.append(f"{name} keeps the targets with a margin of {margins}")
     dearer = b.usd_per_hour / a.usd_per_hour - 1 if a.usd_per_hour else 0.0
     if np.isfinite(dearer) and abs(dearer) > 1e-9:
         lines.append(f"{name} costs {dearer:+.0%} ({b.usd_per_hour:.2f} $/h)")
