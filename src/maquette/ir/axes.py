@@ -35,6 +35,28 @@ def axis(name: str, extent: SizeLike, within: SizeLike | None = None) -> Axis:
     return Axis(name, size(extent), None if within is None else size(within))
 
 
+def full(ax: Axis) -> Size:
+    """The size of the space an axis is drawn from."""
+    return ax.size if ax.within is None else ax.within
+
+
+def merged(name: str, parts: Iterable[Axis]) -> Axis:
+    """The product of axes as one, a subset if any of them is."""
+    parts = tuple(parts)
+    return _of(name, points(parts), product(map(full, parts)))
+
+
+def joined(name: str, parts: Iterable[Axis]) -> Axis:
+    """Axes end to end as one, a subset if any of them is."""
+    parts = tuple(parts)
+    zero = size(0)
+    return _of(name, sum((a.size for a in parts), zero), sum(map(full, parts), zero))
+
+
+def _of(name: str, extent: Size, within: Size) -> Axis:
+    return Axis(name, extent, None if extent == within else within)
+
+
 def union(*groups: Iterable[Axis]) -> tuple[Axis, ...]:
     """All axes in order of first appearance; the same name must have the same size.
 

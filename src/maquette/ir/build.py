@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from maquette.errors import Fault, ProgramError
-from maquette.ir.axes import Axis, axis, points, union
+from maquette.ir.axes import Axis, axis, joined, merged, points, union
 from maquette.ir.dtypes import DType, dtype
 from maquette.ir.facts import generated
 from maquette.ir.monoids import ADD, AFFINE, MAX, Monoid
@@ -105,7 +105,7 @@ class Tensor:
         return _view("rename", (self,), axes, tuple(f"{o}:{n}" for o, n in names.items()))
 
     def split(self, name: str, **into: SizeLike) -> Tensor:
-        held = self.value.axis(name)
+        held = self._whole(name, "split")
         parts = tuple(axis(n, s) for n, s in into.items())
         if points(parts) != held.size:
             what = f"split of {held} into {', '.join(map(str, parts))} changes its size"
@@ -114,17 +114,25 @@ class Tensor:
         return _view("split", (self,), axes, (name, *into))
 
     def merge(self, *names: str, into: str) -> Tensor:
-        merged = axis(into, points(self.value.axis(n) for n in names))
+        whole = merged(into, (self.value.axis(n) for n in names))
         axes = tuple(
-            merged if a.name == names[0] else a
+            whole if a.name == names[0] else a
             for a in self.axes
             if a.name == names[0] or a.name not in names
         )
         return _view("merge", (self,), axes, (*names, into))
 
     def slice(self, name: str, start: SizeLike, length: SizeLike) -> Tensor:
+        self._whole(name, "slice")
         axes = tuple(axis(name, length) if a.name == name else a for a in self.axes)
         return _view("slice", (self,), axes, (name,), size(start))
+
+    def _whole(self, name: str, purpose: str) -> Axis:
+        held = self.value.axis(name)
+        if held.within is not None:
+            what = f"{purpose} of axis {held}, which is a subset"
+            raise ProgramError(Fault("", what, "an axis that is all there is"))
+        return held
 
     def last(self, name: str) -> Tensor:
         """The last position of an axis, which goes away."""
@@ -283,9 +291,8 @@ def group_by(key: Tensor, group: Axis, member: Axis) -> tuple[Tensor, ...]:
 
 def concat(along: str, *parts: Tensor) -> Tensor:
     """Tensors end to end along an axis, as one view."""
-    total = sum((p.value.axis(along).size for p in parts), start=size(0))
-    joined = axis(along, total)
-    axes = tuple(joined if a.name == along else a for a in parts[0].axes)
+    whole = joined(along, (p.value.axis(along) for p in parts))
+    axes = tuple(whole if a.name == along else a for a in parts[0].axes)
     return _view("concat", parts, axes, (along,))
 
 

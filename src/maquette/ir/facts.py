@@ -16,7 +16,7 @@ from maquette.ir.dtypes import DType
 from maquette.ir.graph import Graph, Program
 from maquette.ir.monoids import ADD
 from maquette.ir.patterns import Input, Map, Reduce, Role, Scan, Value, View
-from maquette.ir.reads import largest, maker, reads, sources
+from maquette.ir.reads import covered, largest, maker, reads, sources
 from maquette.ir.scalar import Apply, Arg
 from maquette.ir.scalar import flops as scalar_flops
 from maquette.ir.sizes import Size, size
@@ -193,7 +193,7 @@ def section_traffic(values: Iterable[Value], graph: Graph) -> SectionTraffic:
     kept = _kept(graph)
     left.update((source, None) for source in kept if id(maker(source)) in inside)
     return SectionTraffic(
-        tuple(_arrival(v, largest(counts)) for v, counts in taken.items() if not generated(v)),
+        tuple(_arrival(v, covered(v, counts)) for v, counts in taken.items() if not generated(v)),
         tuple(_departure(v, kept.get(v, ())) for v in left if not generated(v)),
     )
 

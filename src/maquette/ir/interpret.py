@@ -9,6 +9,7 @@ import numpy as np
 
 from maquette.errors import Fault, InputError, nearest
 from maquette.ir import meaning
+from maquette.ir.axes import full
 from maquette.ir.facts import Contraction, contraction
 from maquette.ir.graph import Graph, Program
 from maquette.ir.meaning import Array, Numbers
@@ -102,7 +103,7 @@ def _solve(graph: Graph, arrays: Mapping[str, Array], sizes: dict[str, int]) -> 
     """`sizes`, with every symbol that some axis of an input decides."""
     known = [(v, arrays[n]) for n, v in graph.inputs.items() if n in arrays]
     pairs = [
-        (a.within if a.within is not None else a.size, extent)
+        (full(a), extent)
         for value, array in known
         if len(value.axes) == array.ndim
         for a, extent in zip(value.axes, array.shape, strict=True)

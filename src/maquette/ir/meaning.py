@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.errors import Fault, ProgramError
-from maquette.ir.axes import Axis
+from maquette.ir.axes import Axis, full
 from maquette.ir.dtypes import DType, dtype
 from maquette.ir.facts import Contraction
 from maquette.ir.monoids import ADD, AND, MAX, MIN, MUL, OR, Monoid
@@ -66,7 +66,7 @@ class Numbers:
 
     def extent(self, ax: Axis) -> int:
         """The extent at which an axis is evaluated."""
-        return self.whole(ax.within if ax.within is not None else ax.size)
+        return self.whole(full(ax))
 
     def shape(self, axes: Sequence[Axis]) -> tuple[int, ...]:
         return tuple(self.extent(a) for a in axes)

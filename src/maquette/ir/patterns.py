@@ -27,13 +27,19 @@ Role = Literal["weight", "state", "activation", "index"]
 ViewKind = Literal["rename", "split", "merge", "slice", "concat", "item"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Value:
     """A tensor with named axes: the result of a pattern, or an input."""
 
     axes: tuple[Axis, ...]
     dtype: DType
     section: str
+
+    def __repr__(self) -> str:
+        """What it is, without the values it is made of (a graph can hold one many times)."""
+        axes = ", ".join(map(str, self.axes))
+        place = f" @{self.section}" if self.section else ""
+        return f"<{type(self).__name__} {self.dtype}[{axes}]{place}>"
 
     @property
     def operands(self) -> tuple[Value, ...]:
@@ -51,15 +57,18 @@ class Value:
         raise ProgramError(Fault("", f"no axis {name!r}", f"one of {known}"))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Input(Value):
     """A tensor from outside: a weight, a state kept between steps, an activation, indices."""
 
     name: str
     role: Role
 
+    def __repr__(self) -> str:
+        return f"<{self.role} {self.name} {super().__repr__().partition(' ')[2]}"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Map(Value):
     """At every point of `axes`, a scalar body of the operands read there.  Zip is a Map of two."""
 
@@ -71,7 +80,7 @@ class Map(Value):
         return self.args
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reduce(Value):
     """Combine over the axes `over` with a monoid.  Several components come out as items."""
 
@@ -88,7 +97,7 @@ class Reduce(Value):
         return union(*(a.axes for a in self.args))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scan(Value):
     """Inclusive prefix combine along one axis."""
 
@@ -101,7 +110,7 @@ class Scan(Value):
         return self.args
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FlatMap(Value):
     """Positions along an axis that are kept, for every point of the other axes, on `out`.
 
@@ -119,7 +128,7 @@ class FlatMap(Value):
         return (self.key,)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GroupBy(Value):
     """Group the points of a key's domain by the key's value.
 
@@ -136,7 +145,7 @@ class GroupBy(Value):
         return (self.key,)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class View(Value):
     """Another way to name the same elements; moves nothing by itself.
 

@@ -54,6 +54,11 @@ def largest(counts: Iterable[Size]) -> Size:
     return sum(kept, start=size(0))
 
 
+def covered(source: Value, counts: Iterable[Size]) -> Size:
+    """What several readers touch of one source together: no more than the whole of it."""
+    return _smaller(largest(counts), points(source.axes))
+
+
 def _merged(touched: Iterable[tuple[Value, Size]]) -> Iterator[tuple[Value, Size]]:
     """Distinct reads of one tensor add up, to at most the whole of it."""
     found: dict[Value, list[Size]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from maquette.errors import Fault, nearest
-from maquette.ir.axes import Axis, points
+from maquette.ir.axes import Axis, joined, merged, points
 from maquette.ir.patterns import GroupBy, Reduce, Scan, Value, View
 from maquette.ir.sizes import size
 from maquette.ir.text import axes as shown
@@ -54,6 +54,9 @@ def _expected(view: View, arg: Value) -> Sequence[Axis] | Fault:
     for name in used:
         if name not in arg.shape:
             return Fault("", f"{view.kind} of axis {name!r}", "an axis", nearest(name, arg.shape))
+        if view.kind in ("split", "slice") and arg.axis(name).within is not None:
+            what = f"{view.kind} of axis {arg.axis(name)}, which is a subset"
+            return Fault("", what, "an axis that is all there is")
     if len(set(used)) < len(used):
         return Fault("", f"{view.kind} names an axis twice")
     needed = {"split": len(view.names) > 1, "merge": len(view.names) > 1, "rename": True}
@@ -81,9 +84,9 @@ def _split(view: View, arg: Value) -> Sequence[Axis] | Fault:
 
 def _merge(view: View, arg: Value) -> Sequence[Axis] | Fault:
     *parts, into = view.names
-    merged = Axis(into, points(arg.axis(n) for n in parts))
+    whole = merged(into, (arg.axis(n) for n in parts))
     kept = [a for a in arg.axes if a.name == parts[0] or a.name not in parts]
-    return [merged if a.name == parts[0] else a for a in kept]
+    return [whole if a.name == parts[0] else a for a in kept]
 
 
 def _slice(view: View, arg: Value) -> Sequence[Axis] | Fault:
@@ -99,8 +102,8 @@ def _concat(view: View, arg: Value) -> Sequence[Axis] | Fault:
         if along not in v.shape or {a for a in v.axes if a.name != along} != rest:
             what = f"concat of {shown(arg.axes)} and {shown(v.axes)}"
             return Fault("", what, f"the same axes but for the size of {along!r}")
-    total = sum((v.shape[along] for v in view.args), start=size(0))
-    return [Axis(along, total) if a.name == along else a for a in arg.axes]
+    whole = joined(along, (v.axis(along) for v in view.args))
+    return [whole if a.name == along else a for a in arg.axes]
 
 
 _BY_KIND = {"rename": _rename, "split": _split, "merge": _merge, "slice": _slice, "concat": _concat}
