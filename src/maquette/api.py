@@ -21,26 +21,34 @@ from maquette.ir.dtypes import dtype
 from maquette.models.config import ModelConfig
 from maquette.plans.legality import PRECISIONS
 from maquette.plans.types import Policy, Precision
+from maquette.price.calibration import Calibration
 from maquette.price.seconds import priceable
 from maquette.report.anatomy import Anatomy, anatomy
 from maquette.search import simulation
 from maquette.search.deployment import Deployment, Wish, deploy
+from maquette.search.plan import plan as search
 from maquette.search.simulation import DRAWS, Progress, Simulation
-from maquette.search.types import Targets
+from maquette.search.types import Answer, Question, Targets
 from maquette.traffic.types import Requests
+from maquette.units import Seconds
 
 __all__ = [
+    "Answer",
     "Deployment",
     "Simulation",
+    "Targets",
     "deployment",
     "engine",
     "explain",
     "machine",
     "model",
+    "plan",
     "requests",
     "simulate",
     "system",
     "systems",
+    "targets",
+    "winner",
 ]
 
 engine = engines.engine
@@ -61,13 +69,15 @@ def deployment(
     activations: str | None = None,
     kv: str | None = None,
     policy: Mapping[str, Any] | None = None,
+    calibration: Sequence[Calibration] = (),
     prefill_replicas: int | None = None,
     prefill_tp: int | None = None,
     prefill_pp: int | None = None,
 ) -> Deployment:
     """A model on a system: what is not said is the smallest mesh that fits, as often as it fits.
 
-    `policy` holds fields of `Policy` that differ from the engine's defaults.  Raises InputError
+    `policy` holds fields of `Policy` that differ from the engine's defaults; calibrations of your
+    own go before those that ship.  Raises InputError
     for what cannot be, UnknownName for names that nothing answers to.
     """
     config = models.model(model) if isinstance(model, str) else model
@@ -80,10 +90,10 @@ def deployment(
         config,
         where,
         chosen,
-        calibrations.find(where.machine, chosen.name),
+        calibrations.find(where.machine, chosen.name, calibration),
         wish=Wish(tp, pp, dp, ep),
         precision=precision(config, weights, activations, kv),
-        policy=policy_of(chosen.policy, policy or {}),
+        policy=policy_of(engines.policy(chosen, where.machine), policy or {}),
         replicas=replicas,
         prefill=apart,
         prefill_replicas=prefill_replicas or 0,
@@ -148,6 +158,84 @@ def simulate(
     Targets `ttft` and `tpot` are in seconds, at a percentile of requests.
     """
     stream = requests(traffic, seed=seed) if isinstance(traffic, str) else traffic
-    aims = Targets(ttft, tpot, percentile)
+    aims = targets(ttft, tpot, percentile)
     held = deployment(model, on, **options)
     return simulation.run(held, stream, aims, draws=draws, seed=seed, progress=progress)
+
+
+def targets(
+    ttft: float | None = None, tpot: float | None = None, percentile: float = 99.0
+) -> Targets:
+    """Latency targets in seconds, at a percentile of requests.  Raises InputError."""
+    faults = [
+        Fault(name, f"{value} is out of range", "seconds, more than zero")
+        for name, value in (("ttft", ttft), ("tpot", tpot))
+        if value is not None and not 0 < value < float("inf")
+    ]
+    if not 0 < percentile < 100:
+        faults.append(Fault("percentile", f"{percentile} is out of range", "between 0 and 100"))
+    if faults:
+        raise InputError(*faults)
+    first, per = (None if t is None else Seconds(t) for t in (ttft, tpot))
+    return Targets(first, per, percentile)
+
+
+def plan(
+    model: str | ModelConfig,
+    on: str | Sequence[str],
+    *,
+    traffic: str | Requests = "chat",
+    ttft: float | None = None,
+    tpot: float | None = None,
+    percentile: float = 99.0,
+    overrides: Sequence[str] = (),
+    engine: str | Sequence[str] = "vllm",
+    weights: str | Sequence[str] = (),
+    policy: Mapping[str, Any] | None = None,
+    calibration: Sequence[Calibration] = (),
+    seed: int = 0,
+    progress: Progress = lambda *_: None,
+) -> Answer:
+    """The cheapest plan on any of the systems `on` that keeps the targets, and why.
+
+    `weights` are the precisions to try (the model's own if empty); `policy` fixes fields of the
+    engine's `Policy` that the search would otherwise vary.
+    """
+    config = models.model(model) if isinstance(model, str) else model
+    formats = tuple(_names(weights))
+    if unknown := [f for f in formats if f not in PRECISIONS]:
+        raise UnknownName("precision", unknown[0], PRECISIONS)
+    chosen = tuple(engines.engine(e) for e in _names(engine))
+    where = machines.systems(on if isinstance(on, str) else ",".join(on), overrides)
+    for each in where:
+        priceable(each.machine)
+    stream = requests(traffic, seed=seed) if isinstance(traffic, str) else traffic
+    aims = targets(ttft, tpot, percentile)
+    names = tuple(e.name for e in chosen)
+    question = Question(config, where, stream, aims, names, formats, tuple(calibration), seed)
+    fixed = policy_of(chosen[0].policy, policy) if policy else None
+    return search(question, progress, fixed)
+
+
+def _names(value: str | Sequence[str]) -> list[str]:
+    parts = value.split(",") if isinstance(value, str) else value
+    return [p.strip() for p in parts if p.strip()]
+
+
+def winner(answer: Answer) -> Simulation | None:
+    """The winner of a search on all of its requests, with its trace; None without a winner."""
+    if answer.winner is None:
+        return None
+    question, plan = answer.question, answer.winner.plan
+    where = answer.winner.candidate.system
+    held = deploy(
+        question.model,
+        where,
+        engines.engine(plan.engine),
+        calibrations.find(where.machine, plan.engine, question.calibrations),
+        wish=Wish(plan.mesh.tp, plan.mesh.pp, plan.mesh.dp, plan.mesh.ep),
+        precision=plan.precision,
+        policy=plan.policy,
+        replicas=plan.replicas,
+    )
+    return simulation.run(held, question.requests, question.targets, seed=question.seed)

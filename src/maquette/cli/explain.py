@@ -15,6 +15,7 @@ from maquette.cli.options import POSITIVE, Values
 @options.mesh
 @options.formats
 @options.policy
+@options.calibration
 @click.option("--batch", type=POSITIVE, default=1, show_default=True,
               help="Sequences that decode together in a replica.")  # fmt: skip
 @click.option("--context", type=POSITIVE, default=1024, show_default=True,
@@ -27,6 +28,7 @@ def explain(
     mesh: Values,
     formats: Values,
     policy: Values,
+    calibration: str | None,
     batch: int,
     context: int,
     as_json: bool,
@@ -42,7 +44,7 @@ def explain(
 
     found = api.explain(
         model, batch=batch, context=context, engine=engine, **machines, **mesh, **formats,
-        policy=options.policy_changes(policy),
+        policy=options.policy_changes(policy), calibration=options.calibrations(calibration),
     )  # fmt: skip
     if not as_json:
         warn(*found.warnings)

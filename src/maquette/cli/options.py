@@ -142,6 +142,10 @@ traffic = bundle(
                  help="Seed of everything random."),
 )  # fmt: skip
 
+calibration = click.option("--calibration", metavar="FILE",
+                           help="Calibrations of your own, as maquette calibrate writes them; "
+                                "they go before those that ship.")  # fmt: skip
+
 targets = bundle(
     "targets",
     click.option("--ttft", type=DURATION, help="Target for the time to first token: 500ms, 1.5s."),
@@ -167,3 +171,10 @@ def policy_changes(values: Values) -> Values:
     changes = {renamed.get(k, k): v for k, v in values.items() if not k.startswith("no_")}
     off = {k.removeprefix("no_"): False for k, v in values.items() if k.startswith("no_") and v}
     return {k: v for k, v in (changes | off).items() if v is not None}
+
+
+def calibrations(path: str | None) -> Any:
+    """The calibrations of a file, none where there is no file."""
+    from maquette.catalogue.calibrations import load
+
+    return load(path) if path else ()

@@ -16,6 +16,7 @@ from maquette.cli.options import Values
 @options.disaggregated
 @options.formats
 @options.policy
+@options.calibration
 @options.traffic
 @options.targets
 @click.option("--draws", type=click.IntRange(min=0), default=8, show_default=True,
@@ -30,6 +31,7 @@ def simulate(
     prefill: Values,
     formats: Values,
     policy: Values,
+    calibration: str | None,
     traffic: Values,
     targets: Values,
     draws: int,
@@ -52,7 +54,8 @@ def simulate(
     with progress() as tell:
         found = api.simulate(
             model, **machines, engine=engine, **mesh, **prefill, **formats,
-            policy=options.policy_changes(policy), traffic=api.requests(**traffic), **targets,
+            policy=options.policy_changes(policy),
+            calibration=options.calibrations(calibration), traffic=api.requests(**traffic), **targets,
             draws=draws, seed=seed, progress=tell,
         )  # fmt: skip
     document = simulated.document(found, seed)

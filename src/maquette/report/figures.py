@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
@@ -162,8 +163,8 @@ def bounds(found: Anatomy) -> str:
             quiet(axes, "x")
             axes.spines["left"].set_visible(False)
         panels[0].invert_yaxis()
-        handles = [made.axes[0].barh([0], [0], color=c) for c in BY_RESOURCE.values()]
-        made.legend(handles, list(BY_RESOURCE), loc="outside lower center", ncols=len(BY_RESOURCE))
+        handles = [Patch(color=c, label=r) for r, c in BY_RESOURCE.items()]
+        made.legend(handles=handles, loc="outside lower center", ncols=len(BY_RESOURCE))
         text = "; ".join(
             f"{p.name}: " + ", ".join(f"{ln.name} {percent(ln.total / p.total, 0)} ({ln.bound})"
                                       for ln in sorted(p.lines, key=lambda x: -x.total)[:4])
@@ -259,7 +260,7 @@ def _short(value: float) -> str:
 
 
 def _leading(value: float) -> int:
-    return round(value / 10 ** np.floor(np.log10(value * 1.0001)))
+    return round(value / 10 ** float(np.floor(np.log10(value * 1.0001))))
 
 
 def _round(low: float, high: float) -> list[float]:

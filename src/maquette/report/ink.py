@@ -22,7 +22,7 @@ BY_RESOURCE = dict(
     zip(("memory", "matrix", "link", "launch", "vector", "host"), SERIES, strict=True)
 )
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "maquette", "figure.facecolor": "none",
     "axes.facecolor": "none", "savefig.facecolor": "none", "font.size": 10.0,
     "axes.titlesize": 11.0, "axes.titleweight": "bold", "axes.titlelocation": "left",

@@ -122,6 +122,12 @@ def rates(found: Metrics, intervals: Mapping[str, Any]) -> str:
     return f"{output} output tokens/s, {total} tokens/s in all, {requests} requests/s"
 
 
+def batches(found: Metrics) -> str:
+    """How many requests run and wait, and how much of the time."""
+    words = f"{digits(found.mean_running)} requests run and {digits(found.mean_waiting)} wait"
+    return f"{words} on average; steps run {percent(found.utilisation)} of the time"
+
+
 def load(found: Metrics) -> str:
     """Offered and sustained rate."""
     able = digits(found.sustainable_per_s)

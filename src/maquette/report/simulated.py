@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from maquette.report.document import Document, stamp
 from maquette.report.explained import deployed, heading
 from maquette.report.measures import (
+    batches,
     bounds,
     energy,
     energy_keys,
@@ -20,7 +21,7 @@ from maquette.report.measures import (
     served,
     target_keys,
 )
-from maquette.report.numbers import amount, digits, dollars, percent, seconds
+from maquette.report.numbers import digits, dollars, percent, seconds
 from maquette.report.tables import html, pairs, table
 from maquette.search.simulation import Simulation, figures
 
@@ -80,14 +81,13 @@ def summary(found: Simulation) -> list[tuple[str, str]]:
             f" ({percent(found.probability, 0)} of draws)" if found.probability is not None else ""
         )
         rows.append(("targets", verdict + sure))
-    rows.append(("batches", f"{digits(m.mean_running)} requests run and {digits(m.mean_waiting)} "
-                            f"wait on average; steps run {percent(m.utilisation)} of the time"))  # fmt: skip
+    rows.append(("batches", batches(m)))
     cost = f"{dollars(found.usd_per_mtok_output)} per million output tokens, "
     rows.append(("cost", cost + f"{dollars(found.usd_per_mtok)} per million of all"))
     rows.append(("energy", energy(found.joules_per_output_token)))
-    rows.append(("simulator", f"{amount(found.requests_per_cpu_s, '')} requests per CPU second, "
-                              f"{found.trace.steps:,} steps in {found.trace.events:,} events"))  # fmt: skip
-    return rows
+    work = f"{found.trace.steps:,} steps in {found.trace.events:,} events"
+    speed = digits(found.requests_per_cpu_s)
+    return [*rows, ("simulator", f"{speed} requests per CPU second; {work}")]
 
 
 def at(found: Simulation, name: str) -> float:
