@@ -63,6 +63,20 @@ def test_prefill_then_decode_equals_prefill_of_all(case, first):
     np.testing.assert_allclose(logits, whole, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["deepseek-v2", "deepseek-v2-yarn", "deepseek-v3"])
+def test_expanded_latent_attention_means_the_same(name):
+    config = from_huggingface(CONFIGS[name], name)
+    absorbed, expanded = program(config), program(config, absorbed=False)
+    weights = weights_of(absorbed)
+    ids = np.random.default_rng(1).integers(0, config.vocab, (B, S))
+    first, states = step(expanded, weights, ids[:, :4], empty_states(expanded, B), 0)
+    other, same = step(absorbed, weights, ids[:, :4], empty_states(absorbed, B), 0)
+    np.testing.assert_allclose(first, other, rtol=1e-8, atol=1e-10)
+    assert states.keys() == same.keys()
+    last = [step(m, weights, ids[:, 4:], states, 4)[0] for m in (absorbed, expanded)]
+    np.testing.assert_allclose(*last, rtol=1e-8, atol=1e-10)
+
+
 def test_the_window_matters():
     """The windowed model is not the full one on the same weights, once the window is passed."""
     hf = CONFIGS["mistral"]

@@ -99,6 +99,14 @@ def test_absorbed_attention_is_narrow_in_memory_and_wide_in_flops():
     assert flops(one) == 2 * 128 * ((512 + 64) + 512)
 
 
+def test_expanded_attention_is_wide_in_memory_and_narrow_in_flops():
+    """Per query-key pair 2·h·((k + p) + w); keys and values are made once per cached token."""
+    sections = by_section(program(model("deepseek-v3"), absorbed=False).parts["moe"])
+    one = {"b": 1, "s": 1, "t": 1}
+    assert work(sections["attn"]).matrix(one) == 2 * 128 * ((128 + 64) + 128)
+    assert work(sections["expand"]).matrix(one) == 2 * 512 * 128 * (128 + 128)
+
+
 def test_head_works_on_last_positions_only():
     head = program(model("llama-3.1-8b")).parts["head"]
     assert "s" not in work(by_section(head)["lm_head"]).total.symbols

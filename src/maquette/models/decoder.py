@@ -35,8 +35,11 @@ TABLE = "embedding"
 
 
 @lru_cache(maxsize=256)
-def program(config: ModelConfig) -> Program:
+def program(config: ModelConfig, absorbed: bool = True) -> Program:
     """One step of the model.
+
+    Latent attention is written `absorbed` (for decoding) or expanded (for prefill); both have the
+    same meaning, weights and states, and other models have only one form.
 
     Inputs ``ids[b,s]``, weights and states; outputs ``logits[b,v]`` of each last token, and every
     state after the step under the name it came in by.
@@ -48,7 +51,7 @@ def program(config: ModelConfig) -> Program:
     ('embed', 'dense', 'dense', 'head')
     """
     parts = {"embed": _embed(config)}
-    parts |= {kind: _layer(kind, layer, config) for kind, layer in config.kinds.items()}
+    parts |= {kind: _layer(kind, layer, config, absorbed) for kind, layer in config.kinds.items()}
     parts["head"] = _head(config)
     windows = {
         f"t{layer.mixer.window}": layer.mixer.window
@@ -95,12 +98,12 @@ def _head(config: ModelConfig) -> Graph:
     return Graph("head", {"logits": logits.value})
 
 
-def _layer(kind: str, layer: Layer, config: ModelConfig) -> Graph:
+def _layer(kind: str, layer: Layer, config: ModelConfig, absorbed: bool) -> Graph:
     norm = config.norm
     x = activation("x", b="b", s="s", d=config.d_model)
     with section("norm_attn"):
         normed = normalise(x, norm, "norm_attn", "d")
-    added, states = _mix(normed, layer.mixer, config)
+    added, states = _mix(normed, layer.mixer, config, absorbed)
     last = "out_proj" if "recurrent" in states else "o"
     if config.sandwich:
         last = "norm_post_attn"
@@ -123,11 +126,11 @@ def _residual(x: Tensor, added: Tensor, config: ModelConfig) -> Tensor:
     return x + (added if scale == 1.0 else added * scale)
 
 
-def _mix(x: Tensor, mixer: Mixer, config: ModelConfig) -> Mixed:
+def _mix(x: Tensor, mixer: Mixer, config: ModelConfig, absorbed: bool) -> Mixed:
     if isinstance(mixer, Attention):
         return attend(x, mixer, config.norm, config.linear)
     if isinstance(mixer, Latent):
-        return attend_latent(x, mixer, config.norm, config.linear)
+        return attend_latent(x, mixer, config.norm, config.linear, absorbed)
     return recur(x, mixer, config.norm, config.linear)
 
 

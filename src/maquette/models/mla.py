@@ -1,8 +1,9 @@
-"""Multi-head latent attention (DeepSeek-V2), in the absorbed form that engines decode with.
+"""Multi-head latent attention (DeepSeek-V2), absorbed or expanded.
 
-Keys and values of all heads are linear in one latent row per token, so the up-projections move to
-the query's and the output's side, and attention runs over the latents themselves: one key-value
-head as wide as the latent, however many query heads there are.
+Keys and values of all heads are linear in one latent row per token.  Absorbed, as engines decode:
+the up-projections move to the query's and the output's side, and attention runs over the latents
+themselves, one key-value head as wide as the latent.  Expanded, as engines prefill: keys and values
+of every head are made from the latents first, and a query-key pair is then three times cheaper.
 """
 
 from __future__ import annotations
@@ -17,28 +18,63 @@ from maquette.models.norms import normalise
 from maquette.models.rotary import rotate
 
 
-def attend_latent(x: Tensor, mla: Latent, norm: Norm, fmt: DType) -> Mixed:
+def attend_latent(x: Tensor, mla: Latent, norm: Norm, fmt: DType, absorbed: bool = True) -> Mixed:
     """Attention of the new tokens ``x[b,s,d]``; caches ``latents[b,t,c]`` and ``rotary[b,t,p]``."""
     q_nope, q_rope, latent, rotary = _down_and_up(x, mla, norm, fmt)
     with section("rope"):
         q_rope = rotate(q_rope, mla.rope, "p")
         latents = append("latents", latent, None)
         rotaries = append("rotary", rotate(rotary, mla.rope, "p"), None)
-    with section("absorb_q"):
-        w_uk = tensor("w_uk", "weight", fmt, c=mla.kv_rank, h=mla.heads, k=mla.nope_dim)
-        query = (q_nope * w_uk).sum("k")
-    with section("attn"):
-        scores = (query * mla.scale * latents).sum("c") + (q_rope * mla.scale * rotaries).sum("p")
-        mixed = mix(where(visible(None), scores, float("-inf")), latents)
-    with section("absorb_v"):
-        w_uv = tensor("w_uv", "weight", fmt, c=mla.kv_rank, h=mla.heads, w=mla.value_dim)
-        value = (mixed * w_uv).sum("c")
+    over = _over_latents if absorbed else _over_heads
+    value = over(q_nope, q_rope, latents, rotaries, mla, fmt)
     with section("o"):
         w_o = tensor("w_o", "weight", fmt, h=mla.heads, w=mla.value_dim, **sizes(x, "d"))
         out = (value * w_o).sum("h", "w")
         if mla.bias:
             out = out + weight("b_o", **sizes(x, "d"))
     return out, {"latents": latents, "rotary": rotaries}
+
+
+def _over_latents(
+    q_nope: Tensor, q_rope: Tensor, latents: Tensor, rotaries: Tensor, mla: Latent, fmt: DType
+) -> Tensor:
+    with section("absorb_q"):
+        query = (q_nope * _up_keys(mla, fmt)).sum("k")
+    with section("attn"):
+        mixed = _mix(query, latents, "c", q_rope, rotaries, latents, mla.scale)
+    with section("absorb_v"):
+        return (mixed * _up_values(mla, fmt)).sum("c")
+
+
+def _over_heads(
+    q_nope: Tensor, q_rope: Tensor, latents: Tensor, rotaries: Tensor, mla: Latent, fmt: DType
+) -> Tensor:
+    with section("expand"):
+        keys = (latents * _up_keys(mla, fmt)).sum("c")
+        values = (latents * _up_values(mla, fmt)).sum("c")
+    with section("attn"):
+        return _mix(q_nope, keys, "k", q_rope, rotaries, values, mla.scale)
+
+
+def _mix(
+    query: Tensor,
+    keys: Tensor,
+    along: str,
+    q_rope: Tensor,
+    rotaries: Tensor,
+    values: Tensor,
+    scale: float,
+) -> Tensor:
+    scores = (query * scale * keys).sum(along) + (q_rope * scale * rotaries).sum("p")
+    return mix(where(visible(None), scores, float("-inf")), values)
+
+
+def _up_keys(mla: Latent, fmt: DType) -> Tensor:
+    return tensor("w_uk", "weight", fmt, c=mla.kv_rank, h=mla.heads, k=mla.nope_dim)
+
+
+def _up_values(mla: Latent, fmt: DType) -> Tensor:
+    return tensor("w_uv", "weight", fmt, c=mla.kv_rank, h=mla.heads, w=mla.value_dim)
 
 
 def _down_and_up(
