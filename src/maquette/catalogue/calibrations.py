@@ -25,10 +25,13 @@ from maquette.price.calibration import (
 )
 
 FOLDER = Path(__file__).with_name("calibrations")
-OTHER_VERSION = 0.15  # added standard deviations of log parameters when borrowing …
-OTHER_ENGINE = 0.20  # … from another engine on the same machine
+OTHER_VERSION = 0.05  # added standard deviations of log parameters when borrowing …
+OTHER_ENGINE = 0.12  # … from another engine on the same machine
+SAME_CHIP, OTHER_CHIP = 0.08, 0.20  # … from another machine
+# Whose calibration stands in for an engine that has none on a machine, nearest first.
+KIN = ("vllm", "sglang", "tensorrt-llm", "vllm-0.6", "deepspeed")
 HOST = ("launch", "step", "seq", "collective")  # what another engine or version changes most
-HOST_WIDEN = 0.50
+HOST_WIDEN = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,10 @@ def embedded() -> tuple[Calibration, ...]:
     return tuple(c for path in sorted(FOLDER.glob("*.toml")) for c in load(path))
 
 
-def find(machine: Machine, engine: str, own: Sequence[Calibration] = ()) -> Calibration:
-    """The calibration to price `machine` running `engine`; `own` ones go before embedded ones.
+def find(
+    machine: Machine, engine: str, own: Sequence[Calibration] = (), shipped: bool = True
+) -> Calibration:
+    """The calibration to price `machine` running `engine`; `own` ones go before shipped ones.
 
     In order: the same machine and engine; the same machine with another version of the engine or
     another engine, widened; the machine it names in `transfer_from`, likewise; first principles.
@@ -88,30 +93,46 @@ def find(machine: Machine, engine: str, own: Sequence[Calibration] = ()) -> Cali
     >>> find(machine("h200"), "vllm").basis
     'transferred'
     """
-    for pool in (tuple(own), embedded()):
-        found = _own(machine.name, engine, pool)
-        if found is not None:
-            return found
+    pool = (*own, *(embedded() if shipped else ()))
+    found = _of(machine.name, engine, pool)
+    if found is not None:
+        return found
     for donor in _donors(machine):
-        for pool in (tuple(own), embedded()):
-            found = _own(donor, engine, pool)
-            if found is not None:
-                return transferred(found, machine.name)
+        found = _of(donor.name, engine, pool)
+        if found is not None:
+            same_chip = donor.compute.matrix.get("bf16") == machine.compute.matrix.get("bf16")
+            moved = transferred(found, machine.name, SAME_CHIP if same_chip else OTHER_CHIP)
+            return _to_ceiling(moved, donor, machine)
     return first_principles(machine.name, engine)
 
 
-def _own(machine: str, engine: str, pool: Iterable[Calibration]) -> Calibration | None:
+def _to_ceiling(cal: Calibration, donor: Machine, machine: Machine) -> Calibration:
+    """`matrix` moved by what plain products are measured to reach on either machine."""
+    shares = [_ceiling(donor), _ceiling(machine)]
+    if None in shares or shares[0] == shares[1]:
+        return cal
+    own = min(1.0, cal.values["matrix"] * shares[1] / shares[0])  # type: ignore[operator]
+    said = "; the matrix share moved by the ratio of measured product ceilings"
+    return replace(cal, values={**cal.values, "matrix": own}, source=cal.source + said)
+
+
+def _ceiling(machine: Machine) -> float | None:
+    """Share of the bf16 peak that a large plain product is measured to reach."""
+    ceiling, peak = machine.compute.ceiling.get("bf16"), machine.compute.matrix.get("bf16")
+    return float(ceiling.value) / float(peak.value) if ceiling and peak else None
+
+
+def _of(machine: str, engine: str, pool: Sequence[Calibration]) -> Calibration | None:
+    """The nearest calibration of one machine: this engine, another version, another engine."""
     here = [c for c in pool if c.machine == machine]
-    for cal in here:
-        if cal.engine == engine:
-            return cal
-    related = [c for c in here if _family(c.engine) == _family(engine)]
-    if related:
-        return _borrowed(related[-1], engine, OTHER_VERSION, "another version")
-    if here:
-        best = max(here, key=lambda c: (c.rows, -c.residual))
-        return _borrowed(best, engine, OTHER_ENGINE, "another engine")
-    return None
+    exact = next((c for c in here if c.engine == engine), None)
+    if exact is not None or not here:
+        return exact
+    related = next((c for c in here if _family(c.engine) == _family(engine)), None)
+    if related is not None:
+        return _borrowed(related, engine, OTHER_VERSION, "another version", pool)
+    best = min(here, key=lambda c: KIN.index(c.engine) if c.engine in KIN else len(KIN))
+    return _borrowed(best, engine, OTHER_ENGINE, "another engine", pool)
 
 
 def _family(engine: str) -> str:
@@ -120,27 +141,46 @@ def _family(engine: str) -> str:
     return head if head and tail[:1].isdigit() else engine
 
 
-def _borrowed(cal: Calibration, engine: str, widen: float, what: str) -> Calibration:
-    extra = [widen + (HOST_WIDEN if name in HOST else 0.0) for name in NAMES]
-    covariance = np.array(cal.covariance) + np.diag(np.square(extra))
+def _borrowed(
+    cal: Calibration, engine: str, widen: float, what: str, pool: Sequence[Calibration]
+) -> Calibration:
+    """Fractions of the machine from `cal`; host overheads from the engine itself where known.
+
+    Fractions belong to the machine first and overheads to the engine's version first, so where
+    the engine is calibrated on another machine its overheads come from there.
+    """
+    host = next((c for c in pool if c.engine == engine), None)
+    moved = np.array([n in HOST for n in NAMES])
+    covariance = np.array(cal.covariance)
+    values, said = dict(cal.values), f"{cal.engine} {cal.version} ({cal.source})"
+    if host is None:
+        covariance = covariance + np.diag(np.where(moved, HOST_WIDEN, 0.0) ** 2)
+    else:
+        values |= {n: host.values[n] for n in HOST}
+        covariance = np.where(moved[:, None] | moved, 0.0, covariance)
+        covariance += np.where(moved[:, None] & moved, np.array(host.covariance), 0.0)
+        said += f"; host overheads of {engine} on {host.machine}"
+    covariance = covariance + np.eye(len(NAMES)) * widen**2
     return replace(
         cal,
         engine=engine,
+        values=values,
         covariance=tuple(tuple(float(x) for x in row) for row in covariance),
+        residual=max(cal.residual, host.residual if host else 0.0),
         basis="transferred",
-        source=f"{what} on the same machine: {cal.engine} {cal.version} ({cal.source}); "
-        "host overheads differ most and are widened most",
+        source=f"{what} on the same machine: {said}",
     )
 
 
-def _donors(machine: Machine) -> Iterable[str]:
+def _donors(machine: Machine) -> Iterable[Machine]:
     """Machines to borrow from, nearest first."""
     seen = {machine.name}
     name = machine.transfer_from
     while name and name not in seen:
         seen.add(name)
-        yield name
         try:
-            name = machines.machine(name).transfer_from
+            donor = machines.machine(name)
         except UnknownName:
             return
+        yield donor
+        name = donor.transfer_from

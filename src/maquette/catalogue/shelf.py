@@ -13,8 +13,8 @@ from maquette.price.calibration import Calibration
 from maquette.validate.shelf import Shelf
 
 
-def shelf(own: str | Path | None = None) -> Shelf:
-    """Everything the catalogue holds; calibrations of the file `own` go before its own."""
+def shelf(own: str | Path | None = None, shipped: bool = True) -> Shelf:
+    """Everything the catalogue holds; calibrations of the file `own` go before the shipped ones."""
     extra: Sequence[Calibration] = calibrations.load(own) if own is not None else ()
     rows = {n: models.row(n) for n in models.names()}
     known = {n: machines.machine(n) for n in machines.names()}
@@ -23,7 +23,7 @@ def shelf(own: str | Path | None = None) -> Shelf:
         engines={e.name: e for e in engines.engines()},
         models={n: models.model(n).family for n in rows},
         program=_program,
-        calibration=lambda machine, engine: calibrations.find(machine, engine, extra),
+        calibration=lambda machine, engine: calibrations.find(machine, engine, extra, shipped),
         policy=engines.policy,
         machine_aliases=_spelled((n, (m.title, *m.aliases)) for n, m in known.items()),
         model_aliases=_spelled((n, (r.title, *r.aliases)) for n, r in rows.items()),

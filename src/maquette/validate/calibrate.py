@@ -22,7 +22,7 @@ from maquette.validate.cases import (
     resolve,
     sensible,
 )
-from maquette.validate.fit import Observed, calibration, maximise, prior
+from maquette.validate.fit import Observed, Prior, calibration, maximise, prior
 from maquette.validate.kernels import observe as observe_kernels
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.score import Errors, errors
@@ -64,6 +64,8 @@ class Block:
     what: str
     measured: Floats
     sigma: Floats
+    version: str
+    file: str
     calibration: Any
     predict: Callable[[Calibration], Floats]
 
@@ -79,11 +81,14 @@ def calibrate(
     date: str = "",
     basis: Basis = "fitted",
     everything: bool = False,
+    update: bool = False,
 ) -> Fits:
     """Fit a calibration to the static batches of each (machine, engine) in a folder.
 
     Only rows of the calibration split are fitted (`everything` fits all of them); the errors on
-    the others are reported beside.  Kernel rows of the same machine inform its fractions.
+    the others are reported beside.  Kernel rows of the same machine inform its fractions.  With
+    `update` a fit starts from what the shelf's calibration says instead of from the priors: a few
+    rows then correct it.
 
     Raises:
         InputError: the folder has no static batches that can be priced.
@@ -104,10 +109,16 @@ def calibrate(
         if everything:
             own = [replace(b, calibration=np.ones(len(b.measured), dtype=bool)) for b in own]
         if sum(int(b.calibration.sum()) for b in own) >= LEAST_ROWS:
-            found.append(_fit(machine, engine, own, reading, shelf, date, basis))
+            start = _start(shelf, machine, engine, update)
+            found.append(_fit(machine, engine, own, reading, shelf, date, basis, start))
     if not found:
         raise InputError(_nothing(reading, why))
     return Fits(reading.folder, tuple(found), dict(why.most_common()), reading.skipped)
+
+
+def _start(shelf: Shelf, machine: str, engine: str, update: bool) -> Prior:
+    device = shelf.machines[machine]
+    return Prior.of(shelf.calibration(device, engine)) if update else prior(device)
 
 
 def _nothing(reading: Reading, why: Counter[str]) -> Fault:
@@ -127,6 +138,7 @@ def _blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Blo
     price = _remembered(prepare(static))
     measured = measured_static(cases.table)
     both = (measured["e2e"][rows] > 0) & (measured["tpot"][rows] > 0)
+    versions = cases.table.words("version")
     sigma = cases.table.values("sigma", 0.0)
     found = []
     for quantity, values in measured.items():
@@ -140,6 +152,8 @@ def _blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Blo
                     f"{subject.model} {quantity}",
                     values[rows][keep],
                     sigma[rows][keep],
+                    ", ".join(sorted({str(v) for v in versions[rows][keep] if v})),
+                    cases.table.file,
                     cases.calibration[rows][keep],
                     partial(_quantity, price, quantity, keep),
                 )
@@ -173,28 +187,28 @@ def _fit(
     shelf: Shelf,
     date: str,
     basis: Basis,
+    start: Prior,
 ) -> Fit:
     rows = [b.observed(b.calibration) for b in own if np.any(b.calibration)]
-    kernels = observe_kernels(reading, shelf, machine)
-    held = maximise([*rows, *kernels], prior(shelf.machines[machine]))
+    kernels = observe_kernels(reading, shelf, machine, engine)
+    held = maximise([*rows, *kernels], start)
     count = sum(len(o.measured) for o in rows)
-    source = (
-        f"{count} static batches of {', '.join(sorted({t.file for t in reading.of('static')}))}"
-    )
+    files = ", ".join(sorted({b.file for b in own if np.any(b.calibration)}))
+    source = f"{count} static batches of {files}"
     if kernels:
         source += f" and {sum(len(o.measured) for o in kernels)} kernel timings"
+    version = ", ".join(sorted({b.version for b in own if b.version}))
     cal = replace(
-        calibration(held, machine, engine, shelf.engines[engine].version, source, basis),
+        calibration(held, machine, engine, version, source, basis),
         rows=count,
         date=date,
-        notes=_notes(held.covariance, shelf, machine),
+        notes=_notes(held.covariance, start),
     )
     return Fit(cal, _errors(own, cal, True) or Errors(0, 0.0, 0.0, 0.0), _errors(own, cal, False))
 
 
-def _notes(covariance: Floats, shelf: Shelf, machine: str) -> tuple[str, ...]:
+def _notes(covariance: Floats, before: Prior) -> tuple[str, ...]:
     """Which parameters the rows said little about."""
-    before = prior(shelf.machines[machine])
     share = np.sqrt(np.diag(covariance)) / before.sd
     weak = [n for n, s in zip(NAMES, share, strict=True) if s > 0.8]
     return (f"mostly prior: {', '.join(weak)}",) if weak else ()

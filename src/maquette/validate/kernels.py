@@ -27,13 +27,13 @@ SCATTER = 0.15  # of log seconds about these few-parameter curves
 INDEPENDENT = 20  # rows of one sort count as at most so many
 
 
-def observe(reading: Reading, shelf: Shelf, machine: str) -> list[Observed]:
-    """What the kernel rows of a folder say about a machine."""
+def observe(reading: Reading, shelf: Shelf, machine: str, engine: str) -> list[Observed]:
+    """What the kernel rows of a folder say about a machine; rows of another engine do not count."""
     device = shelf.machines[machine]
     found = []
     for kind, sort in (("gemm", _gemm), ("attention", _attention), ("collective", _collective)):
         for table in reading.of(kind):
-            here = resolve_machine(table, shelf) == machine
+            here = (resolve_machine(table, shelf) == machine) & _of(table, shelf, engine)
             usable = here & (table.flags == "") & (table.seconds("e2e") > LONG)
             for what, keep, predict in sort(table, device):
                 rows = usable & keep
@@ -44,6 +44,13 @@ def observe(reading: Reading, shelf: Shelf, machine: str) -> list[Observed]:
 
 Bools = NDArray[np.bool_]
 Sort = Iterator[tuple[str, Bools, Callable[[Calibration], Floats]]]
+
+
+def _of(table: Table, shelf: Shelf, engine: str) -> Bools:
+    """Rows of the engine at any version, or of none in particular."""
+    stacks = table.words("engine")
+    held = {s: (not s) or shelf.engine_names(s) in (engine, None) for s in set(stacks)}
+    return np.array([held[s] for s in stacks], dtype=bool)
 
 
 def _observed(

@@ -38,6 +38,7 @@ TEXT: Mapping[str, tuple[str, ...]] = {
     "op": ("op", "operator", "kernel", "layer", "kernel_name"),
     "phase": ("phase", "stage_kind", "attention_phase", "attn_phase"),
     "scenario": ("scenario",),
+    "evidence": ("evidence",),
 }  # fmt: skip
 
 NUMBER: Mapping[str, tuple[str, ...]] = {

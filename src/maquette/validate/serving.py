@@ -27,8 +27,7 @@ from maquette.validate.cases import Cases, Subject
 from maquette.validate.rows import Floats, Table
 from maquette.validate.score import Priced
 from maquette.validate.shelf import Shelf
-from maquette.validate.static import AXES, Batches, prepare, seconds
-from maquette.validate.uncertainty import spread
+from maquette.validate.static import AXES, step_spread
 
 SEED = 0
 LEAST_REQUESTS, MOST_REQUESTS = 50, 4000
@@ -128,16 +127,8 @@ def _replicas(run: Run, shelf: Shelf, cal: Calibration) -> tuple[Replica, Replic
         return f"does not fit: {own}"
     ideal = price_replica(run.schedule, machine, engine, run.plan, IDEAL)
     assert not isinstance(ideal, Infeasible)
-    # The spread of a step: that of a batch of 16 at 1,024 tokens of context.
-    one = np.ones(1)
-    mesh = {a: one * getattr(run.plan.mesh, a) for a in AXES}
-    step = prepare(
-        Batches(
-            machine, engine, run.schedule, run.plan.precision, 16 * one, 960 * one, 128 * one, mesh
-        )
-    )
-    sd = float(spread(lambda c: seconds(step, c).tpot, cal)[0])
-    return own, ideal, sd if np.isfinite(sd) else cal.residual
+    sd = step_spread(run.schedule, machine, engine, run.plan, cal)
+    return own, ideal, sd
 
 
 def _run(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:

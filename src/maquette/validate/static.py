@@ -22,6 +22,7 @@ from maquette.price.environment import batch_environment, causal_pairs, mesh_env
 from maquette.price.memory import fits
 from maquette.price.replica import stages
 from maquette.price.seconds import formats, walk_seconds
+from maquette.validate.uncertainty import spread
 
 Floats = NDArray[np.float64]
 AXES = ("tp", "pp", "dp", "ep")
@@ -173,3 +174,21 @@ def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
     total = (step * prepared.steps).sum(axis=1)  # (phase, row)
     out = np.where(prepared.why == "", 0.0, np.inf)
     return Seconds(ttft=total[0] + out, tpot=step[1, 0] + out, e2e=total.sum(axis=0) + out)
+
+
+def step_spread(
+    schedule: Schedule,
+    machine: Machine,
+    engine: Engine,
+    plan: Plan,
+    cal: Calibration,
+    batch: float = 16.0,
+) -> float:
+    """Standard deviation of the logarithm of a decode step at about 1,024 tokens of context."""
+    one = np.ones(1)
+    mesh = {a: one * getattr(plan.mesh, a) for a in AXES}
+    step = prepare(
+        Batches(machine, engine, schedule, plan.precision, batch * one, 960 * one, 128 * one, mesh)
+    )
+    found = float(spread(lambda c: seconds(step, c).tpot, cal)[0])
+    return found if np.isfinite(found) else cal.residual

@@ -23,14 +23,15 @@ from maquette.validate.cases import (
     resolve,
     sensible,
 )
+from maquette.validate.offline import offline
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.serving import serving
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import Seconds, prepare, seconds
 from maquette.validate.uncertainty import spread
 
-LANES = ("static", "stages", "closed")
-QUANTITIES = ("ttft", "tpot", "e2e")
+LANES = ("static", "stages", "closed", "offline")
+QUANTITIES = ("ttft", "tpot", "e2e", "rate")
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,12 @@ def quantity_of(held: Seconds, quantity: str) -> Floats:
     return values
 
 
-PRICERS: dict[str, Pricer] = {"static": static, "stages": serving, "closed": serving}
+PRICERS: dict[str, Pricer] = {
+    "static": static,
+    "stages": serving,
+    "closed": serving,
+    "offline": offline,
+}
 
 
 def _no_lane(reading: Reading, lanes: Sequence[str]) -> Fault:

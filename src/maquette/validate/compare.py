@@ -1,0 +1,79 @@
+"""`compare`: rows one by one, measured or published beside predicted.  For short tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from pathlib import Path
+
+from maquette.validate.cases import resolve
+from maquette.validate.rows import read
+from maquette.validate.score import Z80
+from maquette.validate.shelf import Shelf
+from maquette.validate.validation import LANES, PRICERS
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure beside its prediction and 80 % interval; SI units, or tokens per second."""
+
+    file: str
+    row: int  # of the file, from 1
+    machine: str
+    engine: str
+    model: str
+    mesh: str
+    quantity: str
+    published: float
+    predicted: float
+    low: float
+    high: float
+    basis: str
+    evidence: str
+
+    @property
+    def error(self) -> float:
+        return self.predicted / self.published - 1
+
+
+def compare(
+    folder: str | Path, shelf: Shelf, lanes: Sequence[str] = LANES
+) -> tuple[list[Line], dict[str, int]]:
+    """Every row of a folder that can be priced, and why others cannot (reason → rows).
+
+    Raises:
+        InputError: the folder holds no rows that can be read.
+    """
+    lines: list[Line] = []
+    why: Counter[str] = Counter()
+    for table in (t for lane in lanes for t in read(folder).of(lane)):
+        cases = resolve(table, shelf)
+        evidence = table.words("evidence")
+        for subject, rows in cases.groups():
+            machine = shelf.machines[subject.machine]
+            cal = shelf.calibration(machine, subject.engine)
+            for quantity, priced in PRICERS[table.kind.name](cases, subject, rows, shelf, cal):
+                for i, row in enumerate(priced.rows):
+                    sd = float(priced.sd[i])
+                    point = float(priced.predicted[i])
+                    lines.append(
+                        Line(
+                            table.file,
+                            int(row) + 1,
+                            subject.machine,
+                            subject.engine,
+                            subject.model,
+                            f"tp{cases.mesh['tp'][row]:g}",
+                            quantity,
+                            float(priced.measured[i]),
+                            point,
+                            point * exp(-Z80 * sd),
+                            point * exp(Z80 * sd),
+                            cal.basis,
+                            str(evidence[row]),
+                        )
+                    )
+        why += Counter(str(w) for w in cases.why if w)
+    return sorted(lines, key=lambda x: (x.file, x.row)), dict(why)
