@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from maquette.catalogue.calibrations import FOLDER
-from maquette.catalogue.shelf import shelf
 from maquette.catalogue.write_calibrations import write
 from maquette.price.calibration import Calibration
 from maquette.validate.calibrate import calibrate
+from maquette.validate.shelf import shelf
 
 HERE = Path(__file__).with_name("published")
 DATE = "2026-11"

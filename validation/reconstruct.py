@@ -18,13 +18,13 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from maquette.catalogue.shelf import shelf
 from maquette.compile.lower import lower
 from maquette.plans.types import Infeasible, Mesh, Plan, Precision
 from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
 from maquette.price.memory import fits
 from maquette.price.seconds import formats
 from maquette.validate.names import engine_at
+from maquette.validate.shelf import shelf
 
 HERE = Path(__file__).with_name("published")
 MODELS = ("llama-2-7b", "llama-3-8b", "qwen2-7b", "llama-2-70b", "llama-3-70b")

@@ -231,7 +231,8 @@ def _flagged(row: Sequence[Any], flags: Sequence[str], at: Mapping[str, int]) ->
 def is_calibration(split: str, key: str) -> bool:
     """Whether a row may be fitted to: by its split column, else by a hash of what was run.
 
-    Repeated measurements of one configuration fall on one side.
+    Repeated measurements of one configuration fall on one side.  Without a `key`, only a split
+    column makes a row one.
 
     >>> is_calibration("heldout", "anything")
     False
@@ -239,5 +240,7 @@ def is_calibration(split: str, key: str) -> bool:
     word = split.lower()
     if word:
         return word.startswith(("calib", "train", "fit"))
+    if not key:
+        return False
     digest = hashlib.sha256(key.encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32 < CALIBRATION_SHARE

@@ -58,6 +58,8 @@ class Priced:
 
 
 class Key(NamedTuple):
+    """What a group of scored rows has in common."""
+
     lane: str
     quantity: str
     hardware: str

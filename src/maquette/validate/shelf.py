@@ -1,13 +1,16 @@
-"""What validation needs to know of the catalogue, handed to it from outside."""
+"""The catalogue as validation wants it: everything by name, in all spellings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 
+from maquette.catalogue import calibrations, engines, machines, models
 from maquette.ir.graph import Program
 from maquette.machines.types import Machine
+from maquette.models.decoder import program
 from maquette.plans.engine import Engine
 from maquette.plans.types import Policy
 from maquette.price.calibration import Calibration
@@ -41,3 +44,30 @@ class Shelf:
         return names.Names(
             self.models, self.model_aliases, same=names.SAME_SHAPE, endings=names.MODEL_ENDINGS
         )
+
+
+def shelf(own: str | Path | None = None, shipped: bool = True) -> Shelf:
+    """Everything the catalogue holds; calibrations of the file `own` go before the shipped ones."""
+    extra: Sequence[Calibration] = calibrations.load(own) if own is not None else ()
+    rows = {n: models.row(n) for n in models.names()}
+    known = {n: machines.machine(n) for n in machines.names()}
+    return Shelf(
+        machines=known,
+        engines={e.name: e for e in engines.engines()},
+        models={n: models.model(n).family for n in rows},
+        program=_program,
+        calibration=lambda machine, engine: calibrations.find(machine, engine, extra, shipped),
+        policy=engines.policy,
+        machine_aliases=_spelled((n, (m.title, *m.aliases)) for n, m in known.items()),
+        model_aliases=_spelled((n, (r.title, *r.aliases)) for n, r in rows.items()),
+        engine_aliases=_spelled((e.name, (e.title, *e.aliases)) for e in engines.engines()),
+    )
+
+
+@cache
+def _program(name: str) -> Program:
+    return program(models.model(name))
+
+
+def _spelled(rows: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, str]:
+    return {alias: name for name, aliases in rows for alias in aliases}

@@ -199,6 +199,7 @@ def static(
 
 
 def quantity_of(held: Seconds, quantity: str) -> Floats:
+    """One of ``ttft``, ``tpot``, ``e2e``."""
     values: Floats = getattr(held, quantity)
     return values
 
