@@ -7,6 +7,7 @@ histograms and the timeline, so that memory does not grow with the number of ste
 from __future__ import annotations
 
 from array import array
+from struct import pack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +24,14 @@ COLUMNS = 10
 FOLD = COLUMNS << 15  # numbers between folds
 
 # Bins of gaps between tokens: 1 us to 10,000 s, each 1 % wide, and one below.
-GAP_EDGES_NS: Floats = np.concatenate([[0.0], 1e3 * 1.01 ** np.arange(2315)])
+GAP_EDGES_NS: Floats = np.concatenate([[0.0], 1e3 * 1.01 ** np.arange(2316)])
 
 
 class Book:
     """What happened so far."""
 
     def __init__(self, lane_replica: list[int], max_tokens: int, max_seqs: int, cap: int) -> None:
-        self.rows = array("d")
+        self.rows: list[int] = []  # integers of any size: packed when folded
         self.odd_gaps = array("d")  # (gap in quanta, count) pairs; counts may be negative
         self.gap_counts = np.zeros(len(GAP_EDGES_NS) - 1, np.int64)
         self.steps_by_tokens = np.zeros(max_tokens + 1, np.int64)
@@ -46,9 +47,10 @@ class Book:
 
     def fold(self) -> None:
         """Move the rows into the histograms and the timeline."""
-        rows = np.frombuffer(self.rows, np.float64).reshape(-1, COLUMNS).copy()
+        rows = np.frombuffer(pack(f"{len(self.rows)}d", *self.rows)).reshape(-1, COLUMNS).copy()
         odd = np.frombuffer(self.odd_gaps, np.float64).reshape(-1, 2).copy()
-        del self.rows[:], self.odd_gaps[:]
+        self.rows.clear()
+        del self.odd_gaps[:]
         rows[:, (1, 2, 7)] /= QUANTA
         odd[:, 0] /= QUANTA
         lane, start, took, steps, live, seqs, prefill, first, _, _ = rows.T

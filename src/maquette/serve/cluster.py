@@ -201,7 +201,9 @@ class Cluster:
 
     def _form(self, lane: AnyLane, now: int) -> None:
         lane.forming = False
-        self._ended(lane.index, lane.form(now), now)
+        dropped = lane.form(now)
+        if dropped:
+            self._ended(lane.index, dropped, now)
 
     def _end(self, now: int, number: int) -> None:
         if number >= len(self._lanes):
@@ -210,12 +212,12 @@ class Cluster:
         lane = self._lanes[number]
         if lane.end != now:
             return  # the run was cut short
-        self._ended(number, lane.commit(now), now)
+        ended = lane.commit(now)
+        if ended:
+            self._ended(number, ended, now)
         self._settle(lane, now)
 
     def _ended(self, number: int, requests: int, now: int) -> None:
-        if not requests:
-            return
         pool, replica = self._home[number]
         pool.load[replica] -= requests
         if self._columns.arrival is None:

@@ -182,9 +182,10 @@ class Decoders:
         """Quanta of the next step's decode attention."""
         if not self.n:
             return 0
-        n, tick = self.n, self.tick
+        n, tick, time = self.n, self.tick, 0
         total = self.total + n * (tick + 1)
-        time = sum(a.decode(n, total) for a in self._full)
+        for cost in self._full:
+            time += cost.decode(n, total)
         for windowed in self._windowed:
             windowed.cross(tick)
             time += windowed.cost.decode(n, _context(windowed, tick))

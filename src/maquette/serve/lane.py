@@ -24,6 +24,7 @@ class Lane:
     def __init__(self, place: Place, costs: Costs) -> None:
         self.place = place
         self.index = place.index
+        self._heap = place.heap
         self.costs = costs
         self.blocks = blocks = Blocks(place.kv_blocks, place.block_size, place.unit_tokens)
         self.decoders = Decoders(costs, blocks.block_size)
@@ -33,6 +34,7 @@ class Lane:
         self.chunks: list[tuple[Seq, int]] = []  # prefill of the step under way
         self.ticking = False  # whether the decoders take part in the step under way
         self.rows = 0  # sequences in the step under way
+        self.prefill = 0  # tokens of its chunks
         self.start = 0
         self.end = -1
         self.steps = 0
@@ -79,7 +81,7 @@ class Lane:
         if steps < self.steps:
             self.steps = steps
             self.end = self.start + self.decoders.time(steps)
-            heappush(self.place.heap, (self.end, END, self.place.index))
+            heappush(self._heap, (self.end, END, self.index))
 
     def commit(self, now: int) -> int:
         """The step or run under way has ended; returns how many requests did."""
@@ -87,15 +89,15 @@ class Lane:
         if steps > 1:
             self._grow(steps)
         self._record(now)
-        if self.ticking:
-            decoders.tick += steps
-        elif decoders.n and self._stall < 0:
-            self._stall, self._stalled = self.start, decoders.n - len(self._late)
         ended = 0
         if self.ticking:
-            for seq in decoders.finished():
-                self._finish(seq, now)
-                ended += 1
+            tick = decoders.tick = decoders.tick + steps
+            if decoders.n and decoders.finishes[0] < (tick + 1) << RID_BITS:
+                for seq in decoders.finished():
+                    self._finish(seq, now)
+                    ended += 1
+        elif decoders.n and self._stall < 0:
+            self._stall, self._stalled = self.start, decoders.n - len(self._late)
         if self.chunks:
             ended += self._complete_chunks(now)
         self.end = -1
@@ -132,21 +134,24 @@ class Lane:
 
     def start_step(self, now: int, ticking: bool, rows: int) -> None:
         """Start a step with prefill `chunks`, and with all decoders if `ticking`."""
-        costs, chunks = self.costs, self.chunks
-        tokens = sum(t for _, t in chunks)
-        time = costs.tokens[tokens + (rows - len(chunks) if ticking else 0)]
-        time += costs.prefill + costs.seqs[rows]
+        costs, chunks, ledger = self.costs, self.chunks, self.place.ledger
+        tokens = 0
+        for _, count in chunks:
+            tokens += count
+        time = costs.prefill + costs.seqs[rows]
         if ticking:
-            time += self.decoders.attention()
-        ledger = self.place.ledger
+            time += costs.tokens[tokens + rows - len(chunks)] + self.decoders.attention()
+        else:
+            time += costs.tokens[tokens]
         for nth, attention in enumerate(costs.attention):
             pairs = context = 0
-            for seq, t in chunks:
-                pairs += chunk_pairs(attention.window, seq.computed, t)
-                context += chunk_context(attention.window, seq.computed, t)
+            for seq, count in chunks:
+                pairs += chunk_pairs(attention.window, seq.computed, count)
+                context += chunk_context(attention.window, seq.computed, count)
             ledger.prefill_pairs[nth] += pairs
             ledger.prefill_context[nth] += context
             time += max(attention.pair * pairs, attention.read * context)
+        self.prefill = tokens
         self.decoders.first = time
         self._begin(now, time, 1, ticking, rows)
 
@@ -155,14 +160,16 @@ class Lane:
         decoders = self.decoders
         steps = decoders.plan(rows)
         steps = 1 if single else self._room(steps)
+        self.prefill = 0
         self._begin(now, decoders.time(steps), steps, True, rows)
         if self._deadlines and steps > 1:
             self._cut(self._next_deadline())
 
     def _begin(self, now: int, time: int, steps: int, ticking: bool, rows: int) -> None:
-        self.start, self.end = now, now + time
+        self.start = now
+        self.end = end = now + time
         self.steps, self.ticking, self.rows = steps, ticking, rows
-        heappush(self.place.heap, (self.end, END, self.place.index))
+        heappush(self._heap, (end, END, self.index))
 
     def _room(self, steps: int) -> int:
         """How many of `steps` steps fit without preemption and, if `wary`, without eviction."""
@@ -176,7 +183,8 @@ class Lane:
     def _grow(self, steps: int) -> None:
         """Take the blocks that the run needed after its first step."""
         self.blocks.available -= self.decoders.growth(1, steps - 1)
-        self.blocks.evict()
+        if self.blocks.idle:
+            self.blocks.evict()
 
     def _next_deadline(self) -> int:
         deadlines = self._deadlines
@@ -263,29 +271,28 @@ class Lane:
     # -- the book -------------------------------------------------------------------------------
 
     def _record(self, now: int) -> None:
-        place, decoders = self.place, self.decoders
-        first = decoders.first
-        live = decoders.n if self.ticking else 0
-        if live and (self._stall >= 0 or self._late):
+        decoders, chunks, book = self.decoders, len(self.chunks), self.place.book
+        n, first = decoders.n, decoders.first
+        running = n + chunks if self.partial is None else n + chunks + 1
+        live = n if self.ticking else 0
+        if live and (self._late or self._stall >= 0):
             self._record_late(self.start + first, first)
-        running = decoders.n + len(self.chunks) + (self.partial is not None)
-        prefill = sum(t for _, t in self.chunks)
-        place.book.rows.extend(
+        book.rows.extend(
             (
-                place.index,
+                self.index,
                 self.start,
                 now - self.start,
                 self.steps,
                 live,
                 self.rows,
-                prefill,
+                self.prefill,
                 first,
                 len(self.seqs) - running,
-                self.blocks.in_use,
+                self.blocks.capacity - self.blocks.available,
             )
         )
-        if len(place.book.rows) >= FOLD:
-            place.book.fold()
+        if len(book.rows) >= FOLD:
+            book.fold()
 
     def _record_late(self, end: int, first: int) -> None:
         """Correct the first gap of those whose last token is older than the step."""
