@@ -38,13 +38,13 @@ class Files:
     def simulation(self, found: Simulation, document: Mapping[str, Any]) -> None:
         """Write what was asked for of a simulation."""
         self._write("simulate.json", None, lambda: dumps(document))
-        self._write("index.html", self.html, lambda: _page_of(found, document))
+        self._write("index.html", self.html, lambda: _page_of(found))
         self._write("timeline.json", self.perfetto, lambda: _timeline(found))
 
     def plan(self, answer: Answer, best: Simulation | None, document: Mapping[str, Any]) -> None:
         """Write what was asked for of a search; `best` is the winner, simulated."""
         self._write("plan.json", None, lambda: dumps(document))
-        self._write("index.html", self.html, lambda: _page_of_answer(answer, best, document))
+        self._write("index.html", self.html, lambda: _page_of_answer(answer, best))
         if best is not None:
             self._write("timeline.json", self.perfetto, lambda: _timeline(best))
         if self.out is not None:
@@ -69,16 +69,16 @@ def _say(path: Path) -> None:
     click.echo(f"wrote {path}", err=True)
 
 
-def _page_of(found: Simulation, document: Mapping[str, Any]) -> str:
+def _page_of(found: Simulation) -> str:
     from maquette.report.page import simulation_page
 
-    return simulation_page(found, document)
+    return simulation_page(found)
 
 
-def _page_of_answer(answer: Answer, best: Simulation | None, document: Mapping[str, Any]) -> str:
+def _page_of_answer(answer: Answer, best: Simulation | None) -> str:
     from maquette.report.page import answer_page
 
-    return answer_page(answer, best, document)
+    return answer_page(answer, best)
 
 
 def _timeline(found: Simulation) -> str:

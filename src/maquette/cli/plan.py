@@ -49,15 +49,16 @@ def plan(
         answer = api.plan(
             model, **machines, engine=engine, weights=weights,
             policy=options.policy_changes(policy),
-            calibration=options.calibrations(calibration), traffic=api.requests(**traffic), **targets,
+            calibration=options.calibrations(calibration),
+            traffic=api.requests(**traffic), **targets,
             seed=traffic["seed"], progress=tell,
         )  # fmt: skip
     document = planned.document(answer)
     warn(*(answer.warnings if not as_json else ()))
     if answer.interrupted:
         warn(f"interrupted: these are the {len(answer.outcomes)} plans simulated so far")
-    publish(document, planned.tables(answer), as_json)
     if files.wanted:
         best = None if answer.interrupted else api.winner(answer)
         files.plan(answer, best, document)
+    publish(document, planned.tables(answer), as_json)
     return INTERRUPTED if answer.interrupted else None

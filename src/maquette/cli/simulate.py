@@ -55,11 +55,12 @@ def simulate(
         found = api.simulate(
             model, **machines, engine=engine, **mesh, **prefill, **formats,
             policy=options.policy_changes(policy),
-            calibration=options.calibrations(calibration), traffic=api.requests(**traffic), **targets,
+            calibration=options.calibrations(calibration),
+            traffic=api.requests(**traffic), **targets,
             draws=draws, seed=seed, progress=tell,
         )  # fmt: skip
     document = simulated.document(found, seed)
     if not as_json:
         warn(*found.metrics.warnings)
-    publish(document, simulated.tables(found), as_json)
     files.simulation(found, document)
+    publish(document, simulated.tables(found), as_json)

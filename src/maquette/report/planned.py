@@ -97,7 +97,7 @@ def _explanation(found: Explanation) -> Document:
         "prefill": [_share(s) for s in found.prefill],
         "gains_of_ten_percent": [
             {"resource": g.resource, "ttft_change": g.ttft, "tpot_change": g.tpot,
-             "busy_change": g.max_rate}
+             "sustained_rate_change": g.max_rate}
             for g in found.gains
         ],
         "against_runner_up": list(found.runner_up),
@@ -217,7 +217,7 @@ def why(found: Explanation) -> Iterator[RenderableType]:
     heads = ("decode step", ">time", ">share", "bound")
     yield table("What a decode step waits for", heads, share_rows(found.decode))
     yield ""
-    heads = ("ten percent more", ">TTFT", ">TPOT", ">time busy")
+    heads = ("ten percent more", ">TTFT", ">TPOT", ">sustained rate")
     yield table("What more would buy", heads, gain_rows(found.gains))
     if found.runner_up:
         yield ""
