@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 120  # of output that goes to a file or a pipe
+WIDTH = 130  # of output that goes to a file or a pipe
 Row = Sequence[str]
 
 
@@ -31,15 +31,15 @@ def table(
     """
     made = Table(
         title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-        caption=caption or None, caption_justify="left", pad_edge=False, show_edge=False,
+        caption=caption or None, caption_justify="left", pad_edge=False, show_edge=False, collapse_padding=True,
     )  # fmt: skip
     for name in columns:
         kind, label = (name[0], name[1:]) if name[:1] in (">", "~") else ("", name)
         made.add_column(
             label,
             justify="right" if kind == ">" else "left",
-            no_wrap=kind != "~",
-            overflow="fold" if kind == "~" else "ellipsis",
+            no_wrap=kind == ">",
+            overflow="ellipsis" if kind == ">" else "fold",
             style="dim" if kind == "~" else "",
         )
     listed = [[Text(cell) for cell in row] for row in rows]
