@@ -122,3 +122,15 @@ def test_window_layers_keep_their_own_features():
 def test_unknown_shape_is_refused():
     with pytest.raises(ValueError, match="no feature"):
         to_features((("b", 2),))
+
+
+def test_latent_attention_decodes_over_latents_and_prefills_over_heads():
+    """DeepSeek-V3: 128 heads; per pair 2·(512 + 64 + 512) absorbed and 2·(128 + 64 + 128) not."""
+    schedule = schedule_of("deepseek-v3")
+    attends = {s.phase: s for s in schedule.sections if s.part == "moe" and s.name == "attn"}
+    env = {**environment(schedule), "pairs:t": 1.0, "context:t": 1.0}
+    assert float(attends["decode"].matrix(env)) == 128 * 2 * (512 + 64 + 512)
+    assert float(attends["prefill"].matrix(env)) == 128 * 2 * (128 + 64 + 128)
+    expand = next(s for s in schedule.sections if s.part == "moe" and s.name == "expand")
+    assert expand.phase == "prefill"
+    assert float(expand.matrix(env)) == 2 * 512 * 128 * (128 + 128)

@@ -88,7 +88,7 @@ def test_the_step_model_is_the_walk(name, batch, context, chunk, past):
     direct = sum(float(s.total) for s in walk(schedule, plan, CAL, prefill, decode))
     direct += CAL["step"] + CAL["seq"] * (batch + 1)
     step = step_model(schedule, H100, plan, CAL)
-    ours = step.overhead + step.tokens[batch + chunk] + step.seqs[batch + 1]
+    ours = step.overhead + step.tokens[batch + chunk] + step.seqs[batch + 1] + step.prefill
     for a in step.attention:
         name_ = next(n for n, w in schedule.windows.items() if w == a.window)
         ours += max(a.pair * prefill[f"pairs:{name_}"], a.read * prefill[f"context:{name_}"])

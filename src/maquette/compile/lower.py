@@ -7,6 +7,7 @@ engine's kernels cover, and every count follows by walking them.  Nothing here k
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from maquette.compile.schedule import (
     Collective,
@@ -48,7 +49,10 @@ def _lower(program: Program, engine: Engine) -> Schedule:
     locals_ = {name: localise(part) for name, part in program.parts.items()}
     sections: list[Section] = []
     for name in dict.fromkeys(program.order):
-        sections.extend(_part(name, locals_[name], engine))
+        found = list(_part(name, locals_[name], engine))
+        if program.prefill(name) is not None:
+            found = _phased(found, list(_part(name, locals_[f"{name}.prefill"], engine)))
+        sections.extend(found)
     repeated = {n for n, times in program.times.items() if times > 1}
     stored = _weights(program, locals_, engine)
     return Schedule(
@@ -81,6 +85,19 @@ def _part(name: str, local: Local, engine: Engine) -> Iterable[Section]:
     owed |= {v: _collective(v, "all-to-all", "exchange") for v in local.exchanges}
     for kernel, values in kernels.items():
         yield _section(kernel, name, values, graph, owed, engine)
+
+
+def _phased(decode: list[Section], prefill: list[Section]) -> list[Section]:
+    """Both forms of a part: what attends in the one form or in the other is told apart."""
+    return [
+        *(replace(s, phase="decode") if _attends(s) else s for s in decode),
+        *(replace(s, phase="prefill") for s in prefill if _attends(s)),
+    ]
+
+
+def _attends(section: Section) -> bool:
+    features = {n.partition(":")[0] for n in section.matrix.symbols}
+    return bool(features & {"pairs", "context"})
 
 
 def _section(

@@ -24,6 +24,9 @@ from maquette.ir.patterns import Value
 from maquette.ir.sizes import Monomial, Size
 
 CollectiveKind = Literal["all-reduce", "all-to-all", "all-gather", "send"]
+# "" runs in every step; the others where a part has another form for prompts.  A section of
+# "decode" leaves the attention of prefill chunks to those of "prefill", which do nothing else.
+Phase = Literal["", "prefill", "decode"]
 SectionKind = Literal["product", "grouped", "attention", "scan", "elementwise"]
 
 FEATURES: Mapping[tuple[int, int, int], str] = {
@@ -71,6 +74,7 @@ class Section:
     writes: tuple[Moved, ...]
     collectives: tuple[Collective, ...]
     launches: int
+    phase: Phase = ""
 
     @cached_property
     def bytes(self) -> Size:

@@ -53,6 +53,8 @@ class Program:
     Each part reads its predecessor's output ``x`` as its input ``x``.  Weights and states named in
     `shared` are one tensor for the whole program; all others are one per occurrence of the part.
     `windows` gives, for every symbol that is a context clipped to a window, that window.
+    A part ``X.prefill`` that `order` does not name is ``X`` as it is written for prompts: the same
+    meaning, weights and states in a form that is cheaper when many tokens are new.
     """
 
     name: str
@@ -61,6 +63,10 @@ class Program:
     shared: frozenset[str] = frozenset()
     windows: Mapping[str, int] = field(default_factory=dict)
     experts: tuple[int, int] | None = None  # (routed experts, chosen per token) behind "hit"
+
+    def prefill(self, part: str) -> Graph | None:
+        """The form of a part for prompts, where it has one of its own."""
+        return self.parts.get(f"{part}.prefill")
 
     @cached_property
     def times(self) -> Mapping[str, int]:

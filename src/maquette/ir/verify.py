@@ -98,7 +98,7 @@ def _kept(name: str, before: Input, after: Value) -> Iterator[Fault]:
 
 def _unbound(used: Collection[str], symbols: Collection[str]) -> Iterator[Fault]:
     for symbol in sorted(set(used) - set(symbols)):
-        yield Fault("", f"symbol {symbol!r} is not declared", hint=nearest(symbol, symbols))
+        yield Fault("", f"symbol {symbol!r} is not declared", hint=nearest(symbol, sorted(symbols)))
 
 
 def _symbols(value: Value) -> set[str]:
@@ -128,7 +128,8 @@ def _program(program: Program) -> Iterator[Fault]:
         if part not in program.parts:
             hint = nearest(part, program.parts)
             yield Fault("", f"the order names {part!r}, which is no part", hint=hint)
-    for part in sorted(program.parts.keys() - set(program.order)):
+    forms = {f"{part}.prefill" for part in program.order}
+    for part in sorted(program.parts.keys() - set(program.order) - forms):
         yield Fault("", f"part {part!r} is never used", "every part in the order")
     yield from _joints(program)
     yield from _shared(program)
@@ -163,7 +164,7 @@ def _shared(program: Program) -> Iterator[Fault]:
     known = {name for _, name, _ in inputs}
     for name in sorted(program.shared):
         if name not in known:
-            yield Fault("", f"shared {name!r} is no input", hint=nearest(name, known))
+            yield Fault("", f"shared {name!r} is no input", hint=nearest(name, sorted(known)))
         same = [(part, value) for part, n, value in inputs if n == name]
         if len({(v.dtype, v.axes, v.role) for _, v in same}) > 1:
             listed = ", ".join(f"{part}: {v.role} {v.dtype}{shown(v.axes)}" for part, v in same)

@@ -38,8 +38,8 @@ TABLE = "embedding"
 def program(config: ModelConfig, absorbed: bool = True) -> Program:
     """One step of the model.
 
-    Latent attention is written `absorbed` (for decoding) or expanded (for prefill); both have the
-    same meaning, weights and states, and other models have only one form.
+    Latent attention is written `absorbed` (for decoding), with its expanded form as the part for
+    prefill, or expanded only; all have the same meaning, weights and states.
 
     Inputs ``ids[b,s]``, weights and states; outputs ``logits[b,v]`` of each last token, and every
     state after the step under the name it came in by.
@@ -52,6 +52,9 @@ def program(config: ModelConfig, absorbed: bool = True) -> Program:
     """
     parts = {"embed": _embed(config)}
     parts |= {kind: _layer(kind, layer, config, absorbed) for kind, layer in config.kinds.items()}
+    if absorbed:
+        latent = {n: x for n, x in config.kinds.items() if isinstance(x.mixer, Latent)}
+        parts |= {f"{n}.prefill": _layer(n, x, config, False) for n, x in latent.items()}
     parts["head"] = _head(config)
     windows = {
         f"t{layer.mixer.window}": layer.mixer.window

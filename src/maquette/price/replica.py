@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from maquette.price.memory import Memory, fits
 from maquette.price.network import collective
 from maquette.price.seconds import Env, formats, priceable, walk_seconds
 from maquette.price.step import Attention, Floats, Replica, StepModel
+
+Features: TypeAlias = dict[str, Any]
+Priced: TypeAlias = Callable[[Features, Features], list[Any]]
+UNIT = 1e6  # pairs or tokens that slopes are read off at
 
 
 def replica(
@@ -65,42 +70,58 @@ def step_model(
     tokens = np.arange(plan.policy.max_batched_tokens + 1, dtype=float)
     seqs = np.arange(plan.policy.max_seqs + 1, dtype=float)
 
-    def total(prefill: dict[str, Any], decode: dict[str, Any]) -> Floats:
+    def priced(prefill: Features, decode: Features) -> tuple[list[Any], Any]:
         env = batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
-        priced = walk_seconds(schedule, machine, cal, {**fixed, **env})
-        return np.asarray(sum(s.total for s in priced) + stages(schedule, machine, cal, mesh, env))
+        found = walk_seconds(schedule, machine, cal, {**fixed, **env})
+        return [s.total for s in found], stages(schedule, machine, cal, mesh, env)
+
+    def total(prefill: Features, decode: Features) -> Floats:
+        sections, between = priced(prefill, decode)
+        return np.asarray(sum(sections) + between)
 
     none = nothing(schedule)
-    empty = total(none, none)
+    one = {**none, "seqs": 1.0}
     by_tokens = total({**none, "tokens": tokens}, none)
-    by_seqs = total(none, {**none, "seqs": seqs}) - empty
-    host = cal["step"]
+    by_seqs = total(none, {**none, "seqs": seqs}) - total(none, none)
+    attention = [
+        a
+        for name in schedule.windows
+        for a in _attention(schedule, name, lambda p, d: priced(p, d)[0], len(seqs))
+    ]
     return StepModel(
-        overhead=host,
-        prefill=0.0,
+        overhead=cal["step"],
+        prefill=float(total(one, none) - total(none, one)),
         tokens=np.ascontiguousarray(np.broadcast_to(by_tokens, tokens.shape)),
         seqs=np.ascontiguousarray(np.broadcast_to(by_seqs, seqs.shape)) + cal["seq"] * seqs,
-        attention=tuple(
-            _attention(schedule, name, total, empty, len(seqs)) for name in schedule.windows
-        ),
+        attention=tuple(attention),
     )
 
 
-def _attention(schedule: Schedule, name: str, total: Any, empty: Floats, n: int) -> Attention:
+def _attention(schedule: Schedule, name: str, priced: Priced, n: int) -> Iterator[Attention]:
     """Slopes of the attention of one window class; prices are linear in pairs and context.
 
     A decoding sequence has one query, so its pairs are its context: compute and memory are two
-    lines through the origin and the steeper one is the price.
+    lines through the origin and the steeper one is the price.  Sections that see the context but
+    no pairs (latents expanded for prompts) come beside the attention, not under it.
     """
     none = nothing(schedule)
-    unit = 1e6
-    pair = float(total({**none, f"pairs:{name}": unit}, none) - empty) / unit
-    read = float(total({**none, f"context:{name}": unit}, none) - empty) / unit
-    compute = float(total(none, {**none, f"pairs:{name}": unit}) - empty) / unit
-    stream = float(total(none, {**none, f"context:{name}": unit}) - empty) / unit
-    slope = np.full((1, n), max(compute, stream))
-    slope[:, 0] = 0.0
-    return Attention(schedule.windows[name], pair, read, np.zeros((1, n)), slope)
+    one = {**none, "seqs": 1.0}
+    pairs, context = {**one, f"pairs:{name}": UNIT}, {**one, f"context:{name}": UNIT}
+    prefill = [(priced(given, none), priced(one, none)) for given in (pairs, context)]
+    decode = [(priced(none, given), priced(none, one)) for given in (pairs, context)]
+    slopes = [
+        [float(a - b) / UNIT for a, b in zip(with_, without, strict=True)]
+        for with_, without in (*prefill, *decode)
+    ]
+    attends = [f"pairs:{name}" in s.matrix.symbols for s in schedule.sections]
+    for chosen in (True, False):
+        pair, read, compute, stream = (
+            sum(x for x, a in zip(row, attends, strict=True) if a is chosen) for row in slopes
+        )
+        if chosen or read or stream:
+            slope = np.full((1, n), max(compute, stream))
+            slope[:, 0] = 0.0
+            yield Attention(schedule.windows[name], pair, read, np.zeros((1, n)), slope)
 
 
 def stages(

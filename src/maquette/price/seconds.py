@@ -159,16 +159,18 @@ def section_seconds(
     vector: Any = 0.0
     memory: Any = 0.0
     busy: Any = 0.0
+    active = _active(section, env)
     for work in split(section):
-        for phase, values in _phases(work.part, env):
-            m = work.matrix(values) / _matrix_rate(section, work.part, cal, env)
+        for phase, values in _phases(section, work.part, env):
+            m = work.matrix(values) / _matrix_rate(section, work, cal, values)
             v = work.vector(values) / (vector_peak(machine) * cal["vector"])
             reached = cal["kv"] if phase == "decode" else cal["memory"]
-            y = work.bytes(values) / (stream * reached)
+            y = work.bytes(values) / (stream * reached) * active
+            m, v = m * active, v * active
             matrix, vector, memory = matrix + m, vector + v, memory + y
             busy = busy + np.maximum(np.maximum(m, v), y)
     link = _link_seconds(section, machine, cal, env)
-    launch = section.launches * cal["launch"]
+    launch = section.launches * cal["launch"] * active
     total = (busy + link + launch) * times
     return Seconds(
         section, matrix * times, vector * times, memory * times, link * times,
@@ -176,25 +178,34 @@ def section_seconds(
     )  # fmt: skip
 
 
-def _phases(part: Part, env: Env) -> list[tuple[str, Env]]:
+def _active(section: Section, env: Env) -> Any:
+    """1 where a section runs, 0 where a step has no prompt for a section of prefill."""
+    if section.phase != "prefill":
+        return 1.0
+    return np.where(np.asarray(env["prefill.seqs"]) > 0, 1.0, 0.0)
+
+
+def _phases(section: Section, part: Part, env: Env) -> list[tuple[str, Env]]:
     """Attention is evaluated for prefill chunks and for decoding sequences apart."""
+    if section.phase == "prefill" and part != "attention":  # tokens are priced in the other form
+        return [(part, {**env, "tokens": 0.0, "seqs": 0.0})]
     if part != "attention":
         return [(part, env)]
     found: list[tuple[str, Env]] = []
-    for phase in ("prefill", "decode"):
+    for phase in (section.phase,) if section.phase else ("prefill", "decode"):
         prefix = phase + "."
         own = {k.removeprefix(prefix): v for k, v in env.items() if k.startswith(prefix)}
         found.append((phase, {**env, **own}))
     return found
 
 
-def _matrix_rate(section: Section, part: Part, cal: Calibration, env: Env) -> Any:
-    if section.kind == "attention" or part == "attention":
+def _matrix_rate(section: Section, work: Work, cal: Calibration, env: Env) -> Any:
+    if section.kind == "attention":
         return env["attention_peak"] * cal["attention"]
-    if not section.weights.terms or cal["rows"] == 0.0:
+    if not section.weights.terms or cal["rows"] == 0.0 or work.part == "attention":
         return env["peak"] * cal["matrix"]
     # Two flops for each weight and row: how often one read of the weights is used.
-    rows = section.matrix(env) / np.maximum(2 * section.weights(env), 1e-9)
+    rows = work.matrix(env) / np.maximum(2 * section.weights(env), 1e-9)
     rows = np.maximum(rows, 1e-9)
     return env["peak"] * cal["matrix"] * rows / (rows + cal["rows"])
 
