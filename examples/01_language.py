@@ -97,9 +97,8 @@ def main() -> None:
         after = evaluate(small, {**inputs, **cache, "x": x[:, i : i + 1]}, precise=True)
         pieces.append(after.pop("x"))
         cache = after
-    print(
-        f"\nfive tokens at once and one by one differ by {np.abs(whole - np.hstack(pieces)).max():.0e}"
-    )
+    apart = np.abs(whole - np.hstack(pieces)).max()
+    print(f"\nfive tokens at once and one by one differ by {apart:.0e}")
 
     large = layer(d=4096, g=8, r=4, k=128, f=14336)
     print("\nelements that move and flops of one decode step, batch 8, context 1k, 8k, 64k")

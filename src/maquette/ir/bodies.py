@@ -32,6 +32,11 @@ def body_faults(
         yield from _types(body, [v.dtype.kind for v in args])
 
 
+def articled(word: str) -> str:
+    """A kind with its article."""
+    return f"an {word}" if word == "int" else f"a {word}"
+
+
 def _structure(
     body: Scalar,
     args: Sequence[Value],
@@ -87,7 +92,9 @@ def _types(body: Scalar, kinds: Sequence[Kind]) -> Iterator[Fault]:
                 yield from _types(index, kinds)
                 found = kind(index, kinds)
                 if found != "int":
-                    yield Fault("", f"the coordinate of {name!r} is a {found}", "a whole number")
+                    yield Fault(
+                        "", f"the coordinate of {name!r} is {articled(found)}", "a whole number"
+                    )
         case Apply(op, parts):
             for part in parts:
                 yield from _types(part, kinds)
@@ -98,12 +105,12 @@ def _operation(op: str, found: list[Kind]) -> Iterator[Fault]:
     if op == "where":
         test, *branches = found
         if test != "bool":
-            yield Fault("", f"where asks a {test}", "a bool condition")
+            yield Fault("", f"where asks {articled(test)}", "a bool condition")
         if ("bool" in branches) and set(branches) != {"bool"}:
             yield Fault("", "where chooses between a bool and a number", "two of a kind")
     elif op in LOGIC:
         for other in set(found) - {"bool"}:
-            yield Fault("", f"{op} of a {other}", "bools")
+            yield Fault("", f"{op} of {articled(other)}", "bools")
     elif op in _ANY:
         if "bool" in found and set(found) != {"bool"}:
             yield Fault("", f"{op} of a bool and a number", "two of a kind")

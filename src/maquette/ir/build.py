@@ -240,6 +240,7 @@ def silu(x: Tensor) -> Tensor:
 
 
 def softmax(x: Tensor, over: str) -> Tensor:
+    """Exponentials scaled to sum to one along an axis, safe for large values."""
     e = exp(x - x.max(over))
     return e / e.sum(over)
 

@@ -133,5 +133,7 @@ def _coefficient(cursor: Cursor) -> Number:
     if not text.isdecimal():
         return float(text)
     if cursor.accept("/"):
+        if cursor.peek() == "0":
+            cursor.fail("a number other than 0")
         return Fraction(int(text), cursor.integer())
     return int(text)

@@ -130,8 +130,8 @@ def _solve_one(amount: Size, extent: int, sizes: dict[str, int]) -> None:
 
 def _check(graph: Graph, arrays: Mapping[str, Array], numbers: Numbers) -> None:
     faults: list[Fault] = []
-    for name in arrays.keys() - graph.inputs.keys():
-        hint = nearest(name, graph.inputs)
+    for name in sorted(arrays.keys() - graph.inputs.keys()):
+        hint = nearest(name, sorted(graph.inputs))
         faults.append(Fault(f"inputs: {name}", f"{graph.name} has no such input", hint=hint))
     for name, value in graph.inputs.items():
         expected = f"[{', '.join(map(str, value.axes))}]"

@@ -115,6 +115,7 @@ def align(array: Array, axes: Sequence[str], domain: Sequence[str]) -> Array:
 
 
 def map_(value: Map, operands: Sequence[Array], numbers: Numbers) -> Array:
+    """The body at every point of the domain at once."""
     names = [a.name for a in value.axes]
     shape = numbers.shape(value.axes)
 
@@ -252,6 +253,7 @@ def scan(value: Scan, operands: Sequence[Array], numbers: Numbers) -> Arrays:
 
 
 def flat_map(value: FlatMap, key: Array, numbers: Numbers) -> Array:
+    """The positions kept; -1 where fewer are kept than there is room for."""
     names = [a.name for a in value.key.axes]
     others = [n for n in names if n != value.along]
     keys = align(key, names, [*others, value.along])
@@ -293,6 +295,7 @@ def group_by(value: GroupBy, key: Array, numbers: Numbers) -> Arrays:
 
 
 def view(value: View, operands: Sequence[Any], numbers: Numbers) -> Array:
+    """The same elements under other names; NumPy copies only where it must."""
     names = [a.name for a in value.axes]
     if value.kind == "item":
         assert value.start is not None

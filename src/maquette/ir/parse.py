@@ -95,7 +95,7 @@ def _read(text: str) -> tuple[_Header | None, list[_Scope]]:
     header: _Header | None = None
     scopes: list[_Scope] = []
     faults: list[Fault] = []
-    for cursor in lines(text, faults):
+    for cursor in lines(text):
         try:
             word = cursor.peek()
             if word == "graph":

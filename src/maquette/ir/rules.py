@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from maquette.errors import Fault, ProgramError, nearest
-from maquette.ir.axes import Axis, union
-from maquette.ir.bodies import body_faults
+from maquette.ir.axes import Axis, full, union
+from maquette.ir.bodies import articled, body_faults
 from maquette.ir.monoids import Monoid
 from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Scan, Value, View
 from maquette.ir.scalar import kind
@@ -86,12 +86,8 @@ def _map(value: Map, names: Names) -> Iterator[Fault]:
     found = kind(value.body, [v.dtype.kind for v in value.args])
     wanted = value.dtype.kind
     if found != wanted and not (found == "int" and wanted == "float"):
-        what = f"is declared {value.dtype}, its body is {_a(found)}"
-        yield Fault("", what, f"{_a(wanted)} body" if wanted != "float" else "a number")
-
-
-def _a(word: str) -> str:
-    return "an int" if word == "int" else f"a {word}"
+        what = f"is declared {value.dtype}, its body is {articled(found)}"
+        yield Fault("", what, f"{articled(wanted)} body" if wanted != "float" else "a number")
 
 
 def _domain(args: Sequence[Value]) -> tuple[Axis, ...] | Fault:
@@ -151,8 +147,8 @@ def _monoid(monoid: Monoid, value: Reduce | Scan) -> Iterator[Fault]:
         yield from faults
         found = kinds[number] if faults else kind(combine, [*kinds, *kinds])
         if found != kinds[number] and not (found == "int" and kinds[number] == "float"):
-            what = f"component {number} of {monoid} combines {_a(kinds[number])} to {_a(found)}"
-            yield Fault("", what)
+            what = f"component {number} of {monoid} is {articled(kinds[number])}"
+            yield Fault("", f"{what}, its combine is {articled(found)}")
     if value.dtype.kind != kinds[0]:
         yield Fault("", f"is declared {value.dtype}, it combines {value.args[0].dtype}")
 
@@ -170,9 +166,10 @@ def _flat_map(value: FlatMap, names: Names) -> Iterator[Fault]:
     wanted = "a bool" if value.rule == "where" else "a number"
     if (key.dtype.kind == "bool") != (value.rule == "where"):
         yield Fault("", f"the key {names[key]} of {value.rule} is {key.dtype}", wanted)
-    if value.rule == "where" and value.out.within != key.shape[value.along]:
+    whole = full(key.axis(value.along))
+    if value.rule == "where" and value.out.within != whole:
         what = f"how many are kept depends on the data, {value.out} does not say of how many"
-        yield Fault("", what, f"{value.out.name}=SIZE of {key.shape[value.along]}")
+        yield Fault("", what, f"{value.out.name}=SIZE of {whole}")
 
 
 def _group_by(value: GroupBy, names: Names) -> Iterator[Fault]:

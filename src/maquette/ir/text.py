@@ -195,13 +195,13 @@ def expression(body: Scalar, operands: list[str], level: int = 0) -> str:
 
 def _monoids(graph: Graph) -> list[Monoid]:
     """The monoids of a graph that the language does not know by name."""
-    found: dict[str, Monoid] = {}
+    used: dict[str, Monoid] = {}
     for value in graph.values:
-        if isinstance(value, Reduce | Scan) and MONOIDS.get(value.monoid.name) != value.monoid:
-            held = found.setdefault(value.monoid.name, value.monoid)
+        if isinstance(value, Reduce | Scan):
+            held = used.setdefault(value.monoid.name, value.monoid)
             if held != value.monoid:
                 raise ProgramError(Fault(graph.name, f"two monoids are called {held.name!r}"))
-    return list(found.values())
+    return [m for m in used.values() if MONOIDS.get(m.name) != m]
 
 
 def _monoid(monoid: Monoid) -> str:

@@ -18,7 +18,8 @@ _TOKEN = re.compile(
     |(?P<string>"(?:[^"\\]|\\.)*")
     |(?P<number>\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)
     |(?P<name>[^\W\d][\w.]*)
-    |(?P<sign>==|!=|<=|>=|//|[-+*/<>&|(){}\[\],:=^@])""",
+    |(?P<sign>==|!=|<=|>=|//|[-+*/<>&|(){}\[\],:=^@])
+    |(?P<odd>.)""",
     re.VERBOSE,
 )
 
@@ -35,33 +36,21 @@ class Failure(Exception):
 
 @dataclass(frozen=True)
 class Token:
+    """A word of a line and where it starts, counted from 1."""
+
     kind: str
     text: str
     column: int
 
 
-def lines(text: str, faults: list[Fault]) -> Iterator[Cursor]:
-    """A cursor for every line that has words; lines that have none of the language are faults."""
+def lines(text: str) -> Iterator[Cursor]:
+    """A cursor for every line that has words."""
     for number, content in enumerate(text.split("\n"), 1):
-        try:
-            tokens = list(_tokens(number, content))
-        except Failure as failure:
-            faults.append(failure.fault)
-            continue
-        if tokens:
-            yield Cursor(number, tokens, len(content.rstrip()) + 1)
-
-
-def _tokens(number: int, content: str) -> Iterator[Token]:
-    place = 0
-    while place < len(content):
-        found = _TOKEN.match(content, place)
-        if found is None or found.lastgroup is None:
-            where = f"line {number}, column {place + 1}"
-            raise Failure(Fault(where, f"found {content[place]!r}", "a word of the language"))
-        if found.lastgroup != "space":
-            yield Token(found.lastgroup, found.group(), place + 1)
-        place = found.end()
+        found = _TOKEN.finditer(content)
+        tokens = [Token(m.lastgroup or "", m.group(), m.start() + 1) for m in found]
+        words = [t for t in tokens if t.kind != "space"]
+        if words:
+            yield Cursor(number, words, len(content.rstrip()) + 1)
 
 
 class Cursor:
