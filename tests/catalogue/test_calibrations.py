@@ -1,0 +1,133 @@
+"""Which calibration prices what, and files that are read and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from maquette.catalogue import calibrations, machines
+from maquette.catalogue.calibrations import HOST, embedded, find, load
+from maquette.catalogue.engines import names as engine_names
+from maquette.catalogue.machines import machine
+from maquette.catalogue.write_calibrations import write
+from maquette.errors import InputError
+from maquette.price.calibration import NAMES, PARAMETERS, first_principles
+
+MADE = replace(
+    first_principles("h100-sxm", "sglang"), version='0.5 "rc"', basis="fitted", rows=12,
+    source="rows of mine\nand more", date="2026-01-02", notes=("a", "b\\c"),
+)  # fmt: skip
+
+
+def test_shipped_calibrations_are_of_known_things_and_say_where_they_come_from():
+    keys = [(c.machine, c.engine) for c in embedded()]
+    assert len(set(keys)) == len(keys)
+    for cal in embedded():
+        assert cal.machine in machines.names() and cal.engine in engine_names()
+        assert cal.basis == "published summary" and cal.source and cal.date and cal.notes
+        assert cal.residual >= 0.1  # summaries do not tell how single rows scatter
+
+
+@pytest.mark.parametrize("name", machines.names())
+@pytest.mark.parametrize("engine", ["vllm", "tensorrt-llm"])
+def test_every_machine_has_one_and_says_which(name, engine):
+    cal = find(machine(name), engine)
+    assert (cal.machine, cal.engine) == (name, engine) and cal.source
+    assert all(0 < cal.values[n] <= (1 if PARAMETERS[n][2] else np.inf) for n in NAMES)
+    assert np.linalg.eigvalsh(np.array(cal.covariance)).min() > 0
+
+
+def test_exact_before_borrowed_and_own_before_shipped():
+    h100 = machine("h100-sxm")
+    assert find(h100, "tensorrt-llm").basis == "published summary"
+    own = replace(MADE, engine="tensorrt-llm")
+    assert find(h100, "tensorrt-llm", [own]) is own
+    assert find(h100, "tensorrt-llm", [MADE]).basis == "published summary"
+
+
+def test_another_version_lends_its_fractions_and_takes_the_engines_host_overheads():
+    old = find(machine("a100-40gb"), "vllm-0.6")
+    new = find(machine("a100-40gb"), "vllm")
+    host = find(machine("h100-sxm"), "vllm")
+    assert new.basis == "transferred" and "another version" in new.source
+    for name in NAMES:
+        assert new.values[name] == (host if name in HOST else old).values[name]
+    wider = np.diag(new.covariance) >= np.diag(old.covariance)
+    assert all(w for n, w in zip(NAMES, wider, strict=True) if n not in HOST)
+
+
+def test_without_the_engine_anywhere_host_overheads_are_opened_wide():
+    cal = find(machine("h100-sxm"), "vllm", [MADE], shipped=False)
+    sd = dict(zip(NAMES, np.sqrt(np.diag(cal.covariance)), strict=True))
+    assert sd["step"] > 1.0 > sd["memory"]
+    assert "another engine" in cal.source and "rows of mine" in cal.source
+
+
+def test_transfer_moves_the_matrix_share_by_measured_ceilings():
+    cal, donor = find(machine("b200"), "tensorrt-llm"), find(machine("h100-sxm"), "tensorrt-llm")
+    ratio = (1745 / 2250) / (794 / 989)
+    assert cal.values["matrix"] == pytest.approx(donor.values["matrix"] * ratio, rel=1e-3)
+    assert "borrowed from h100-sxm" in cal.source
+
+
+def test_a_machine_that_names_nobody_gets_first_principles():
+    alone = replace(machine("h100-sxm"), name="mine", transfer_from="")
+    assert find(alone, "vllm").basis == "first principles"
+    nowhere = replace(alone, transfer_from="no-such-machine")
+    assert find(nowhere, "vllm").basis == "first principles"
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    path = tmp_path / "c.toml"
+    write([MADE, replace(MADE, engine="vllm")], path, "two\nof them")
+    back = load(path)
+    assert [c.engine for c in back] == ["sglang", "vllm"]
+    assert (back[0].version, back[0].source, back[0].notes) == (
+        MADE.version, MADE.source, MADE.notes,
+    )  # fmt: skip
+    np.testing.assert_allclose(back[0].covariance, MADE.covariance, rtol=1e-3)
+    assert back[0].values == pytest.approx(dict(MADE.values))
+
+
+def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
+    path = tmp_path / "c.toml"
+    path.write_text("before")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(InputError, match="No space left"):
+        write([MADE], path)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_paths_that_cannot_be_written(tmp_path):
+    with pytest.raises(InputError, match="cannot be written"):
+        write([MADE], tmp_path / "no" / "c.toml")
+    with pytest.raises(InputError, match="would hold no calibration"):
+        write([], tmp_path / "c.toml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_fault_of_a_file_at_once(tmp_path):
+    path = tmp_path / "bad.toml"
+    write([MADE], path)
+    text = path.read_text().replace("memory = 0.8", "memory = 1.5").replace("matrix =", "matrx =")
+    path.write_text(text.replace("residual = 0.25", "residual = -1"))
+    with pytest.raises(InputError) as caught:
+        load(path)
+    said = str(caught.value)
+    for part in ("values.memory: is 1.5", "values.matrix: is missing", "matrx", "residual: is -1"):
+        assert part in said
+
+
+def test_a_covariance_of_another_shape(tmp_path):
+    path = tmp_path / "bad.toml"
+    write([replace(MADE, covariance=((1.0, 0.0), (0.0, 1.0)))], path)
+    with pytest.raises(InputError, match="another shape"):
+        load(path)
+    assert calibrations.FOLDER.is_dir()

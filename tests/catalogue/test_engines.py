@@ -1,0 +1,73 @@
+"""Engines load, cover real models, and choose by device as their sources say."""
+
+from __future__ import annotations
+
+import pytest
+
+from maquette.catalogue.engines import engine, engines, names, policy
+from maquette.catalogue.machines import machine
+from maquette.catalogue.models import model
+from maquette.compile.lower import lower
+from maquette.errors import InputError, UnknownName
+from maquette.ir.dtypes import DTYPES
+from maquette.ir.facts import by_section
+from maquette.models.decoder import program
+
+MODELS = ("llama-3-8b", "mixtral-8x7b", "deepseek-v2", "mamba2-2.7b", "qwen1.5-moe-a2.7b", "arctic")
+
+
+def test_each_file_is_named_after_its_engine():
+    assert [e.name for e in engines()] == list(names())
+    assert all(e.source and e.note for e in engines())
+    assert all(set(e.formats) <= set(DTYPES) for e in engines())
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("model_name", MODELS)
+def test_lowers_every_family(name, model_name):
+    schedule = lower(program(model(model_name)), engine(name))
+    assert schedule.sections and all(s.launches >= 1 for s in schedule.sections)
+
+
+@pytest.mark.parametrize("name", names())
+def test_rules_name_sections_that_models_have(name):
+    known = set()
+    for model_name in MODELS:
+        for part in program(model(model_name)).parts.values():
+            known |= set(by_section(part))
+    e = engine(name)
+    assert set(e.fuse) | set(e.fuse.values()) | set(e.launches) | set(e.unquantised) <= known
+    assert not set(e.launches) & set(e.fuse), "a fused section launches nothing of its own"
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [("vLLM", "vllm"), ("TensorRT-LLM", "tensorrt-llm"), ("trt-llm", "tensorrt-llm"),
+     ("SGLang", "sglang"), ("vllm-v0", "vllm-0.6"), (" DeepSpeed ", "deepspeed")],
+)  # fmt: skip
+def test_aliases(spelling, name):
+    assert engine(spelling).name == name
+
+
+def test_unknown_engine_names_the_nearest():
+    with pytest.raises(UnknownName, match="did you mean vllm"):
+        engine("vlm")
+
+
+def test_a_file_with_faults_names_them_all(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nversion = 1\ncolour = "red"\n')
+    with pytest.raises(InputError) as caught:
+        engine(str(path))
+    text = str(caught.value)
+    assert "version" in text and "colour" in text and "title" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "tokens"),
+    [("vllm", "h100-sxm", 8192), ("vllm", "a100-80gb", 2048), ("vllm", "l40s", 2048),
+     ("vllm", "mi300x", 8192), ("sglang", "l4", 2048), ("sglang", "a100-40gb", 4096),
+     ("sglang", "h100-sxm", 8192), ("sglang", "mi300x", 16384), ("tensorrt-llm", "l4", 8192)],
+)  # fmt: skip
+def test_token_budget_follows_the_device(name, device, tokens):
+    assert policy(engine(name), machine(device)).max_batched_tokens == tokens

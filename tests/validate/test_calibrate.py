@@ -1,0 +1,109 @@
+"""A fit finds the constants that made its rows, and knows how well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from maquette.catalogue.calibrations import load
+from maquette.catalogue.write_calibrations import write as write_calibrations
+from maquette.errors import InputError
+from maquette.price.calibration import NAMES, first_principles
+from maquette.validate.calibrate import calibrate
+from maquette.validate.fit import Prior, _scatter, prior
+from validate.synthetic import TRUTH, rows, write
+
+
+@pytest.fixture(scope="module")
+def fits(known, folder):
+    return calibrate(folder, known, date="2026-01")
+
+
+def test_finds_the_truth_within_its_posterior(fits):
+    (fit,) = fits.fits
+    cal = fit.calibration
+    assert (cal.machine, cal.engine, cal.version, cal.basis) == (
+        "h100-sxm", "vllm-0.6", "0.6.1", "fitted",
+    )  # fmt: skip
+    sd = dict(zip(NAMES, np.sqrt(np.diag(cal.covariance)), strict=True))
+    for name, value in TRUTH.items():
+        assert abs(np.log(cal[name] / value)) < 3.5 * sd[name], name
+    for name in ("matrix", "memory", "kv"):  # what these rows pin down
+        assert sd[name] < 0.12, name
+    assert cal.residual == pytest.approx(0.03, rel=0.25)
+
+
+def test_rows_held_out_do_as_well_as_rows_fitted(fits):
+    (fit,) = fits.fits
+    assert fit.held_out is not None and fit.held_out.n + fit.fitted.n > 100
+    assert fit.fitted.ape_p50 < 0.03 and fit.held_out.ape_p50 < 0.03
+    assert abs(fit.held_out.bias) < 0.015
+
+
+def test_a_few_absurd_rows_do_not_rule(known, tmp_path):
+    lines = rows(known, models=("llama-2-7b", "llama-3-8b"))
+    for line in lines[::15]:
+        line[10] = line[10] / 20
+    write(tmp_path / "x.csv", lines)
+    cal = calibrate(tmp_path, known).calibrations[0]
+    assert cal["step"] == pytest.approx(TRUTH["step"], rel=0.25)
+    assert cal["memory"] == pytest.approx(TRUTH["memory"], rel=0.15)
+
+
+def test_a_handful_of_rows_corrects_what_is_known(known, tmp_path):
+    write(tmp_path / "x.csv", rows(known, models=("llama-3-8b",))[::3])
+    start = known.calibration(known.machines["h100-sxm"], "vllm-0.6")
+    (fit,) = calibrate(tmp_path, known, everything=True, update=True).fits
+    before = Prior.of(start)
+    after = np.sqrt(np.diag(fit.calibration.covariance))
+    assert np.all(after <= before.sd * 1.001)
+    gap = [abs(np.log(c["kv"] / TRUTH["kv"])) for c in (start, fit.calibration)]
+    assert gap[1] < gap[0]
+    assert fit.held_out is None
+
+
+def test_what_rows_do_not_tell_stays_prior_and_is_said(fits):
+    cal = fits.calibrations[0]
+    before = prior_of("vector")
+    assert cal["vector"] == pytest.approx(before, rel=0.02)
+    assert any("vector" in note for note in cal.notes)
+
+
+def prior_of(name):
+    return first_principles("", "")[name]
+
+
+def test_a_products_ceiling_centres_its_share(known):
+    at = NAMES.index("matrix")
+    slow, fast = (prior(known.machines[m]).mean[at] for m in ("mi300x", "a100-80gb"))
+    assert slow < fast < 0
+
+
+def test_rows_state_scatter_once():
+    gaps = np.random.default_rng(0).normal(0, 0.1, 4000)
+    assert _scatter(gaps, np.zeros(4000)) == pytest.approx(0.1, rel=0.05)
+    assert _scatter(gaps, np.full(4000, 0.08)) == pytest.approx(0.06, rel=0.15)
+    wild = np.append(gaps, [50.0] * 3)
+    assert _scatter(wild, np.zeros(4003)) == pytest.approx(0.1, rel=0.1)
+
+
+def test_too_few_rows(known, tmp_path):
+    write(tmp_path / "x.csv", rows(known, models=("llama-3-8b",))[:1])
+    with pytest.raises(InputError, match="fewer than 4 static batches"):
+        calibrate(tmp_path, known)
+    lines = rows(known, models=("llama-3-8b",))
+    write(tmp_path / "x.csv", [["Abacus", *line[1:]] for line in lines])
+    with pytest.raises(InputError, match="unknown machine 'Abacus'"):
+        calibrate(tmp_path, known)
+
+
+def test_written_and_read_it_prices_the_same(fits, known, tmp_path):
+    cal = fits.calibrations[0]
+    write_calibrations([cal], tmp_path / "c.toml")
+    (back,) = load(tmp_path / "c.toml")
+    assert replace(back, covariance=(), values={}) == replace(
+        cal, covariance=(), values={}, residual=back.residual
+    )
+    assert back.values == pytest.approx(dict(cal.values), rel=1e-5)

@@ -1,0 +1,67 @@
+"""Spellings found in the wild."""
+
+from __future__ import annotations
+
+import pytest
+
+from maquette.validate.names import counted, engine_at, precision
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"), ("H100-SXM", "h100-sxm"), ("h100_sxm", "h100-sxm"),
+        ("NVIDIA H100 PCIe", "h100-pcie"), ("A100-SXM4-40GB", "a100-40gb"), ("l40s", "l40s"),
+        ("nvidia-a100-80gb", "a100-80gb"), ("NVIDIA L4", "l4"), ("AMD Instinct MI300X", "mi300x"),
+        ("b200_sxm", "b200"), ("NVIDIA GH200 480GB", "gh200"), ("Gaudi2", "gaudi2"),
+        ("h200", "h200"), ("GB200", "gb200"), ("Abacus", None), ("b60", None), ("", None),
+    ],
+)  # fmt: skip
+def test_machines(known, written, name):
+    assert known.machine_names(written) == name
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("meta-llama/Llama-2-7b-hf", "llama-2-7b"), ("Llama-2-70b-chat-hf", "llama-2-70b"),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "llama-3-8b"), ("LLaMA-3-70B", "llama-3-70b"),
+        ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "llama-3.1-70b"),
+        ("deepseek-ai/DeepSeek-R1-0528", "deepseek-v3"), ("Qwen/Qwen3-32B-FP8", "qwen3-32b"),
+        ("mistralai/Mixtral-8x7B-Instruct-v0.1", "mixtral-8x7b"), ("Qwen2-7B", "qwen2-7b"),
+        ("openai/gpt-oss-120b", "gpt-oss-120b"), ("my-model", None),
+    ],
+)  # fmt: skip
+def test_models(known, written, name):
+    assert known.model_names(written) == name
+
+
+@pytest.mark.parametrize(
+    ("written", "version", "name"),
+    [
+        ("vLLM", "0.6.1", "vllm-0.6"), ("vllm", "v0.5.4", "vllm-0.6"), ("vllm", "0.15.1", "vllm"),
+        ("vllm", "", "vllm"), ("TensorRT-LLM", "0.12", "tensorrt-llm"), ("trtllm", "1.2.0rc5",
+        "tensorrt-llm"), ("SGLang", "0.5", "sglang"), ("DeepSpeed-MII", "", "deepspeed"),
+    ],
+)  # fmt: skip
+def test_engines(known, written, version, name):
+    assert engine_at(known.engine_names(written), version) == name
+
+
+def test_llama_cpp_is_no_engine_here(known):
+    assert known.engine_names("llama.cpp") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "formats"),
+    [("FP16", ("bf16", "bf16")), ("fp8_block", ("fp8", "fp8")), ("int8_wo", ("int8", "bf16")),
+     ("w4a16_mxfp4", ("mxfp4", "bf16")), ("nvfp4", ("nvfp4", "nvfp4")), ("AWQ", ("int4", "bf16")),
+     ("w8a8", ("int8", "int8")), ("decimal", None)],
+)  # fmt: skip
+def test_precisions(written, formats):
+    assert precision(written) == formats
+
+
+def test_counts():
+    assert counted("8x H100") == ("H100", 8)
+    assert counted("MI300X") == ("MI300X", None)
