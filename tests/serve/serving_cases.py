@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -127,7 +127,22 @@ def case_of(seed: int) -> Case:
     return Case(requests, replicas, policy, split)
 
 
-cases = st.integers(0, 2**32 - 1).map(case_of)
+def pressed(seed: int) -> Case:
+    """The same with little more KV cache than the longest request needs: all fit, few together."""
+    case, rng = case_of(seed), np.random.default_rng(seed + 1)
+    most = int((case.requests.input_tokens + case.requests.output_tokens).max())
+
+    def press(replica: Replica) -> Replica:
+        each = -(-most // replica.block_size)
+        blocks = int(each * rng.choice([1.0, 1.3, 2.0])) * replica.lanes
+        return replace(replica, kv_blocks=blocks)
+
+    split = case.split and replace(case.split, prefill=tuple(map(press, case.split.prefill)))
+    return replace(case, replicas=tuple(map(press, case.replicas)), split=split)
+
+
+seeds = st.integers(0, 2**32 - 1)
+cases = seeds.map(case_of) | seeds.map(pressed)
 
 
 def differences(a: Trace, b: Trace) -> list[str]:

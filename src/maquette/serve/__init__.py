@@ -1,0 +1,27 @@
+"""Serving on one clock: requests, replicas and a policy in, a Trace out.
+
+`simulate.simulate` runs it, `metrics.summary` reads it.  What is simulated follows vLLM:
+
+- A step has a token budget.  Decoding sequences take one token each, then the prefill under way
+  goes on, then waiting requests are admitted in the order of (priority, arrival) while budget,
+  sequences and KV blocks last.  The step that ends a prefill emits a token.
+- Blocks are allocated as chunks are scheduled and as decoding reaches them.  When none is left the
+  running sequence last in that order is freed and computed anew later, generated tokens included;
+  decoding sequences are served in the same order (vLLM: in the order of admission, which differs
+  only with priorities).  The token after the prompt is not in the cache before its own step.
+- Without chunked prefill a step either holds whole prompts or decodes, prompts first (vLLM v0).
+  What could exceed the budget, preempted and computed anew, is rejected.
+- Static batches reserve blocks for their whole outputs, are prefilled, and decode until the last
+  has finished; finished sequences keep their rows and blocks; tokens count when emitted.
+- Prefixes are shared in whole units of hash blocks; only prompts have hashes, so what a request
+  generates is not found by the next turn.  Equal units are held once, also when computed twice.
+- A request is dropped at the first step boundary at or after its time limit, unless it ends there.
+- In a disaggregated fleet the prefill emits the first token; then the cache crosses the replica's
+  link, one request after the other, and keeps its blocks there meanwhile.  The decode replica
+  holds no blocks before the transfer has ended; preempted there, a request is prefilled there.
+- A pipeline's stages are lanes: batches in flight, each with its share of sequences, blocks and
+  prefixes; a request goes to the lane with the fewest.
+
+`lane`, `decoders`, `blocks` and `schedulers` sum runs of steps in closed form; `stepwise` takes
+every step and is the oracle.  Both stand in a `cluster`, which orders events, and write a `book`.
+"""

@@ -82,9 +82,9 @@ class Blocks:
         self.evict()
         return True
 
-    def evict(self) -> None:
-        """Forget idle units until what is cached fits."""
-        while len(self.idle) * self.unit_blocks > self.available:
+    def evict(self, ahead: int = 0) -> None:
+        """Forget idle units until what is cached fits, with `ahead` blocks more taken."""
+        while len(self.idle) * self.unit_blocks > self.available - ahead:
             self.idle.popitem(last=False)
 
     def release(self, seq: Seq) -> None:

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Protocol
 
 from maquette.plans.types import Routing
-from maquette.serve.clock import ARRIVE, END, FORM, nanoseconds, quanta
+from maquette.serve.clock import ARRIVE, END, FORM, quanta
 from maquette.serve.ledger import Ledger
 from maquette.serve.sequence import Seq
 from maquette.serve.types import Disaggregation
@@ -30,7 +30,7 @@ class AnyLane(Protocol):
     def commit(self, now: int) -> int: ...
     def form(self, now: int) -> int: ...
     def release(self, seq: Seq) -> None: ...
-    def cached(self, seq: Seq) -> int: ...
+    def cached(self, seq: Seq, now: int) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +60,12 @@ class Pool:
         self._routing = routing
         self._turn = 0
 
-    def pick(self, seq: Seq, tokens: int) -> tuple[int, AnyLane]:
+    def pick(self, seq: Seq, tokens: int, now: int) -> tuple[int, AnyLane]:
         """The replica and the lane for `seq`, which will grow to `tokens` tokens."""
         if self._routing == "round-robin":
             replica = self._next_turn(tokens)
         elif self._routing == "prefix-aware" and seq.units:
-            replica = self._longest_prefix(seq, tokens)
+            replica = self._longest_prefix(seq, tokens, now)
         elif tokens <= self._least_limit:
             replica = self.load.index(min(self.load))
         else:
@@ -74,7 +74,7 @@ class Pool:
         if len(lanes) == 1:
             return replica, lanes[0]
         if self._routing == "prefix-aware" and seq.units:
-            return replica, min(lanes, key=lambda lane: (-lane.cached(seq), len(lane.seqs)))
+            return replica, min(lanes, key=lambda lane: (-lane.cached(seq, now), len(lane.seqs)))
         return replica, min(lanes, key=lambda lane: len(lane.seqs))
 
     def _able(self, tokens: int) -> list[int]:
@@ -87,9 +87,9 @@ class Pool:
             if tokens <= self._limits[replica]:
                 return replica
 
-    def _longest_prefix(self, seq: Seq, tokens: int) -> int:
+    def _longest_prefix(self, seq: Seq, tokens: int, now: int) -> int:
         def rank(replica: int) -> tuple[int, int]:
-            return -max(lane.cached(seq) for lane in self.lanes[replica]), self.load[replica]
+            return -max(lane.cached(seq, now) for lane in self.lanes[replica]), self.load[replica]
 
         return min(self._able(tokens), key=rank)
 
@@ -170,7 +170,7 @@ class Cluster:
 
     def _arrive(self, now: int, rid: int) -> None:
         columns = self._columns
-        self._ledger.arrival[rid] = nanoseconds(now)
+        self._ledger.arrive(rid, now)
         if rid in columns.rejected:
             self._ledger.reject(rid)
             if columns.arrival is None:
@@ -185,7 +185,7 @@ class Cluster:
         self._submit(self._entry, seq, last, now)
 
     def _submit(self, pool: Pool, seq: Seq, tokens: int, now: int) -> None:
-        replica, lane = pool.pick(seq, tokens)
+        replica, lane = pool.pick(seq, tokens, now)
         pool.load[replica] += 1
         lane.submit(seq, now)
         if lane.end < 0:

@@ -224,11 +224,13 @@ class Decoders:
 
     def steps_until(self, wait: int) -> int:
         """The least number of steps, at least one, of the planned run that take `wait` or more."""
-        half = self.rise / 2
-        level = self.first - half
-        steps = int(2 * wait / (level + sqrt(level * level + 4 * half * wait))) if wait > 0 else 1
-        steps = max(steps, 1)
-        while self.time(steps) < wait:
+        first, rise = self.first, self.rise
+        if wait <= first:
+            return 1
+        level = first - rise / 2
+        steps = int(2 * wait / (level + sqrt(level * level + 2.0 * rise * wait))) or 1
+        # The square root is good to a step or so; the rest is exact.
+        while steps * first + rise * (steps * (steps - 1) // 2) < wait:
             steps += 1
         while steps > 1 and self.time(steps - 1) >= wait:
             steps -= 1

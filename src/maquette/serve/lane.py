@@ -65,8 +65,11 @@ class Lane:
         if place.timeout is not None:
             heappush(self._deadlines, (seq.deadline, seq.rid))
 
-    def cached(self, seq: Seq) -> int:
-        """Leading units of `seq` in the prefix cache."""
+    def cached(self, seq: Seq, now: int) -> int:
+        """Leading units of `seq` in the prefix cache at `now`."""
+        if self.end >= 0 and self.steps > 1 and self.blocks.idle:
+            begun = self.decoders.steps_until(now - self.start)
+            self.blocks.evict(self.decoders.growth(1, begun - 1))
         return self.blocks.cached(seq)
 
     def _open(self) -> bool:

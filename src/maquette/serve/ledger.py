@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from maquette.serve.clock import nanoseconds
+from maquette.serve.clock import HALF, SHIFT
 from maquette.serve.sequence import Seq
 from maquette.serve.types import FINISHED, REJECTED, TIMED_OUT, UNFINISHED
 
@@ -40,14 +40,17 @@ class Ledger:
     def schedule(self, seq: Seq, cached: int, now: int) -> None:
         """`seq` is in a batch, `cached` of its tokens found in the prefix cache."""
         if self.scheduled[seq.rid] < 0:
-            self.scheduled[seq.rid] = nanoseconds(now)
+            self.scheduled[seq.rid] = (now + HALF) >> SHIFT
             self.cached[seq.rid] = cached
 
+    def arrive(self, rid: int, now: int) -> None:
+        self.arrival[rid] = (now + HALF) >> SHIFT
+
     def first_token(self, rid: int, now: int) -> None:
-        self.first[rid] = nanoseconds(now)
+        self.first[rid] = (now + HALF) >> SHIFT
 
     def finish(self, rid: int, replica: int, now: int) -> None:
-        self.finished[rid] = nanoseconds(now)
+        self.finished[rid] = (now + HALF) >> SHIFT
         self.replica[rid] = replica
         self.status[rid] = FINISHED
 

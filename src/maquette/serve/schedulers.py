@@ -88,7 +88,7 @@ class Continuous(_Dynamic):
         if self.partial is not None and budget:
             budget, evicted = self._continue(now, budget)
             preempted = preempted or evicted
-        if not preempted:
+        if self.waiting and not preempted:
             self._admit(now, budget, whole=False)
         n = self.decoders.n
         if self.chunks:

@@ -78,7 +78,7 @@ class StepLane:
         self.waiting.append(seq)
         self.waiting.sort(key=lambda s: s.key)
 
-    def cached(self, seq: Seq) -> int:
+    def cached(self, seq: Seq, now: int = 0) -> int:
         hits = 0
         while hits < len(seq.units) and seq.units[hits] in self.prefixes.holders:
             hits += 1
