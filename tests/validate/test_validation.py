@@ -9,6 +9,7 @@ import pytest
 
 from maquette.errors import InputError
 from maquette.validate import score
+from maquette.validate.calibrate import calibrate
 from maquette.validate.compare import compare
 from maquette.validate.validation import validate
 from validate.synthetic import HEADINGS, rows, truth, write
@@ -53,6 +54,13 @@ def test_rows_of_the_calibration_split_are_never_scored(known, tmp_path):
     for group in found.groups:
         assert group.errors.ape_p90 < 0.1
         assert group.fitted is not None and group.fitted.ape_p50 > 0.5
+
+
+def test_a_calibration_fitted_to_all_rows_scores_none_of_them(known, folder):
+    cal = calibrate(folder, known, everything=True).calibrations[0]
+    found = validate(folder, replace(known, calibration=lambda machine, engine: cal))
+    assert not found.groups and not found.pooled
+    assert found.fitted["static", "e2e"].n == found.rows["static"]
 
 
 def test_every_row_not_priced_is_counted_with_its_reason(known, tmp_path):

@@ -25,12 +25,12 @@ from maquette.validate.cases import (
 from maquette.validate.fit import Observed, Prior, calibration, maximise, prior
 from maquette.validate.kernels import observe as observe_kernels
 from maquette.validate.rows import Floats, Reading, Skipped, read
-from maquette.validate.score import Errors, errors
+from maquette.validate.score import EVERY_ROW, Errors, errors
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import Prepared, Seconds, prepare, seconds
 from maquette.validate.validation import quantity_of
 
-LEAST_ROWS = 4
+LEAST_ROWS = 4  # of one machine and engine
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _fit(
         calibration(held, machine, engine, version, source, basis),
         rows=count,
         date=date,
-        notes=_notes(held.covariance, start),
+        notes=(*_notes(held.covariance, start), *_every(own)),
     )
     return Fit(cal, _errors(own, cal, True) or Errors(0, 0.0, 0.0, 0.0), _errors(own, cal, False))
 
@@ -212,6 +212,13 @@ def _notes(covariance: Floats, before: Prior) -> tuple[str, ...]:
     share = np.sqrt(np.diag(covariance)) / before.sd
     weak = [n for n, s in zip(NAMES, share, strict=True) if s > 0.8]
     return (f"mostly prior: {', '.join(weak)}",) if weak else ()
+
+
+def _every(own: Sequence[Block]) -> tuple[str, ...]:
+    """That nothing of these files was held out, so that nobody scores them as if it were."""
+    if not all(b.calibration.all() for b in own):
+        return ()
+    return (EVERY_ROW + ", ".join(sorted({b.file for b in own})),)
 
 
 def _errors(own: Sequence[Block], cal: Calibration, fitted: bool) -> Errors | None:

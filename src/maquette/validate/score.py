@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maquette.price.calibration import Calibration
+
 Floats = NDArray[np.float64]
 
 # Relative scatter of a repeated measurement, below which no error means anything:
@@ -26,6 +28,8 @@ NOISE_FLOORS: dict[tuple[str, str], tuple[float, str]] = {
                                "drift of software, not noise"),
     ("offline", "rate"): (0.045, "MLPerf offline, other submitter on the same system: 2-7 %"),
 }  # fmt: skip
+# How the notes of a calibration say that no row of some files was held out.
+EVERY_ROW = "fitted to every row of "
 Z80 = 1.2815515655446004  # half-width of a central 80 % interval in standard deviations
 
 
@@ -159,11 +163,19 @@ def _group(lane: Scored, key: Key, rows: NDArray[np.bool_]) -> Group:
     )
 
 
-def pooled(scored: Sequence[Scored], lane: str, quantity: str) -> Errors | None:
-    """Held-out errors of one lane and quantity over all groups."""
+def fitted_all(cal: Calibration, file: str) -> bool:
+    """Whether a calibration was fitted to all of a file, whatever its split."""
+    said = (n.removeprefix(EVERY_ROW) for n in cal.notes if n.startswith(EVERY_ROW))
+    return cal.basis != "transferred" and any(file in files.split(", ") for files in said)
+
+
+def pooled(
+    scored: Sequence[Scored], lane: str, quantity: str, fitted: bool = False
+) -> Errors | None:
+    """Errors of one lane and quantity over all groups: of rows held out, or of rows `fitted`."""
     of = [s for s in scored if (s.lane, s.quantity) == (lane, quantity)]
     if not of:
         return None
-    measured = np.concatenate([s.measured[~s.calibration] for s in of])
-    predicted = np.concatenate([s.predicted[~s.calibration] for s in of])
+    measured = np.concatenate([s.measured[s.calibration == fitted] for s in of])
+    predicted = np.concatenate([s.predicted[s.calibration == fitted] for s in of])
     return errors(measured, predicted)

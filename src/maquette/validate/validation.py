@@ -41,6 +41,7 @@ class Validation:
     folder: str
     groups: tuple[score.Group, ...]
     pooled: dict[tuple[str, str], score.Errors]  # (lane, quantity) → held-out errors of all rows
+    fitted: dict[tuple[str, str], score.Errors]  # the same of rows that may be fitted, apart
     rows: dict[str, int]  # lane → rows read
     priced: dict[str, int]  # lane → rows priced
     unpriced: dict[str, dict[str, int]]  # lane → why → rows
@@ -58,6 +59,10 @@ class Validation:
             "pooled": [
                 {"lane": lane, "quantity": quantity, **asdict(e)}
                 for (lane, quantity), e in self.pooled.items()
+            ],
+            "fitted": [
+                {"lane": lane, "quantity": quantity, **asdict(e)}
+                for (lane, quantity), e in self.fitted.items()
             ],
             "rows": self.rows,
             "priced": self.priced,
@@ -160,7 +165,8 @@ def _scored(
         family=column(lambda s, _: shelf.models[s.model]),
         engine=column(lambda s, _: s.engine),
         basis=column(lambda _, c: c.basis),
-        calibration=cases.calibration[joined("rows")],
+        calibration=cases.calibration[joined("rows")]
+        | np.array([score.fitted_all(c, cases.table.file) for _, c, p in found for _ in p.rows]),
         measured=joined("measured"),
         predicted=joined("predicted"),
         sd=joined("sd"),
@@ -227,15 +233,14 @@ def _result(
     counts: dict[str, tuple[int, int, Counter[str]]],
     used: dict[tuple[str, str], Calibration],
 ) -> Validation:
-    pooled = {}
-    for key in dict.fromkeys((s.lane, s.quantity) for s in scored):
-        errors = score.pooled(scored, *key)
-        if errors is not None:
-            pooled[key] = errors
+    keys = list(dict.fromkeys((s.lane, s.quantity) for s in scored))
+    pooled = {k: e for k in keys if (e := score.pooled(scored, *k))}
+    fitted = {k: e for k in keys if (e := score.pooled(scored, *k, fitted=True))}
     return Validation(
         folder=reading.folder,
         groups=tuple(score.groups(_merged(scored))),
         pooled=pooled,
+        fitted=fitted,
         rows={lane: total for lane, (total, _, _) in counts.items()},
         priced={lane: priced for lane, (_, priced, _) in counts.items()},
         unpriced={lane: dict(why.most_common()) for lane, (_, _, why) in counts.items()},
