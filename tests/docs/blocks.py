@@ -40,7 +40,8 @@ class Block:
 
 def documents() -> list[Path]:
     """Every document of the tree that a reader would open."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    folders = (ROOT / name for name in ("docs", "validation", "bench", "examples"))
+    return [*sorted(ROOT.glob("*.md")), *(p for f in folders for p in sorted(f.rglob("*.md")))]
 
 
 def blocks(path: Path) -> list[Block]:
