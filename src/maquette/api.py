@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from maquette.catalogue import calibrations, engines, machines, models
@@ -17,7 +18,7 @@ from maquette.catalogue import requests as streams
 from maquette.catalogue.machines import machine, system, systems
 from maquette.catalogue.models import model
 from maquette.errors import Fault, InputError, UnknownName
-from maquette.ir.dtypes import dtype
+from maquette.ir.dtypes import DTYPES
 from maquette.models.config import ModelConfig
 from maquette.plans.legality import PRECISIONS
 from maquette.plans.types import Policy, Precision
@@ -32,6 +33,8 @@ from maquette.search.types import Answer, Question, Targets
 from maquette.traffic.types import Requests
 from maquette.units import Seconds
 
+FORMATS = [d.name for d in DTYPES.values() if d.kind != "bool" and d.bits <= 16]
+
 __all__ = [
     "Answer",
     "Deployment",
@@ -42,6 +45,7 @@ __all__ = [
     "explain",
     "machine",
     "model",
+    "obstacles",
     "plan",
     "requests",
     "simulate",
@@ -108,16 +112,22 @@ def precision(
 ) -> Precision:
     """The formats of a deployment; the model's own where nothing is said."""
     name = weights or config.native
-    if name not in PRECISIONS:
-        raise UnknownName("precision", name, PRECISIONS)
-    base = PRECISIONS[name]
-    asked = {"activations": activations, "kv": kv}
-    return replace(base, **{k: dtype(v).name for k, v in asked.items() if v is not None})
+    roles = {k: v for k, v in (("activations", activations), ("kv", kv)) if v is not None}
+    wrong = [] if name in PRECISIONS else [UnknownName("precision", name, PRECISIONS)]
+    wrong += [UnknownName("format", v, FORMATS, k) for k, v in roles.items() if v not in FORMATS]
+    if wrong:
+        raise InputError(*(f for error in wrong for f in error.faults))
+    return replace(PRECISIONS[name], **roles)
 
 
 def policy_of(base: Policy, changes: Mapping[str, Any]) -> Policy:
     """An engine's policy with the changes that were given."""
-    return replace(base, **{k: v for k, v in changes.items() if v is not None})
+    found = replace(base, **{k: v for k, v in changes.items() if v is not None})
+    if found.max_batched_tokens < found.max_seqs:
+        what = f"{found.max_batched_tokens} tokens per step for {found.max_seqs} sequences"
+        hint = "every running sequence takes a token of the budget"
+        raise InputError(Fault("max_batched_tokens", what, "at least as many", hint))
+    return found
 
 
 def explain(model: str | ModelConfig, on: str, *, batch: int = 1, context: int = 1024,
@@ -245,3 +255,21 @@ def winner(answer: Answer) -> Simulation | None:
     intervals = {known.get(k, k): v for k, v in found.intervals.items()}
     again = simulation.run(held, question.requests, question.targets, draws=0)
     return replace(again, intervals=intervals, probability=found.probability)
+
+
+def obstacles(answer: Answer) -> list[Fault]:
+    """Why no plan of a search fits its systems at all, and what is short; [] if some plan does."""
+    question = answer.question
+    if answer.interrupted or answer.enumerated > sum(answer.infeasible.values()):
+        return []
+    found: list[Fault] = []
+    formats = question.precisions or (question.model.native,)
+    for where, name, fmt in product(question.systems, question.engines, formats):
+        chosen = engines.engine(name)
+        cal = calibrations.find(where.machine, name, question.calibrations)
+        policy = engines.policy(chosen, where.machine)
+        try:
+            deploy(question.model, where, chosen, cal, precision=PRECISIONS[fmt], policy=policy)
+        except InputError as error:
+            found += [f for f in error.faults if f not in found]
+    return found

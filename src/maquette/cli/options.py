@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -161,6 +162,10 @@ outputs = bundle(
     click.option("--perfetto", metavar="FILE", help="Write a timeline for ui.perfetto.dev."),
 )
 
+traffic_names = ("preset", "trace", "rate", "rate_scale", "concurrency", "requests",
+                 "input_tokens", "output_tokens", "lengths", "arrivals", "arrival_cv",
+                 "seed")  # fmt: skip
+
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print one JSON document; its keys carry their units.")  # fmt: skip
 
@@ -171,6 +176,24 @@ def policy_changes(values: Values) -> Values:
     changes = {renamed.get(k, k): v for k, v in values.items() if not k.startswith("no_")}
     off = {k.removeprefix("no_"): False for k, v in values.items() if k.startswith("no_") and v}
     return {k: v for k, v in (changes | off).items() if v is not None}
+
+
+def requests(values: Values) -> Any:
+    """The traffic of `traffic`'s options; faults speak of options."""
+    from maquette import api
+
+    try:
+        return api.requests(**values)
+    except InputError as error:
+        raise InputError(*(replace(f, where=_options(f.where)) for f in error.faults)) from None
+
+
+def _options(where: str) -> str:
+    """``rate and concurrency`` as ``--rate and --concurrency``; anything else as it is."""
+    names = where.split(" and ")
+    if not all(n in traffic_names for n in names):
+        return where
+    return " and ".join("--for" if n == "preset" else "--" + n.replace("_", "-") for n in names)
 
 
 def calibrations(path: str | None) -> Any:

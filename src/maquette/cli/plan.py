@@ -6,6 +6,7 @@ import click
 
 from maquette.cli import options
 from maquette.cli.options import Values
+from maquette.errors import InputError
 
 
 @click.command()
@@ -50,9 +51,11 @@ def plan(
             model, **machines, engine=engine, weights=weights,
             policy=options.policy_changes(policy),
             calibration=options.calibrations(calibration),
-            traffic=api.requests(**traffic), **targets,
+            traffic=options.requests(traffic), **targets,
             seed=traffic["seed"], progress=tell,
         )  # fmt: skip
+    if faults := api.obstacles(answer):
+        raise InputError(*faults)
     document = planned.document(answer)
     warn(*(answer.warnings if not as_json else ()))
     if answer.interrupted:

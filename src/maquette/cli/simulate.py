@@ -56,7 +56,7 @@ def simulate(
             model, **machines, engine=engine, **mesh, **prefill, **formats,
             policy=options.policy_changes(policy),
             calibration=options.calibrations(calibration),
-            traffic=api.requests(**traffic), **targets,
+            traffic=options.requests(traffic), **targets,
             draws=draws, seed=seed, progress=tell,
         )  # fmt: skip
     document = simulated.document(found, seed)

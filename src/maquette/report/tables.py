@@ -30,9 +30,16 @@ def table(
     With `total` the last row is a sum, set apart.
     """
     made = Table(
-        title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-        caption=caption or None, caption_justify="left", pad_edge=False, show_edge=False, collapse_padding=True,
-    )  # fmt: skip
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        caption=caption or None,
+        caption_justify="left",
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
+    )
     for name in columns:
         kind, label = (name[0], name[1:]) if name[:1] in (">", "~") else ("", name)
         made.add_column(

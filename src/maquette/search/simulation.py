@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from maquette.errors import Fault, InputError
 from maquette.price.calibration import Calibration
 from maquette.price.energy import joules
 from maquette.search.deployment import Deployment
@@ -15,7 +16,7 @@ from maquette.search.evaluate import missed, slower
 from maquette.search.types import Interval, Targets
 from maquette.serve.metrics import Metrics, latencies, summary
 from maquette.serve.simulate import simulate
-from maquette.serve.types import FINISHED, Trace
+from maquette.serve.types import FINISHED, REJECTED, Trace
 from maquette.traffic.describe import head
 from maquette.traffic.types import Requests
 
@@ -93,6 +94,8 @@ def run(
     wanted = targets or Targets()
     progress("simulating", 0, draws + 1)
     trace, used = _once(deployment, requests)
+    if (trace.status == REJECTED).all():
+        raise InputError(_too_long(deployment, requests))
     energy = joules(deployment.schedule, deployment.system.machine, deployment.plan, trace)
     found = Simulation(
         deployment=deployment,
@@ -109,6 +112,13 @@ def run(
     intervals, kept = _spread(found, draws, seed, progress)
     aimed = wanted.ttft is not None or wanted.tpot is not None
     return replace(found, intervals=intervals, probability=kept if aimed else None)
+
+
+def _too_long(deployment: Deployment, requests: Requests) -> Fault:
+    shortest = int((requests.input_tokens + requests.output_tokens).min())
+    room = deployment.replica().kv_blocks * deployment.plan.policy.block_size
+    what = f"none fits: the shortest has {shortest:,} tokens and a replica's KV cache {room:,}"
+    return Fault("requests", what, hint="more devices per replica, or fewer bits per weight")
 
 
 def _once(
