@@ -65,6 +65,22 @@ def test_latency_grows_with_load_in_an_open_loop(certain, tmp_path):
         assert np.all(held[quantity].ideal < held[quantity].predicted)
 
 
+def test_requests_that_a_file_lists_are_sent_as_listed(certain, tmp_path):
+    """Two far apart: each is a batch of one, whatever rate the stage claims."""
+    shapes = [(1, 512, 64, 1), (1, 2000, 16, 1)]
+    took = seconds(prepare(grid(certain, "h100-sxm", "vllm", "llama-3-8b", shapes)), truth())
+    (tmp_path / "serving_vllm_requests.csv").write_text(
+        "run,stage,arrival_s,input_tokens,output_tokens,ttft_s\nr,0,100,2000,16,1\n"
+        "r,0,5,512,64,1\nr,1,0,9,9,1\n"
+    )
+    (tmp_path / "serving_vllm_stages.csv").write_text(
+        "run,stage,hardware,model,tp,rate,ttft_mean_s,e2e_mean_s\n"
+        f"r,0,H100,llama-3-8b,1,50,{took.ttft.mean()},{took.e2e.mean()}\n"
+    )
+    found = quantities(validate(tmp_path, certain))
+    assert found["ttft"].errors.ape_p50 < 1e-3 and found["e2e"].errors.ape_p50 < 1e-3
+
+
 def test_a_limit_thins_and_says_so(certain, tmp_path):
     line = "H100,vllm,0.15,llama-3-8b,1,64,8,{},1,10,10\n"
     (tmp_path / "x.csv").write_text(CLOSED + "".join(line.format(c) for c in range(1, 11)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,15 @@ class Subject(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Sent:
+    """Requests as they were sent in one run."""
+
+    arrival: Floats  # seconds; NaN where it is not known
+    inputs: Floats
+    outputs: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Cases:
     """A table's rows, resolved.  `why` says why a row cannot be priced; "" when it can."""
 
@@ -40,6 +49,12 @@ class Cases:
     replicas: Floats
     calibration: NDArray[np.bool_]  # rows that may be fitted to and are never scored
     why: Texts
+    sent: Mapping[tuple[str, str], Sent] = field(default_factory=dict)  # by run and stage
+
+    def requests_of(self, row: int) -> Sent | None:
+        """The single requests of a row's run and stage, where a file lists them."""
+        run, stage = (str(self.table.words(c)[row]) for c in ("run", "stage"))
+        return (self.sent.get((run, stage)) or self.sent.get((run, ""))) if run else None
 
     def groups(self) -> Iterator[tuple[Subject, NDArray[np.int64]]]:
         """Rows that can be priced, by subject."""
@@ -54,7 +69,28 @@ class Cases:
         return Counter(str(w) for w in self.why if w)
 
 
-def resolve(table: Table, shelf: Shelf) -> Cases:
+def sent(tables: Iterable[Table]) -> dict[tuple[str, str], Sent]:
+    """Single requests of all runs and stages."""
+    found = {}
+    for table in tables:
+        inputs, outputs = table.values("input_tokens"), table.values("output_tokens")
+        good = (table.flags == "") & (inputs >= 1) & (outputs >= 1)
+        labels = [
+            (str(r), str(s)) for r, s in zip(table.words("run"), table.words("stage"), strict=True)
+        ]
+        for label in set(labels):
+            keep = good & np.array([x == label for x in labels])
+            if keep.any():
+                arrival = table.values("arrival")[keep]
+                order = np.argsort(arrival, kind="stable")
+                columns = (arrival, inputs[keep], outputs[keep])
+                found[label] = Sent(*(c[order] for c in columns))
+    return found
+
+
+def resolve(
+    table: Table, shelf: Shelf, requests: Mapping[tuple[str, str], Sent] | None = None
+) -> Cases:
     """What each row of a table is of, as far as the catalogue knows it."""
     n = len(table)
     given = schema.defaults(table.file.rsplit("/", 1)[-1])
@@ -74,7 +110,8 @@ def resolve(table: Table, shelf: Shelf) -> Cases:
         why[i] = why[i] or wrong
     mesh, replicas, unclear = _mesh(table, ahead)
     why = np.where(why == "", unclear, why)
-    return Cases(table, subject, mesh, replicas, _split(table, subject, mesh), why)
+    split = _split(table, subject, mesh)
+    return Cases(table, subject, mesh, replicas, split, why, requests or {})
 
 
 def resolve_machine(table: Table, shelf: Shelf) -> Texts:

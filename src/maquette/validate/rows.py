@@ -133,13 +133,17 @@ def _read_file(path: Path, name: str) -> Table | Skipped:
 
 def _unrecognised(headings: Sequence[str], have: schema.Columns, file: str) -> str:
     named = [k for k in schema.KINDS if any(fnmatch(file.lower(), p) for p in k.files)]
-    nearest = named[0] if named else min(schema.KINDS, key=lambda k: len(schema.missing(k, have)))
+    nearest = named[0] if named else min(schema.KINDS, key=lambda k: _lacking(k, have))
     lacking = ", ".join(schema.missing(nearest, have))
     unit = f"; {', '.join(have.unitless)} carries no unit (_s, _ms, _us)" if have.unitless else ""
     return (
         f"is of no known kind: columns {', '.join(headings)}; to be rows of {nearest.title} it "
         f"lacks {lacking}{unit}"
     )
+
+
+def _lacking(kind: schema.Kind, have: schema.Columns) -> float:
+    return len(schema.missing(kind, have)) / (len(kind.required) + 1)
 
 
 def _csv(path: Path) -> tuple[list[str], list[Sequence[Any]]]:

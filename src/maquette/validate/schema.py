@@ -34,6 +34,7 @@ TEXT: Mapping[str, tuple[str, ...]] = {
     "kv_precision": ("kv_dtype", "kv_cache_dtype", "kv_precision", "kv_cache_precision"),
     "split": ("split", "fold", "subset"),
     "run": ("run", "run_id", "experiment", "experiment_id", "exp_id", "exp", "run_name"),
+    "stage": ("stage", "stage_id", "stage_index", "stage_name"),
     "collective": ("collective", "operation", "op_name", "comm_op", "primitive"),
     "op": ("op", "operator", "kernel", "layer", "kernel_name"),
     "phase": ("phase", "stage_kind", "attention_phase", "attn_phase"),
@@ -75,6 +76,10 @@ NUMBER: Mapping[str, tuple[str, ...]] = {
         "arrival_rate", "rate_req_s", "rate_per_s", "request_rate_rps", "requests_per_second",
     ),
     "requests": ("requests", "num_requests", "n_requests", "request_count", "num_prompts"),
+    "arrival": (
+        "arrival_s", "arrival_time_s", "start_s", "start_time_s", "sent_s", "send_time_s",
+        "request_start_s",
+    ),
     "duration": ("duration_s", "stage_duration_s", "elapsed_s", "duration_seconds"),
     "prefix_tokens": ("shared_prefix_tokens", "system_prompt_tokens", "prefix_tokens"),
     "max_batched_tokens": ("max_batched_tokens", "max_num_batched_tokens"),
@@ -141,7 +146,7 @@ class Kind:
 KINDS: tuple[Kind, ...] = (
     Kind(
         "stages", "serving, open loop", ("serving_vllm_stages*", "serving_*stages*"),
-        ("hardware", "model", "rate", "input_tokens", "output_tokens"), ("ttft", "tpot", "e2e"),
+        ("hardware", "model", "rate"), ("ttft", "tpot", "e2e"),
     ),
     Kind(
         "closed", "serving, closed loop", ("inferencex*", "inferencemax*"),

@@ -23,7 +23,7 @@ from maquette.traffic.spec import CV, TrafficSpec, generate
 from maquette.traffic.types import Requests
 from maquette.units import PerSecond
 from maquette.validate import schema
-from maquette.validate.cases import Cases, Subject
+from maquette.validate.cases import Cases, Sent, Subject
 from maquette.validate.rows import Floats, Table
 from maquette.validate.score import Priced
 from maquette.validate.shelf import Shelf
@@ -133,11 +133,10 @@ def _replicas(run: Run, shelf: Shelf, cal: Calibration) -> tuple[Replica, Replic
 
 def _run(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
     table = cases.table
-    inputs, outputs = (table.values(c)[row] for c in ("input_tokens", "output_tokens"))
-    rate, clients = table.values("rate")[row], table.values("concurrency")[row]
-    load = rate if table.kind.name == "stages" else clients
-    if not (inputs >= 1 and outputs >= 1 and load > 0):
+    requests = _requests(cases, row)
+    if requests is None:
         return "rate, concurrency or lengths are not positive numbers"
+    clients = table.values("concurrency")[row]
     machine, engine = shelf.machines[subject.machine], shelf.engines[subject.engine]
     replicas = int(cases.replicas[row])
     policy = shelf.policy(engine, machine)
@@ -149,7 +148,7 @@ def _run(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
     if table.kind.name == "closed" and "max_seqs" not in given:
         given["max_seqs"] = max(policy.max_seqs, int(np.ceil(clients / replicas)))
     return Run(
-        requests=_requests(table, row, inputs, outputs, rate, clients),
+        requests=requests,
         schedule=lower(shelf.program(subject.model), engine),
         plan=Plan(
             subject.precision,
@@ -162,25 +161,45 @@ def _run(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
     )
 
 
-def _requests(
-    table: Table, row: int, inputs: float, outputs: float, rate: float, clients: float
-) -> Requests:
+def _requests(cases: Cases, row: int) -> Requests | None:
+    """What was sent: as a file lists it, else drawn from what the row says of it."""
+    table = cases.table
+    inputs, outputs = (table.values(c)[row] for c in ("input_tokens", "output_tokens"))
+    rate, clients = table.values("rate")[row], table.values("concurrency")[row]
+    listed = cases.requests_of(row)
+    open_loop = table.kind.name == "stages"
+    if open_loop and listed is not None and np.isfinite(listed.arrival).all():
+        return _as_sent(listed)
+    if listed is not None:
+        inputs, outputs = listed.inputs.mean(), listed.outputs.mean()
+    if not (inputs >= 1 and outputs >= 1 and (rate if open_loop else clients) > 0):
+        return None
     default = schema.defaults(table.file.rsplit("/", 1)[-1]).get("lengths", "")
     length: dict[str, Lengths] = {}
     for name, mean in (("input", inputs), ("output", outputs)):
         sd = table.values(f"{name}_sd")[row]
-        length[name] = _lengths(mean, sd, default, table.kind.name == "stages")
-    if table.kind.name == "stages":
+        length[name] = _lengths(mean, sd, default, open_loop)
+    asked = PER_CLIENT * clients
+    if open_loop:
         asked = table.values("requests")[row]
         if not asked > 0:
             asked = rate * table.values("duration", 60.0)[row]
         spec = TrafficSpec(length["input"], length["output"], PerSecond(rate), Arrivals("poisson"))
     else:
-        asked = PER_CLIENT * clients
         closed = Arrivals("closed", concurrency=int(clients))
         spec = TrafficSpec(length["input"], length["output"], None, closed)
     n = int(np.clip(asked, LEAST_REQUESTS, MOST_REQUESTS))
     return generate(spec, n, seed=SEED)
+
+
+def _as_sent(listed: Sent) -> Requests:
+    since = listed.arrival - listed.arrival[0]
+    return Requests(
+        np.round(since * 1e9).astype(np.int64),
+        listed.inputs.astype(np.int64),
+        listed.outputs.astype(np.int64),
+        source="requests as they were sent",
+    )
 
 
 def _lengths(mean: float, sd: float, default: str, varied: bool) -> Lengths:

@@ -22,6 +22,7 @@ from maquette.validate.cases import (
     measured_static,
     resolve,
     sensible,
+    sent,
 )
 from maquette.validate.offline import offline
 from maquette.validate.rows import Floats, Reading, Skipped, read
@@ -92,6 +93,7 @@ def validate(
             *(Fault("lanes", f"no lane {w!r}", f"of {', '.join(LANES)}") for w in wrong)
         )
     reading = read(folder)
+    requests = sent(reading.of("requests"))
     scored: list[score.Scored] = []
     counts: dict[str, tuple[int, int, Counter[str]]] = {}
     used: dict[tuple[str, str], Calibration] = {}
@@ -101,7 +103,7 @@ def validate(
             continue
         total, priced, why = 0, 0, Counter[str]()
         for table in tables:
-            cases = resolve(table, shelf)
+            cases = resolve(table, shelf, requests)
             if lane != "static":
                 _thin(cases, limit)
             found, refused = _lane(lane, cases, shelf, used)
