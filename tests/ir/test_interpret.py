@@ -350,6 +350,21 @@ def test_symbols_without_a_number_are_named():
     assert value(y, {"scale": 3}, x=np.ones(3)).tolist() == [3, 3, 3]
 
 
+def test_sizes_are_solved_in_any_order():
+    a = activation("a", i=sym("p") + sym("q") + sym("r"))
+    b, c = activation("b", j=sym("p") - sym("q")), activation("c", k=sym("p") * 3)
+    total = a.sum("i") + b.sum("j") + c.sum("k") + sym("r")
+    assert value(total, a=np.ones(9), b=np.ones(2), c=np.ones(12)) == 9 + 2 + 12 + 3
+
+
+def test_extents_are_whole():
+    y = iota("n", sym("t") / 2)
+    assert value(y, {"t": 4}).tolist() == [0, 1]
+    for t, half in ((3, "1.5"), (-2, "-1")):
+        with pytest.raises(ProgramError, match=rf"1/2\*t is {half}.*a whole number, 0 or more"):
+            value(y, {"t": t})
+
+
 def test_sizes_are_solved_from_shapes():
     x, y = activation("x", a=sym("t") - sym("s"), b="s"), activation("y", c=sym("t") * 2)
     total = x.sum("a", "b") * sym("t")

@@ -167,6 +167,8 @@ def test_monoids_of_ones_own_are_written_out():
     assert "  monoid ordered last(0.0): $1\n" in show(graph)
     assert "  monoid add(0): $0 + $1\n" in show(graph)
     assert same(graph)
+    with pytest.raises(InputError, match="expected 1 combines, one per identity, not 2"):
+        parse(show(graph).replace("last(0.0): $1", "last(0.0): $1, $0"))
     clash = Graph(
         "g", {**outputs, "d": reduce(MONOIDS["add"], ("n",), t)[0].value, "e": outputs["c"]}
     )

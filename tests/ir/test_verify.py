@@ -140,6 +140,13 @@ def only(value, **outputs):
 X = activation("x", n="n", d=4)
 
 
+def test_symbols_are_names():
+    odd = make(Input, axes=(axis("n", "2 b"),), dtype="f32", name="x", role="weight")
+    assert only(odd) == ["'2 b' in the size of axis 'n' is no name"]
+    local = make(Input, axes=(axis("n", size(8) / "r/g8"),), dtype="f32", name="x", role="weight")
+    assert only(local) == []
+
+
 def test_bodies_that_cannot_be_written_as_text():
     def mapped(body):
         return only(make(Map, axes=X.axes, dtype="f32", args=(X.value,), body=body))
