@@ -17,12 +17,15 @@ from maquette.catalogue import calibrations, engines, machines, models
 from maquette.catalogue import requests as streams
 from maquette.catalogue.machines import machine, system, systems
 from maquette.catalogue.models import model
+from maquette.compile.lower import lower
 from maquette.errors import Fault, InputError, UnknownName
 from maquette.ir.dtypes import DTYPES
 from maquette.models.config import ModelConfig
+from maquette.models.decoder import program
 from maquette.plans.legality import PRECISIONS
 from maquette.plans.types import Policy, Precision
 from maquette.price.calibration import Calibration
+from maquette.price.memory import Memory, fits
 from maquette.price.seconds import priceable
 from maquette.report.anatomy import Anatomy, anatomy
 from maquette.search import simulation
@@ -237,17 +240,12 @@ def winner(answer: Answer) -> Simulation | None:
     if answer.winner is None:
         return None
     question, plan = answer.question, answer.winner.plan
-    where = answer.winner.candidate.system
-    held = deploy(
-        question.model,
-        where,
-        engines.engine(plan.engine),
-        calibrations.find(where.machine, plan.engine, question.calibrations),
-        wish=Wish(plan.mesh.tp, plan.mesh.pp, plan.mesh.dp, plan.mesh.ep),
-        precision=plan.precision,
-        policy=plan.policy,
-        replicas=plan.replicas,
-    )
+    where, chosen = answer.winner.candidate.system, engines.engine(plan.engine)
+    schedule = lower(program(question.model), chosen)
+    memory = fits(schedule, where.machine, chosen, plan)
+    assert isinstance(memory, Memory)  # it was simulated
+    cal = calibrations.find(where.machine, plan.engine, question.calibrations)
+    held = Deployment(question.model, where, chosen, plan, schedule, cal, memory)
     found = answer.winner
     if len(question.requests) > found.metrics.requests:  # the search looked at the first ones only
         return simulation.run(held, question.requests, question.targets, seed=question.seed)

@@ -53,6 +53,8 @@ def svg(made: Figure, name: str, title: str, description: str) -> str:
     body = body[body.index("<svg") :]
     for stand_in, css in _CSS.items():
         body = body.replace(stand_in, css)
+    for i, made_up in enumerate(dict.fromkeys(re.findall(r'id="([a-zA-Z]*[0-9a-f]{10})"', body))):
+        body = body.replace(made_up, f"i{i}")  # matplotlib's differ from run to run
     body = re.sub(r'(id="|href="#|url\(#)', rf"\1{name}-", body)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", body)
