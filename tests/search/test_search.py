@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maquette.serve.metrics import latencies
 
 from maquette.catalogue.machines import system, systems
 from maquette.catalogue.models import model
@@ -22,6 +21,7 @@ from maquette.search.launch import launch
 from maquette.search.plan import _grounds, _lengths, _rate, plan, silent
 from maquette.search.screen import nondominated
 from maquette.search.types import FrontierPoint, Question, Targets
+from maquette.serve.metrics import latencies
 from maquette.traffic import generate, synthetic
 
 

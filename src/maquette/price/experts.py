@@ -23,7 +23,7 @@ def touched(tokens: Any, total: int, chosen: int, ep: Any = 1, skew: float = 0.0
     An expert with inclusion probability q is touched with probability ``1 - (1-q)^tokens``; for
     uniform choices without replacement q is exactly ``chosen / total``.
 
-    >>> float(touched(1, 8, 2))
+    >>> round(float(touched(1, 8, 2)), 9)
     2.0
     """
     tokens = np.asarray(tokens, dtype=float)

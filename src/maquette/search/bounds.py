@@ -36,6 +36,7 @@ class Lengths:
     output: float
     input_at_percentile: float
     cached: float = 0.0  # share of prompt tokens a perfect prefix cache would find
+    concurrency: float = 0.0  # requests in flight in a closed loop; 0 in an open one
 
 
 @dataclass(frozen=True, eq=False)

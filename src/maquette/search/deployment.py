@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from maquette.compile.lower import lower
 from maquette.compile.schedule import Schedule
 from maquette.errors import Fault, InputError
 from maquette.ir.graph import Program
-from maquette.machines.facts import link
 from maquette.machines.types import System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
@@ -19,12 +17,9 @@ from maquette.plans.legality import legal, supported
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits
-from maquette.price.network import latency
-from maquette.price.replica import replica
 from maquette.price.step import Replica
+from maquette.search.fleet import Fleet, fleet, one
 from maquette.search.space import meshes
-from maquette.serve.types import Disaggregation
-from maquette.units import BytesPerSecond, Seconds
 
 
 @dataclass(frozen=True)
@@ -66,33 +61,13 @@ class Deployment:
 
     def replica(self, mesh: Mesh | None = None, cal: Calibration | None = None) -> Replica:
         """One replica, priced; of another mesh, or under another calibration, where given."""
-        plan = self.plan if mesh is None else self.plan.but(mesh=mesh)
-        machine, used = self.system.machine, cal or self.calibration
-        found = replica(self.schedule, machine, self.engine, plan, used)
-        if isinstance(found, Infeasible):
-            raise InputError(Fault(f"{self.system.name} {plan.mesh}", f"cannot be: {found}"))
-        return found
+        used = cal or self.calibration
+        return one(self.schedule, self.system, self.engine, self.plan, used, mesh)
 
-    def fleet(self, cal: Calibration | None = None) -> list[Replica]:
-        """All replicas (those that decode, when prefill has its own)."""
-        return [self.replica(cal=cal)] * self.plan.replicas
-
-    def prefill(self, cal: Calibration | None = None) -> Disaggregation | None:
-        """The replicas that only prefill and their link to the others."""
-        mesh = self.plan.prefill_mesh
-        if mesh is None:
-            return None
-        way = self._link
-        assert way is not None
-        return Disaggregation(
-            prefill=(self.replica(mesh, cal),) * self.plan.prefill_replicas,
-            bandwidth=BytesPerSecond(float(way.bandwidth.value) * mesh.devices),
-            latency=Seconds(latency(way, "scale_up")),
-        )
-
-    @cached_property
-    def _link(self):  # type: ignore[no-untyped-def]
-        return link(self.system.machine, self.plan.devices)
+    def fleet(self, cal: Calibration | None = None) -> Fleet:
+        """All replicas."""
+        used = cal or self.calibration
+        return fleet(self.schedule, self.system, self.engine, self.plan, used)
 
 
 def deploy(

@@ -9,11 +9,10 @@ import numpy as np
 
 from maquette.compile.schedule import Schedule
 from maquette.plans.engine import Engine
-from maquette.plans.types import Infeasible
 from maquette.price.calibration import PARAMETERS, Calibration
-from maquette.price.energy import joules
-from maquette.price.replica import replica
+from maquette.search.fleet import fleet
 from maquette.search.types import Candidate, Interval, Outcome, Targets
+from maquette.serve.energy import joules
 from maquette.serve.metrics import PERCENTILES, latencies, summary
 from maquette.serve.simulate import simulate
 from maquette.serve.types import FINISHED, Trace
@@ -35,19 +34,11 @@ def run(setting: Setting, candidate: Candidate, cal: Calibration | None = None) 
     """One simulation: the same requests for every candidate, so that differences are its own.
 
     Raises:
-        ValueError: the candidate does not fit (it was screened, so it should).
+        InputError: the candidate does not fit (it was screened, so it should).
     """
-    held = replica(
-        setting.schedule,
-        candidate.system.machine,
-        setting.engine,
-        candidate.plan,
-        cal or setting.calibration,
-    )
-    if isinstance(held, Infeasible):
-        raise ValueError(str(held))
-    fleet = [held] * candidate.plan.replicas
-    return simulate(setting.requests, fleet, candidate.plan.policy)
+    plan, used = candidate.plan, cal or setting.calibration
+    held = fleet(setting.schedule, candidate.system, setting.engine, plan, used)
+    return simulate(setting.requests, held.replicas, plan.policy, disaggregation=held.prefill)
 
 
 def judge(setting: Setting, candidate: Candidate, trace: Trace) -> Outcome:

@@ -137,10 +137,12 @@ def _figures(
 def saturation(setting: Setting, outcome: Outcome, holds: Any, most: float = 8.0) -> float | None:
     """By what factor the rate can grow before the targets break, to 5 %.
 
-    `holds(factor)` simulates the same requests that much faster.  None: no open-loop rate.
+    `holds(factor)` simulates the same requests that much faster.  None: a closed loop has no rate.
     """
     if setting.requests.concurrency:
         return None
+    if setting.targets.ttft is None and setting.targets.tpot is None:
+        return 1 / outcome.metrics.load  # nothing breaks before the queue grows for ever
     low, high = 1.0, 1.25
     while high < most and holds(high):
         low, high = high, high * 1.25
@@ -160,8 +162,11 @@ def compare(winner: Outcome, other: Outcome) -> tuple[str, ...]:
     if not other.meets:
         lines.append(f"{name} misses: {'; '.join(other.misses)}")
     else:
-        margins = f"{other.margin:.2f}× against {winner.margin:.2f}×"
-        lines.append(f"{name} keeps the targets with a margin of {margins}")
+        if np.isfinite(other.margin):
+            margins = f"{other.margin:.2f}× against {winner.margin:.2f}×"
+            lines.append(f"{name} keeps the targets with a margin of {margins}")
+        theirs, ours = (o.metrics.tpot.mean * 1e3 for o in (other, winner))
+        lines.append(f"its mean TPOT is {theirs:.3g} ms against {ours:.3g} ms")
     dearer = b.usd_per_hour / a.usd_per_hour - 1 if a.usd_per_hour else 0.0
     if np.isfinite(dearer) and abs(dearer) > 1e-9:
         lines.append(f"{name} costs {dearer:+.0%} ({b.usd_per_hour:.2f} $/h)")

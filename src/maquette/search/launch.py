@@ -20,6 +20,8 @@ def launch(repository: str, native: str, plan: Plan, system: System) -> Mapping[
 
     `native` is the checkpoint's own weight format: nothing is asked for what is already so.
     """
+    if plan.prefill_mesh is not None:
+        return _apart(repository, native, plan)
     vllm = _join("vllm serve", repository, _vllm(plan, native))
     commands = {
         "vllm": vllm,
@@ -30,6 +32,21 @@ def launch(repository: str, native: str, plan: Plan, system: System) -> Mapping[
     if system.machine.vendor == "NVIDIA" and plan.mesh.dp == 1:
         commands["tensorrt-llm"] = _join("trtllm-serve", repository, _trtllm(plan))
     commands["kubernetes"] = manifest(repository, plan, system, _vllm(plan, native))
+    return commands
+
+
+def _apart(repository: str, native: str, plan: Plan) -> Mapping[str, str]:
+    """Commands for a replica that prefills and one that decodes; a router comes before them."""
+    commands = {}
+    for role, mesh in (("prefill", plan.prefill_mesh), ("decode", plan.mesh)):
+        assert mesh is not None
+        own = plan.but(mesh=mesh)
+        transfer = """--kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_both"}'"""
+        options = [*_vllm(own, native), transfer]
+        commands[f"vllm {role}"] = _join("vllm serve", repository, options)
+        options = [*_sglang(own, native), f"--disaggregation-mode {role}"]
+        start = "python -m sglang.launch_server --model-path"
+        commands[f"sglang {role}"] = _join(start, repository, options)
     return commands
 
 

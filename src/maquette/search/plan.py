@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from maquette.catalogue.calibrations import find
-from maquette.catalogue.engines import engine
+from maquette.catalogue import engines
 from maquette.catalogue.models import repository
 from maquette.compile.lower import lower
 from maquette.models.decoder import program
@@ -88,7 +88,8 @@ def _grounds(
     for i, (system, name) in enumerate(pairs):
         progress("pricing", i, len(pairs))
         priceable(system.machine)
-        chosen = engine(name)
+        chosen = engines.engine(name)
+        chosen = replace(chosen, policy=engines.policy(chosen, system.machine))
         schedule = lower(model, chosen)
         cal = find(system.machine, name, question.calibrations)
         setting = Setting(schedule, chosen, cal, requests, question.targets)
@@ -118,7 +119,7 @@ def _simulate(
 def _enough(outcomes: list[Outcome], coming: Candidate) -> bool:
     """Whether a dearer candidate cannot win any more and there is something to compare with."""
     good = [o for o in outcomes if o.meets]
-    if len(outcomes) < 3 or not good:
+    if len({o.plan.mesh for o in good}) < 2:
         return False
     return coming.usd_per_hour > min(o.candidate.usd_per_hour for o in good)
 
@@ -131,7 +132,7 @@ def _rank(o: Outcome) -> tuple[bool, float, float, float]:
     usd = float(np.nan_to_num(o.candidate.usd_per_hour))
     if not o.meets:
         return (True, -o.margin, usd, 0.0)
-    return (False, usd, -o.margin, -o.candidate.max_rate)
+    return (False, usd, -o.margin, o.metrics.tpot.mean)
 
 
 def _explain(
@@ -254,6 +255,7 @@ def _lengths(requests: Requests, question: Question) -> Lengths:
         output=float(requests.output_tokens.mean()),
         input_at_percentile=float(ordered[max(at, 0)]),
         cached=describe(requests).cacheable_share or 0.0,
+        concurrency=float(requests.concurrency),
     )
 
 

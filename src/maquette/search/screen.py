@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from maquette.compile.schedule import Schedule
+from maquette.plans.types import Policy
 from maquette.price.calibration import Calibration
+from maquette.search.apart import apart
 from maquette.search.bounds import GRID, Curve, Lengths, curves
 from maquette.search.space import Option, Space
 from maquette.search.types import Candidate, FrontierPoint, Targets
@@ -44,6 +46,8 @@ def screen(
     kept: list[Candidate] = []
     for row, option in enumerate(where.options):
         kept.extend(_replicated(where, option, curve, row, lengths, rate, targets, pruned))
+    largest = {row: largest_batch(o, lengths) for row, o in enumerate(where.options)}
+    kept.extend(apart(where, curve, lengths, rate, targets, largest, hourly(where, 1)))
     points = _frontier(where, curve, lengths)
     return Screened(tuple(kept), pruned, points, curve.step.size)
 
@@ -71,6 +75,8 @@ def _replicated(
     for replicas in range(1, where.system.devices // option.plan.mesh.devices + 1):
         share = rate / replicas
         batch = float(np.interp(share, curve.rate[row], GRID))
+        if lengths.concurrency:  # a closed loop has so many in flight, whatever the rate
+            batch = max(1.0, lengths.concurrency / replicas / option.plan.mesh.pp)
         tpot = float(np.interp(batch, GRID, curve.tpot[row]))
         if share > top:
             pruned["cannot sustain the rate"] += 1
@@ -139,7 +145,7 @@ def shortlist(candidates: Iterable[Candidate], size: int) -> tuple[Candidate, ..
     seen: Counter[object] = Counter()
     turns: list[tuple[float, int, int, Candidate]] = []
     for i, c in enumerate(ordered):
-        key = (c.system.name, c.plan.mesh, c.plan.precision, c.plan.replicas)
+        key = (c.system.name, replace(c.plan, policy=Policy()))
         turns.append((cost[id(c)][0], seen[key], i, c))
         seen[key] += 1
     turns.sort(key=lambda t: t[:3])

@@ -10,10 +10,10 @@ import numpy as np
 
 from maquette.errors import Fault, InputError
 from maquette.price.calibration import Calibration
-from maquette.price.energy import joules
 from maquette.search.deployment import Deployment
 from maquette.search.evaluate import missed, slower
 from maquette.search.types import Interval, Targets
+from maquette.serve.energy import joules
 from maquette.serve.metrics import Metrics, latencies, summary
 from maquette.serve.simulate import simulate
 from maquette.serve.types import FINISHED, REJECTED, Trace
@@ -125,9 +125,10 @@ def _once(
     deployment: Deployment, requests: Requests, cal: Calibration | None = None
 ) -> tuple[Trace, float]:
     """A trace and the processor seconds it took; pricing the replicas is not counted."""
-    fleet, split = deployment.fleet(cal), deployment.prefill(cal)
+    fleet = deployment.fleet(cal)
     start = time.process_time()
-    trace = simulate(requests, fleet, deployment.plan.policy, disaggregation=split)
+    policy = deployment.plan.policy
+    trace = simulate(requests, fleet.replicas, policy, disaggregation=fleet.prefill)
     return trace, time.process_time() - start
 
 

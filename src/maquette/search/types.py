@@ -23,6 +23,10 @@ class Targets:
     percentile: float = 99.0
 
 
+# What is asked for when nobody says: a reader's patience and reading speed with room to spare.
+ASSUMED = Targets(Seconds(1.0), Seconds(0.05), 99.0)
+
+
 @dataclass(frozen=True)
 class Question:
     """Which plan of `model` on one of `systems` serves `requests` within `targets`?"""
