@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from maquette.catalogue.calibrations import find
 from maquette.catalogue import engines
+from maquette.catalogue.calibrations import find
 from maquette.catalogue.models import repository
 from maquette.compile.lower import lower
 from maquette.models.decoder import program
