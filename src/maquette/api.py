@@ -20,8 +20,10 @@ from maquette.catalogue.models import model
 from maquette.compile.lower import lower
 from maquette.errors import Fault, InputError, UnknownName
 from maquette.ir.dtypes import DTYPES
+from maquette.machines.types import Machine, System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
+from maquette.plans.engine import Engine
 from maquette.plans.legality import PRECISIONS
 from maquette.plans.types import Policy, Precision
 from maquette.price.calibration import Calibration
@@ -51,6 +53,7 @@ __all__ = [
     "obstacles",
     "plan",
     "requests",
+    "show",
     "simulate",
     "system",
     "systems",
@@ -59,6 +62,25 @@ __all__ = [
 ]
 
 engine = engines.engine
+
+
+def show(thing: object) -> None:
+    """Print a result, a machine, a model, an engine or a calibration as tables."""
+    from maquette.report.notebook import show as printed
+
+    printed(thing)
+
+
+def _in_notebooks(self: object) -> str:
+    from maquette.report.notebook import as_html
+
+    return as_html(self)
+
+
+# Results are plain data that know no report; notebooks ask them for HTML all the same.
+_METHOD = "_repr_html_"
+for _kind in (Answer, Simulation, Anatomy, Machine, System, ModelConfig, Engine, Calibration):
+    setattr(_kind, _METHOD, _in_notebooks)
 
 
 def deployment(

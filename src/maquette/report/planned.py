@@ -20,7 +20,7 @@ from maquette.report.measures import (
     target_keys,
 )
 from maquette.report.numbers import digits, dollars, percent, seconds
-from maquette.report.tables import html, pairs, table
+from maquette.report.tables import pairs, table
 from maquette.search.types import Answer, Explanation, FrontierPoint, Gain, Outcome, Share
 
 LISTED = 12  # plans in a table
@@ -258,8 +258,3 @@ def search_lines(answer: Answer) -> list[tuple[str, str]]:
         *(("priced by", line) for line in cals),
         ("seed", str(answer.question.seed)),
     ]
-
-
-def notebook(answer: Answer) -> str:
-    """For Jupyter."""
-    return html(*tables(answer))

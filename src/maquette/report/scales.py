@@ -26,6 +26,7 @@ def logarithmic(axes: Any, which: str) -> None:
 
 
 def time_axis(axes: Any, low: float, high: float) -> None:
+    """A logarithmic axis of seconds from `low` to `high`, labelled as people write durations."""
     ticks = _round(low, high)
     axes.xaxis.set_ticks(ticks if len(ticks) < 6 else [t for t in ticks if _leading(t) == 1])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _short(v)))

@@ -22,7 +22,7 @@ from maquette.report.measures import (
     target_keys,
 )
 from maquette.report.numbers import digits, dollars, percent, seconds
-from maquette.report.tables import html, pairs, table
+from maquette.report.tables import pairs, table
 from maquette.search.simulation import Simulation, figures
 
 
@@ -93,8 +93,3 @@ def summary(found: Simulation) -> list[tuple[str, str]]:
 def at(found: Simulation, name: str) -> float:
     """A latency at the targets' percentile."""
     return figures(found.trace, found.targets.percentile)[f"{name}_s"]
-
-
-def notebook(found: Simulation) -> str:
-    """For Jupyter."""
-    return html(*tables(found))
