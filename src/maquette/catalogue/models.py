@@ -74,9 +74,9 @@ def row(name: str) -> ModelRow:
 
 def repository(config: ModelConfig) -> str:
     """Where engines load the model from: its HuggingFace repository, else the name it came by."""
-    found = _resolve(config.name)
-    aliases = row(found).aliases if found else ()
-    return next((a for a in aliases if "/" in a), config.name)
+    if config.name not in names():
+        return config.name
+    return next((a for a in row(config.name).aliases if "/" in a), config.name)
 
 
 @cache

@@ -113,7 +113,12 @@ def _rebuild(value: Value, local: Mapping[Value, Value], **changes: Any) -> Valu
 
 def _axes(axes: tuple[Axis, ...], grouped: bool) -> tuple[Axis, ...]:
     groups = next((a.size.constant for a in axes if a.name == "g"), None)
-    return tuple(Axis(a.name, _cut(a, grouped, groups), a.within) for a in axes)
+    return tuple(Axis(a.name, _cut(a, grouped, groups), _space(a)) for a in axes)
+
+
+def _space(ax: Axis) -> Size | None:
+    """What a subset is drawn from: of experts, those of one device."""
+    return ax.within / "ep" if ax.name == EXPERT and ax.within is not None else ax.within
 
 
 def _cut(ax: Axis, grouped: bool, groups: Any) -> Size:

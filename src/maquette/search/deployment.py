@@ -22,6 +22,9 @@ from maquette.search.fleet import Fleet, fleet, one
 from maquette.search.space import meshes
 
 
+ROOM = 64 * 4096  # tokens: enough sequences to batch, of an ordinary length
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a user asks of a mesh; None leaves it open."""
@@ -83,7 +86,7 @@ def deploy(
     prefill: Wish | None = None,
     prefill_replicas: int = 0,
 ) -> Deployment:
-    """The deployment asked for; an open mesh becomes the smallest that fits, open replicas as
+    """The deployment asked for; an open mesh becomes the smallest with room for a KV cache, open replicas as
     many as the system holds.
 
     Raises:
@@ -117,16 +120,24 @@ def _supported(system: System, engine: Engine, precision: Precision) -> None:
 def _first(
     made: Program, schedule: Schedule, system: System, engine: Engine, plan: Plan, wish: Wish
 ) -> tuple[Mesh, Memory]:
-    """The smallest mesh as wished that is legal and fits."""
+    """The smallest mesh as wished that is legal, fits and leaves `ROOM` for the KV cache.
+
+    Where none leaves that much, the one that leaves most.
+    """
     refused: list[tuple[Mesh, Infeasible]] = []
+    tight: list[tuple[Mesh, Memory]] = []
     for mesh in _candidates(made, system, wish):
         found = legal(made, max(schedule.layers, 1), mesh) or fits(
             schedule, system.machine, engine, replace(plan, mesh=mesh)
         )
         if isinstance(found, Infeasible):
             refused.append((mesh, found))
-        else:
+        elif found.kv_tokens >= ROOM:
             return mesh, found
+        else:
+            tight.append((mesh, found))
+    if tight:
+        return max(tight, key=lambda t: t[1].kv_tokens)
     if not refused:
         need = f"{wish.mesh} needs {wish.mesh.devices} devices and {system.name} has"
         raise InputError(Fault("", f"{need} {system.devices}"))

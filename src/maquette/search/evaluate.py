@@ -104,19 +104,26 @@ def spread(
     requests.
     """
     rng = np.random.default_rng(seed + 1)
-    found: dict[str, list[float]] = {"ttft_s": [], "tpot_s": [], "tokens_per_s": []}
+    point = _figures(run(setting, candidate), setting.targets)
+    found: list[dict[str, float]] = []
     kept = 0
     for cal in setting.calibration.draws(draws, seed):
         factor = float(np.exp(rng.normal(0.0, cal.residual)))
         trace = run(setting, candidate, slower(cal, factor))
-        values = latencies(trace)
-        for name in ("ttft", "tpot"):
-            at = np.percentile(values[name], setting.targets.percentile)
-            found[name + "_s"].append(float(at))
-        output = float(trace.output_tokens[trace.status == FINISHED].sum())
-        found["tokens_per_s"].append(output / max(trace.end_ns * 1e-9, 1e-9))
+        found.append(_figures(trace, setting.targets))
         kept += not missed(trace, setting.targets)
-    return {k: _central(v) for k, v in found.items()}, kept / draws
+    return {k: _central([f[k] for f in found], v) for k, v in point.items()}, kept / draws
+
+
+def _figures(trace: Trace, targets: Targets) -> dict[str, float]:
+    """What intervals are given of."""
+    values = latencies(trace)
+    output = float(trace.output_tokens[trace.status == FINISHED].sum())
+    return {
+        "ttft_s": float(np.percentile(values["ttft"], targets.percentile)),
+        "tpot_s": float(np.percentile(values["tpot"], targets.percentile)),
+        "tokens_per_s": output / max(trace.end_ns * 1e-9, 1e-9),
+    }
 
 
 def slower(cal: Calibration, factor: float) -> Calibration:
@@ -126,6 +133,7 @@ def slower(cal: Calibration, factor: float) -> Calibration:
     return cal.at(cal.vector + signs * np.log(factor))
 
 
-def _central(values: Sequence[float]) -> Interval:
+def _central(values: Sequence[float], point: float) -> Interval:
+    """The central 80 % of draws; a mode at the edge of a skewed posterior is still inside."""
     low, high = np.quantile(values, [0.1, 0.9])
-    return Interval(float(low), float(high))
+    return Interval(min(float(low), point), max(float(high), point))
