@@ -21,7 +21,6 @@ from maquette.price.step import Replica
 from maquette.search.fleet import Fleet, fleet, one
 from maquette.search.space import meshes
 
-
 ROOM = 64 * 4096  # tokens: enough sequences to batch, of an ordinary length
 
 
@@ -86,8 +85,10 @@ def deploy(
     prefill: Wish | None = None,
     prefill_replicas: int = 0,
 ) -> Deployment:
-    """The deployment asked for; an open mesh becomes the smallest with room for a KV cache, open replicas as
-    many as the system holds.
+    """The deployment asked for.
+
+    An open mesh becomes the smallest with room for a KV cache (`ROOM`), open replicas as many as
+    the system holds.
 
     Raises:
         InputError: no such mesh is legal and fits, with what is short; or devices are missing.
