@@ -111,3 +111,12 @@ def test_preemption_is_told() -> None:
     metrics = summary(simulate(burst(600), [gpu(blocks=200)]))
     assert any("computed anew" in w for w in metrics.warnings)
     assert metrics.preemptions > 0
+
+
+def test_nothing_served_has_no_figures() -> None:
+    rows = Requests(np.array([0, 0]), np.array([700, 900]), np.array([3, 5]))
+    metrics = summary(simulate(rows, [gpu(blocks=10)]))
+    assert (metrics.rejected, metrics.finished) == (2, 0)
+    assert math.isnan(metrics.ttft.mean)
+    assert math.isnan(metrics.load)
+    assert any("every request was rejected" in w for w in metrics.warnings)

@@ -111,7 +111,7 @@ def summary(
     seen = trace.scheduled_ns >= 0
     prompts = int(trace.input_tokens[seen].sum())
     offered = _offered(trace)
-    load = offered / trace.sustainable_per_s
+    load = offered / trace.sustainable_per_s if trace.sustainable_per_s else float("nan")
     itl = _gaps(trace, percentiles)
     return Metrics(
         **{k: _spread(values[k], percentiles) for k in ("ttft", "tpot", "e2e", "queue")},
