@@ -30,11 +30,12 @@ from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits
 from maquette.price.seconds import priceable
 from maquette.report.anatomy import Anatomy, anatomy
+from maquette.report.measures import of_output
 from maquette.search import simulation
 from maquette.search.deployment import Deployment, Wish, deploy
 from maquette.search.plan import plan as search
 from maquette.search.simulation import DRAWS, Progress, Simulation
-from maquette.search.types import Answer, Question, Targets
+from maquette.search.types import ASSUMED, Answer, Question, Targets
 from maquette.traffic.types import Requests
 from maquette.units import Seconds
 
@@ -233,8 +234,10 @@ def plan(
 ) -> Answer:
     """The cheapest plan on any of the systems `on` that keeps the targets, and why.
 
-    `weights` are the precisions to try (the model's own if empty); `policy` fixes fields of the
-    engine's `Policy` that the search would otherwise vary.
+    Targets `ttft` and `tpot` are in seconds, at a percentile of requests; with neither,
+    `search.types.ASSUMED` and a warning that says so.  `weights` are the precisions to try (the
+    model's own if empty); `policy` fixes fields of the engine's `Policy` that the search would
+    otherwise vary.
     """
     config = models.model(model) if isinstance(model, str) else model
     formats = tuple(_names(weights))
@@ -245,9 +248,12 @@ def plan(
     for each in where:
         priceable(each.machine)
     stream = requests(traffic, seed=seed) if isinstance(traffic, str) else traffic
-    aims = targets(ttft, tpot, percentile)
-    names = tuple(e.name for e in chosen)
-    question = Question(config, where, stream, aims, names, formats, tuple(calibration), seed)
+    assumed = ttft is None and tpot is None
+    given = (ASSUMED.ttft, ASSUMED.tpot) if assumed else (ttft, tpot)
+    question = Question(
+        config, where, stream, targets(*given, percentile), tuple(e.name for e in chosen),
+        formats, tuple(calibration), seed, assumed,
+    )  # fmt: skip
     fixed = policy_of(chosen[0].policy, policy) if policy else None
     return search(question, progress, fixed)
 
@@ -271,9 +277,8 @@ def winner(answer: Answer) -> Simulation | None:
     found = answer.winner
     if len(question.requests) > found.metrics.requests:  # the search looked at the first ones only
         return simulation.run(held, question.requests, question.targets, seed=question.seed)
-    known = {"tokens_per_s": "output_tokens_per_s"}
-    intervals = {known.get(k, k): v for k, v in found.intervals.items()}
     again = simulation.run(held, question.requests, question.targets, draws=0)
+    intervals = of_output(found.intervals)
     return replace(again, intervals=intervals, probability=found.probability)
 
 

@@ -96,15 +96,18 @@ def margin(trace: Trace, targets: Targets) -> float:
 
 
 def spread(
-    setting: Setting, candidate: Candidate, draws: int = 8, seed: int = 0
+    setting: Setting, outcome: Outcome, draws: int = 8, seed: int = 0
 ) -> tuple[dict[str, Interval], float]:
     """80 % intervals of the target percentiles and of throughput, and how often targets hold.
 
     Every draw is a calibration from the posterior with its residual error, run on the same
-    requests.
+    requests.  `setting` may hold fewer requests than `outcome` was simulated on: how far draws lie
+    from the point on those is carried over, as a ratio, to the outcome's own figures.
     """
     rng = np.random.default_rng(seed + 1)
-    point = _figures(run(setting, candidate), setting.targets)
+    candidate = outcome.candidate
+    base = _figures(run(setting, candidate), setting.targets)
+    point = _point(outcome, setting.targets)
     found: list[dict[str, float]] = []
     kept = 0
     for cal in setting.calibration.draws(draws, seed):
@@ -112,7 +115,21 @@ def spread(
         trace = run(setting, candidate, slower(cal, factor))
         found.append(_figures(trace, setting.targets))
         kept += not missed(trace, setting.targets)
-    return {k: _central([f[k] for f in found], v) for k, v in point.items()}, kept / draws
+    intervals = {}
+    for name, value in point.items():
+        ratios = [f[name] / base[name] if base[name] else 1.0 for f in found]
+        intervals[name] = _central([value * r for r in ratios], value)
+    return intervals, kept / draws
+
+
+def _point(outcome: Outcome, targets: Targets) -> dict[str, float]:
+    """The figures of an outcome that intervals are given of."""
+    m = outcome.metrics
+    return {
+        "ttft_s": m.ttft[targets.percentile],
+        "tpot_s": m.tpot[targets.percentile],
+        "tokens_per_s": m.output_tokens_per_s,
+    }
 
 
 def _figures(trace: Trace, targets: Targets) -> dict[str, float]:

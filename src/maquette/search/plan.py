@@ -161,7 +161,7 @@ def _explain(
         return shares(priced, cal, batch)
 
     progress("explaining", 0, 3)
-    intervals, probability = spread(setting, candidate, seed=question.seed)
+    intervals, probability = spread(setting, winner, seed=question.seed)
     winner = replace(winner, intervals=intervals, probability=probability)
     progress("explaining", 1, 3)
     decode = step(
@@ -234,6 +234,8 @@ def _sources(grounds: list[Ground]) -> dict[str, Calibration]:
 
 def _warnings(question: Question, grounds: list[Ground], ranked: tuple[Outcome, ...]) -> list[str]:
     found = []
+    if question.assumed:
+        found.append("no targets were given: these are assumed; --ttft and --tpot set them")
     for g in grounds:
         if g.setting.calibration.basis != "fitted":
             cal = g.setting.calibration

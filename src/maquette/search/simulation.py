@@ -14,7 +14,7 @@ from maquette.search.deployment import Deployment
 from maquette.search.evaluate import missed, slower
 from maquette.search.types import Interval, Targets
 from maquette.serve.energy import joules
-from maquette.serve.metrics import Metrics, latencies, summary
+from maquette.serve.metrics import PERCENTILES, Metrics, latencies, summary
 from maquette.serve.simulate import simulate
 from maquette.serve.types import FINISHED, REJECTED, Trace
 from maquette.traffic.describe import head
@@ -97,12 +97,13 @@ def run(
     if (trace.status == REJECTED).all():
         raise InputError(_too_long(deployment, requests))
     energy = joules(deployment.schedule, deployment.system.machine, deployment.plan, trace)
+    at = sorted({*PERCENTILES, wanted.percentile})
     found = Simulation(
         deployment=deployment,
         requests=requests,
         targets=wanted,
         trace=trace,
-        metrics=summary(trace, ttft=wanted.ttft, tpot=wanted.tpot),
+        metrics=summary(trace, at, ttft=wanted.ttft, tpot=wanted.tpot),
         misses=missed(trace, wanted),
         cpu_s=used,
         joules=Interval(*energy),

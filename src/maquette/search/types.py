@@ -39,6 +39,7 @@ class Question:
     precisions: tuple[str, ...] = ()  # weight formats; () is the model's own
     calibrations: tuple[Calibration, ...] = ()  # the user's own, before the embedded ones
     seed: int = 0
+    assumed: bool = False  # the targets are `ASSUMED`: nobody gave any
 
 
 @dataclass(frozen=True)
