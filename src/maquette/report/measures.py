@@ -83,6 +83,12 @@ def target_keys(targets: Targets) -> Document:
     }
 
 
+def of_output(intervals: Mapping[str, Interval]) -> Mapping[str, Interval]:
+    """A search's intervals by the names of ours: its tokens per second are those of output."""
+    names = {"tokens_per_s": "output_tokens_per_s"}
+    return {names.get(k, k): v for k, v in intervals.items()}
+
+
 def bounds(intervals: Mapping[str, Interval], name: str) -> Bounds | None:
     """The interval of a figure, if it has one."""
     found = intervals.get(name)

@@ -15,6 +15,7 @@ from maquette.report.measures import (
     energy_keys,
     interval_keys,
     metric_keys,
+    of_output,
     rates,
     served,
     target_keys,
@@ -72,7 +73,7 @@ def outcome(found: Outcome, percentile: float) -> Document:
         "usd_per_mtok": found.usd_per_mtok,
         **energy_keys(found.joules_per_token),
         **metric_keys(found.metrics),
-        **interval_keys(found.intervals, percentile),
+        **interval_keys(of_output(found.intervals), percentile),
         "bound_ttft_ms": milliseconds(found.candidate.ttft_s),
         "bound_tpot_ms": milliseconds(found.candidate.tpot_s),
         "bound_requests_per_s": found.candidate.max_rate,
@@ -164,7 +165,7 @@ def best(answer: Answer, found: Outcome) -> list[tuple[str, str]]:
                  f"{found.plan.engine}, {found.plan.policy.max_batched_tokens:,} tokens per step"),
         ("cost", cost),
         ("served", served(m)),
-        ("output", rates(m, found.intervals)),
+        ("output", rates(m, of_output(found.intervals))),
     ]  # fmt: skip
     for name, target in (("ttft", q.targets.ttft), ("tpot", q.targets.tpot)):
         value = getattr(m, name).percentiles.get(q.targets.percentile)
