@@ -38,6 +38,7 @@ def document(answer: Answer) -> Document:
         "systems": [s.name for s in question.systems],
         "engines": list(question.engines),
         **target_keys(question.targets),
+        "targets_assumed": question.assumed,
         "traffic": question.requests.source,
         "traffic_notes": list(question.requests.notes),
         "requests": len(question.requests),
@@ -142,7 +143,7 @@ def asked(answer: Answer) -> list[tuple[str, str]]:
         ("model", q.model.name),
         ("on", ", ".join(s.name for s in q.systems) + f" with {', '.join(q.engines)}"),
         ("traffic", q.requests.source),
-        ("targets", ", ".join(aims) or "none: the cheapest that serves every request"),
+        ("targets", ", ".join(aims) + " (assumed: none were given)" * q.assumed),
     ]
 
 
