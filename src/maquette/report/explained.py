@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.console import RenderableType
 
@@ -203,8 +202,3 @@ def _summary(found: Anatomy) -> list[tuple[str, str]]:
         cost = dollars(found.usd_per_mtok_output)
         rows.append(("cost", f"{cost} per million output tokens, prefill not counted"))
     return rows
-
-
-def shares(phase: Phase) -> dict[str, Any]:
-    """Seconds by bound and section, for the figure of what binds."""
-    return {line.name: (line.bound, line.total) for line in phase.lines}

@@ -87,15 +87,6 @@ def percent(share: float | None, n: int = 1, signed: bool = False) -> str:
     return f"{share * 100:{'+' if signed else ''}.{n}f} %"
 
 
-def plural(count: int, noun: str) -> str:
-    """`count` and its noun.
-
-    >>> plural(1, "replica"), plural(2000, "request")
-    ('1 replica', '2,000 requests')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _interval(bounds: Bounds | None, factor: float) -> str:
     if bounds is None:
         return ""
