@@ -193,3 +193,13 @@ def test_interval_widens_with_distance_from_measurement():
     assert near.low < near.point < near.high
     assert far.high - far.low > near.high - near.low
     assert far.reason == "transferred"
+
+
+def test_recurrent_states_limit_the_sequences_that_fit():
+    schedule = schedule_of("mamba2-2.7b")
+    few = fits(schedule, machine("a10g"), ENGINE, Plan(policy=Policy(max_batched_tokens=2048)))
+    assert not isinstance(few, Infeasible)
+    state = 64 * (80 * 64 * 128 * 4 + 3 * (5120 + 2 * 128) * 2)  # scan in f32, convolution in bf16
+    assert few.state_per_seq == pytest.approx(state, rel=0.01)
+    assert 1 <= few.seqs < 256
+    assert few.seqs == int((few.kv) // few.state_per_seq)

@@ -19,7 +19,8 @@ Basis = Literal["fitted", "published summary", "transferred", "first principles"
 # name → (prior median, prior standard deviation of the logarithm, is a fraction, meaning)
 PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     "matrix": (0.72, 0.20, True, "of the matrix peak that large products reach"),
-    "rows": (48.0, 0.70, False, "rows at which a product reaches half of that"),
+    # 4-bit products on an A100 stay bound by memory up to 16-32 rows (Marlin, arXiv 2408.11743).
+    "rows": (24.0, 0.70, False, "rows at which a product reaches half of that"),
     "memory": (0.80, 0.15, True, "of the memory bandwidth that streams reach"),
     "attention": (0.50, 0.35, True, "of the matrix peak that prefill attention reaches"),
     "kv": (0.70, 0.30, True, "of the memory bandwidth that decode attention reaches"),

@@ -29,6 +29,7 @@ class Memory:
     kv_per_token: float  # of the whole context kept, per device
     state_per_seq: float
     kv_tokens: float  # tokens of KV cache one replica can hold
+    seqs: int  # sequences one replica can hold: the policy's, or as many states as fit
 
     @property
     def kv(self) -> float:
@@ -48,8 +49,11 @@ def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     usable = float(capacity(machine)) * plan.policy.memory_utilisation
     activations = activation_peak(schedule, env, plan)
     reserve = float(engine.reserve)
+    left = usable - weights - activations - reserve
     seqs = plan.policy.max_seqs / dp
-    left = usable - weights - activations - reserve - state * seqs
+    if state:  # states may take all that is left, or half of it beside a KV cache
+        seqs = max(0.0, min(seqs, left * (0.5 if per_token else 1.0) / state // 1))
+    left -= state * seqs
     tokens = dp * left / per_token if per_token else np.inf
     return Memory(
         capacity=float(capacity(machine)),
@@ -60,6 +64,7 @@ def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
         kv_per_token=per_token,
         state_per_seq=state,
         kv_tokens=float(tokens) if left > 0 else float(dp * left / max(per_token, 1.0)),
+        seqs=int(seqs * dp),
     )
 
 
@@ -95,6 +100,11 @@ def fits(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Me
             f"per device"
         )
         return Infeasible(parts, (need - held.usable) / 1e9, "GB per device")
+    if held.seqs < 1:
+        short = held.state_per_seq - held.kv
+        return Infeasible(
+            "no room for the recurrent state of a sequence", short / 1e9, "GB per device"
+        )
     if held.kv_tokens < plan.policy.block_size:
         return Infeasible(
             "no room for a KV block after weights and activations",

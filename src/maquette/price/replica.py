@@ -40,7 +40,7 @@ def replica(
         step=step_model(schedule, machine, plan, calibration, skew),
         kv_blocks=kv_blocks(held, plan),
         block_size=plan.policy.block_size,
-        max_seqs=plan.policy.max_seqs,
+        max_seqs=held.seqs,
         max_batched_tokens=plan.policy.max_batched_tokens,
         kv_bytes_per_token=held.kv_per_token * plan.mesh.devices / plan.mesh.dp,
         state_bytes_per_seq=held.state_per_seq * plan.mesh.devices / plan.mesh.dp,

@@ -40,12 +40,12 @@ def table(
         show_edge=False,
         collapse_padding=True,
     )
-    for name in columns:
+    for i, name in enumerate(columns):
         kind, label = (name[0], name[1:]) if name[:1] in (">", "~") else ("", name)
         made.add_column(
             label,
             justify="right" if kind == ">" else "left",
-            no_wrap=kind == ">",
+            no_wrap=kind == ">" or i == 0,  # a name that is cut in two cannot be copied
             overflow="ellipsis" if kind == ">" else "fold",
             style="dim" if kind == "~" else "",
         )

@@ -55,7 +55,7 @@ def screen(
 def largest_batch(option: Option, lengths: Lengths) -> float:
     """Sequences one pipeline lane can hold: of the policy's limit and the KV cache, its share."""
     held = option.memory.kv_tokens / (lengths.input + lengths.output)
-    return max(1.0, min(float(option.plan.policy.max_seqs), held) / option.plan.mesh.pp)
+    return max(1.0, min(float(option.memory.seqs), held) / option.plan.mesh.pp)
 
 
 def _replicated(
