@@ -103,12 +103,13 @@ def deployment(
     prefill_replicas: int | None = None,
     prefill_tp: int | None = None,
     prefill_pp: int | None = None,
+    stages: Sequence[int] = (),
 ) -> Deployment:
     """A model on a system: what is not said is the smallest mesh that fits, as often as it fits.
 
     `policy` holds fields of `Policy` that differ from the engine's defaults; calibrations of your
-    own go before those that ship.  Raises InputError
-    for what cannot be, UnknownName for names that nothing answers to.
+    own go before those that ship; `stages` are the layers of each pipeline stage.  Raises
+    InputError for what cannot be, UnknownName for names that nothing answers to.
     """
     config = models.model(model) if isinstance(model, str) else model
     where, chosen = machines.system(on, overrides), engines.engine(engine)
@@ -127,6 +128,7 @@ def deployment(
         replicas=replicas,
         prefill=apart,
         prefill_replicas=prefill_replicas or 0,
+        stages=tuple(stages),
     )
 
 

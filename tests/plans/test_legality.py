@@ -6,9 +6,9 @@ import pytest
 
 from maquette.catalogue.models import model
 from maquette.models.decoder import program
-from maquette.plans.legality import extents, legal
+from maquette.plans.legality import extents, legal, staged
 from maquette.plans.sharding import shards
-from maquette.plans.types import Mesh
+from maquette.plans.types import Mesh, Plan
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,20 @@ def test_shards_of_replicated_heads():
     values = shards(["g8", "r/g8"], {"tp": 16, "dp": 1, "ep": 1})
     assert values["g8"] * values["r/g8"] == 16
     assert values["g8"] == 8
+
+
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        ((), None),
+        ((16, 16), None),
+        ((20, 12), None),
+        ((16, 15), "stages hold 31 of 32 layers"),
+        ((32,), "stages of 32 layers for pp 2"),
+    ],
+)
+def test_stages_spell_out_the_pipeline(stages, reason):
+    found = staged(Plan(mesh=Mesh(pp=2), stages=stages), 32)
+    assert (found is None) == (reason is None)
+    if reason is not None:
+        assert reason in str(found)

@@ -203,3 +203,20 @@ def test_recurrent_states_limit_the_sequences_that_fit():
     assert few.state_per_seq == pytest.approx(state, rel=0.01)
     assert 1 <= few.seqs < 256
     assert few.seqs == int((few.kv) // few.state_per_seq)
+
+
+def test_the_longest_stage_sets_the_pace_and_the_memory():
+    schedule = schedule_of("llama-3.1-8b")
+    assert schedule.layers == 32
+    even = Plan(mesh=Mesh(pp=2))
+    uneven = even.but(stages=(24, 8))
+    none, shape = nothing(schedule), uniform(schedule, 8.0, 1.0, 1000.0)
+    layers = [
+        sum(
+            float(s.total) for s in walk(schedule, p, CAL, none, shape) if s.section.part == "dense"
+        )
+        for p in (even, uneven)
+    ]
+    assert layers[1] == pytest.approx(layers[0] * 24 / 16)
+    held = [fits(schedule, H100, ENGINE, p) for p in (even, uneven)]
+    assert held[1].kv_per_token == pytest.approx(held[0].kv_per_token * 24 / 16)

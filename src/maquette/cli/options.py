@@ -33,7 +33,25 @@ class Duration(click.ParamType[float]):
         return found
 
 
+class Layers(click.ParamType[tuple[int, ...]]):
+    """``20,20,21,19``: layers of each pipeline stage."""
+
+    name = "layers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [p.strip() for p in str(value).split(",")]
+        if not all(p.isdigit() and int(p) > 0 for p in parts):
+            hint = "one number for each stage, such as 20,20,20,20"
+            raise InputError(Fault("--stages", f"{value!r} is no list of layers", hint))
+        return tuple(int(p) for p in parts)
+
+
 DURATION = Duration()
+LAYERS = Layers()
 POSITIVE = click.IntRange(min=1)
 ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 
@@ -78,10 +96,12 @@ mesh = bundle(
     "mesh",
     click.option("--tp", type=POSITIVE, help="Tensor parallel devices.  [fewest that fit]"),
     click.option("--pp", type=POSITIVE, help="Pipeline stages."),
+    click.option("--stages", type=LAYERS, metavar="N,N,…", default=(),
+                 help="Layers of each pipeline stage.  [even]"),
     click.option("--dp", type=POSITIVE, help="Attention data-parallel groups in a replica."),
     click.option("--ep", type=POSITIVE, help="Expert-parallel groups in a replica."),
     click.option("--replicas", type=POSITIVE, help="Copies of the model.  [all that fit]"),
-)
+)  # fmt: skip
 
 formats = bundle(
     "formats",

@@ -53,7 +53,7 @@ def _lower(program: Program, engine: Engine) -> Schedule:
         if program.prefill(name) is not None:
             found = _phased(found, list(_part(name, locals_[f"{name}.prefill"], engine)))
         sections.extend(found)
-    repeated = {n for n, times in program.times.items() if times > 1}
+    repeated = {n for n in program.times if _is_layer(program.parts[n])}
     stored = _weights(program, locals_, engine)
     return Schedule(
         program=program.name,
@@ -85,6 +85,11 @@ def _part(name: str, local: Local, engine: Engine) -> Iterable[Section]:
     owed |= {v: _collective(v, "all-to-all", "exchange") for v in local.exchanges}
     for kernel, values in kernels.items():
         yield _section(kernel, name, values, graph, owed, engine)
+
+
+def _is_layer(part: Graph) -> bool:
+    """Whether a part hands on what it was handed, as layers do and embedding and head do not."""
+    return "x" in part.inputs and "x" in part.outputs
 
 
 def _phased(decode: list[Section], prefill: list[Section]) -> list[Section]:

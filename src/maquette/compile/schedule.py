@@ -91,11 +91,11 @@ class Schedule:
     program: str
     sections: tuple[Section, ...]
     times: Mapping[str, int]  # occurrences of each part
-    layers: int  # occurrences of parts that repeat: what pipeline stages divide
+    layers: int  # what pipeline stages divide
     windows: Mapping[str, int]  # context symbol → window, 0 for full attention
     experts: tuple[int, int] | None
     weights: Size  # bytes of weights on one device before pipeline stages divide them
-    edges: Size  # those of them outside the repeated layers
+    edges: Size  # those of them outside the layers
     kv_per_token: Mapping[str, Size]  # bytes per cached token and context symbol
     state_per_seq: Size
     width: Size  # bytes of one token's activation between layers

@@ -10,7 +10,7 @@ from maquette.ir.graph import Program
 from maquette.ir.patterns import Reduce
 from maquette.machines.types import System
 from maquette.plans.engine import Engine
-from maquette.plans.types import Infeasible, Mesh, Precision
+from maquette.plans.types import Infeasible, Mesh, Plan, Precision
 
 # What users and checkpoints call a precision → formats by role.
 PRECISIONS: dict[str, Precision] = {
@@ -84,6 +84,20 @@ def _objections(program: Program, layers: int, mesh: Mesh) -> Iterator[Infeasibl
     for extent, _ in sizes.get("experts' f", ()):
         if extent % (tp * dp // ep):
             yield Infeasible(f"{extent} expert features do not divide over {tp * dp // ep}")
+
+
+def staged(plan: Plan, layers: int) -> Infeasible | None:
+    """Why the stages a plan spells out are not its pipeline's, or None."""
+    stages, pp = plan.stages, plan.mesh.pp
+    if not stages:
+        return None
+    if len(stages) != pp or min(stages) < 1:
+        return Infeasible(f"stages of {', '.join(map(str, stages))} layers for pp {pp}")
+    if sum(stages) != layers:
+        return Infeasible(
+            f"stages hold {sum(stages)} of {layers} layers", abs(layers - sum(stages)), "layers"
+        )
+    return None
 
 
 def supported(system: System, engine: Engine, precision: Precision) -> Infeasible | None:

@@ -9,13 +9,17 @@ import numpy as np
 
 from maquette.compile.schedule import Schedule
 from maquette.plans.sharding import shards
+from maquette.plans.types import Plan
 from maquette.price.experts import imbalance, touched
 
 Env = dict[str, Any]
 
 
 def mesh_environment(schedule: Schedule, mesh: Mapping[str, Any]) -> Env:
-    """Shard symbols, collective groups and stage unevenness of meshes ``tp, pp, dp, ep``."""
+    """Shard symbols, collective groups and stage unevenness of meshes ``tp, pp, dp, ep``.
+
+    ``widest`` is the number of layers of the longest stage; without it stages are even.
+    """
     env: Env = dict(shards(schedule.symbols, mesh))
     tp, pp, dp, ep = (np.asarray(mesh[k]) for k in ("tp", "pp", "dp", "ep"))
     env["group:tp"] = tp
@@ -25,8 +29,14 @@ def mesh_environment(schedule: Schedule, mesh: Mapping[str, Any]) -> Env:
     env["group:tp+ep"] = np.where(dp > 1, tp, np.maximum(tp, ep))
     env["group:exchange"] = np.where(dp > 1, tp * dp, 1)
     layers = max(schedule.layers, 1)
-    env["pp_stretch"] = pp * np.ceil(layers / pp) / layers
+    env["pp_stretch"] = pp * np.asarray(mesh.get("widest", np.ceil(layers / pp))) / layers
     return env
+
+
+def mesh_of(plan: Plan) -> dict[str, int]:
+    """The numbers of a plan's mesh, and its longest stage where stages are given."""
+    mesh = {"tp": plan.mesh.tp, "pp": plan.mesh.pp, "dp": plan.mesh.dp, "ep": plan.mesh.ep}
+    return mesh | ({"widest": max(plan.stages)} if plan.stages else {})
 
 
 def batch_environment(

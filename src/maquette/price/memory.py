@@ -12,8 +12,9 @@ from maquette.compile.schedule import Schedule
 from maquette.machines.facts import capacity
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
+from maquette.plans.legality import staged
 from maquette.plans.types import Infeasible, Plan
-from maquette.price.environment import mesh_environment
+from maquette.price.environment import mesh_environment, mesh_of
 from maquette.price.seconds import formats
 
 
@@ -38,10 +39,11 @@ class Memory:
 
 def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Memory:
     """The fullest device of a replica under a plan."""
-    mesh = {"tp": plan.mesh.tp, "pp": plan.mesh.pp, "dp": plan.mesh.dp, "ep": plan.mesh.ep}
+    mesh = mesh_of(plan)
     env = {**mesh_environment(schedule, mesh), **formats(machine, plan.precision, schedule)}
     pp, dp = plan.mesh.pp, plan.mesh.dp
-    share = float(np.ceil(max(schedule.layers, 1) / pp) / max(schedule.layers, 1))
+    layers = max(schedule.layers, 1)
+    share = float(mesh.get("widest") or np.ceil(layers / pp)) / layers
     edges = float(schedule.edges(env))
     weights = (float(schedule.weights(env)) - edges) * share + edges / min(pp, 2)
     per_token = sum(float(s(env)) for s in schedule.kv_per_token.values()) * share
@@ -91,6 +93,9 @@ def activation_peak(schedule: Schedule, env: Mapping[str, Any], plan: Plan) -> f
 
 def fits(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Memory | Infeasible:
     """The memory of a plan, or what it is short of."""
+    uneven = staged(plan, schedule.layers)
+    if uneven is not None:
+        return uneven
     held = memory(schedule, machine, engine, plan)
     need = held.weights + held.activations + held.reserve
     if need > held.usable:

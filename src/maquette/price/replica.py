@@ -12,7 +12,7 @@ from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Plan
 from maquette.price.calibration import Calibration
-from maquette.price.environment import batch_environment, mesh_environment, nothing
+from maquette.price.environment import batch_environment, mesh_environment, mesh_of, nothing
 from maquette.price.memory import Memory, fits
 from maquette.price.network import collective
 from maquette.price.seconds import Env, formats, priceable, walk_seconds
@@ -55,10 +55,6 @@ def kv_blocks(held: Memory, plan: Plan) -> int:
     if not np.isfinite(held.kv_tokens):
         return 0
     return int(held.kv_tokens // plan.policy.block_size)
-
-
-def mesh_of(plan: Plan) -> dict[str, int]:
-    return {"tp": plan.mesh.tp, "pp": plan.mesh.pp, "dp": plan.mesh.dp, "ep": plan.mesh.ep}
 
 
 def step_model(

@@ -9,10 +9,16 @@ from typing import Any
 
 from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
-from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
+from maquette.price.environment import (
+    batch_environment,
+    mesh_environment,
+    mesh_of,
+    nothing,
+    uniform,
+)
 from maquette.price.interval import Estimate, estimate
 from maquette.price.network import collective
-from maquette.price.replica import mesh_of, stages
+from maquette.price.replica import stages
 from maquette.price.seconds import IDEAL, RESOURCES, Env, formats, walk_seconds
 from maquette.search.deployment import Deployment
 

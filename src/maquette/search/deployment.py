@@ -84,23 +84,25 @@ def deploy(
     replicas: int | None = None,
     prefill: Wish | None = None,
     prefill_replicas: int = 0,
+    stages: tuple[int, ...] = (),
 ) -> Deployment:
     """The deployment asked for.
 
-    An open mesh becomes the smallest with room for a KV cache (`ROOM`), open replicas as many as
+    `stages` are the layers of each pipeline stage; () is even.  An open mesh becomes the smallest with room for a KV cache (`ROOM`), open replicas as many as
     the system holds.
 
     Raises:
         InputError: no such mesh is legal and fits, with what is short; or devices are missing.
     """
     made, schedule = program(model), lower(program(model), engine)
-    plan = Plan(precision=precision, policy=policy, engine=engine.name)
+    wish = replace(wish, pp=wish.pp or len(stages) or None)
+    plan = Plan(precision=precision, policy=policy, engine=engine.name, stages=stages)
     _supported(system, engine, precision)
     mesh, held = _first(made, schedule, system, engine, plan, wish)
     plan = plan.but(mesh=mesh)
     if prefill is not None:
         apart = Wish(prefill.tp or mesh.tp, prefill.pp or mesh.pp, mesh.dp, mesh.ep)
-        own, _ = _first(made, schedule, system, engine, plan, apart)
+        own, _ = _first(made, schedule, system, engine, plan.but(stages=()), apart)
         plan = plan.but(mode="disaggregated", prefill_mesh=own, prefill_replicas=prefill_replicas)
     taken = plan.but(replicas=0).devices
     room = (system.devices - taken) // mesh.devices

@@ -12,8 +12,13 @@ from maquette.compile.schedule import Schedule
 from maquette.machines.types import Fact, Machine, System
 from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
-from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
-from maquette.price.replica import mesh_of
+from maquette.price.environment import (
+    batch_environment,
+    mesh_environment,
+    mesh_of,
+    nothing,
+    uniform,
+)
 from maquette.price.seconds import RESOURCES, Seconds, formats, walk_seconds
 from maquette.search.evaluate import Setting, run
 from maquette.search.types import Candidate, Gain, Outcome, Share

@@ -53,7 +53,7 @@ def one(
     mesh: Mesh | None = None,
 ) -> Replica:
     """One replica, priced; of another mesh where given."""
-    chosen = plan if mesh is None else plan.but(mesh=mesh)
+    chosen = plan if mesh is None else plan.but(mesh=mesh, stages=())
     found = replica(schedule, system.machine, engine, chosen, cal)
     if isinstance(found, Infeasible):
         raise InputError(Fault(f"{system.name} {chosen.mesh}", f"cannot be: {found}"))

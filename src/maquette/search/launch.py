@@ -22,7 +22,9 @@ def launch(repository: str, native: str, plan: Plan, system: System) -> Mapping[
     """
     if plan.prefill_mesh is not None:
         return _apart(repository, native, plan)
-    vllm = _join("vllm serve", repository, _vllm(plan, native))
+    # vLLM reads uneven stages from its environment.
+    uneven = f"VLLM_PP_LAYER_PARTITION={','.join(map(str, plan.stages))} " if plan.stages else ""
+    vllm = _join(uneven + "vllm serve", repository, _vllm(plan, native))
     commands = {
         "vllm": vllm,
         "sglang": _join(

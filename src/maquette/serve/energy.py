@@ -14,8 +14,7 @@ import numpy as np
 from maquette.compile.schedule import Schedule
 from maquette.machines.types import Machine
 from maquette.plans.types import Plan
-from maquette.price.environment import batch_environment, mesh_environment, nothing
-from maquette.price.replica import mesh_of
+from maquette.price.environment import batch_environment, mesh_environment, mesh_of, nothing
 from maquette.price.seconds import formats, split
 from maquette.serve.types import Trace
 
