@@ -88,8 +88,8 @@ def deploy(
 ) -> Deployment:
     """The deployment asked for.
 
-    `stages` are the layers of each pipeline stage; () is even.  An open mesh becomes the smallest with room for a KV cache (`ROOM`), open replicas as many as
-    the system holds.
+    `stages` are the layers of each pipeline stage; () is even.  An open mesh becomes the smallest
+    with room for a KV cache (`ROOM`), open replicas as many as the system holds.
 
     Raises:
         InputError: no such mesh is legal and fits, with what is short; or devices are missing.
