@@ -90,7 +90,12 @@ class Blocks:
     def release(self, seq: Seq) -> None:
         """Take back all that `seq` holds."""
         self.available += seq.blocks
-        for unit in reversed(seq.units[: seq.shared]):
+        if seq.shared:
+            self._let_go(seq.units[: seq.shared])
+        seq.shared = seq.blocks = 0
+
+    def _let_go(self, units: tuple[int, ...]) -> None:
+        for unit in reversed(units):
             holders = self._held[unit] - 1
             if holders:
                 self._held[unit] = holders
@@ -98,4 +103,3 @@ class Blocks:
                 del self._held[unit]
                 self.idle[unit] = None
                 self.available += self.unit_blocks
-        seq.shared = seq.blocks = 0

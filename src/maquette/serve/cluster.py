@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import count
+from itertools import islice
 from typing import Protocol
 
 from maquette.plans.types import Routing
@@ -15,7 +15,6 @@ from maquette.serve.sequence import Seq
 from maquette.serve.types import Disaggregation
 
 Event = tuple[int, int, int]
-NEVER = 1 << 200
 
 
 class AnyLane(Protocol):
@@ -57,30 +56,33 @@ class Pool:
         self.load = [0] * len(lanes)  # requests submitted and not ended
         self._limits = limits  # the longest sequence each replica can hold
         self._least_limit = min(limits)
-        self._routing = routing
         self._turn = 0
+        self._prefix_aware = routing == "prefix-aware"
+        self._choose = {
+            "round-robin": self._next_turn,
+            "least-outstanding": self._least_loaded,
+            "prefix-aware": self._longest_prefix,
+        }[routing]
 
     def pick(self, seq: Seq, tokens: int, now: int) -> tuple[int, AnyLane]:
         """The replica and the lane for `seq`, which will grow to `tokens` tokens."""
-        if self._routing == "round-robin":
-            replica = self._next_turn(tokens)
-        elif self._routing == "prefix-aware" and seq.units:
-            replica = self._longest_prefix(seq, tokens, now)
-        elif tokens <= self._least_limit:
-            replica = self.load.index(min(self.load))
-        else:
-            replica = min(self._able(tokens), key=self.load.__getitem__)
+        replica = self._choose(seq, tokens, now)
         lanes = self.lanes[replica]
         if len(lanes) == 1:
             return replica, lanes[0]
-        if self._routing == "prefix-aware" and seq.units:
+        if self._prefix_aware and seq.units:
             return replica, min(lanes, key=lambda lane: (-lane.cached(seq, now), len(lane.seqs)))
         return replica, min(lanes, key=lambda lane: len(lane.seqs))
 
     def _able(self, tokens: int) -> list[int]:
         return [r for r, limit in enumerate(self._limits) if tokens <= limit]
 
-    def _next_turn(self, tokens: int) -> int:
+    def _least_loaded(self, seq: Seq, tokens: int, now: int) -> int:
+        if tokens <= self._least_limit:
+            return self.load.index(min(self.load))
+        return min(self._able(tokens), key=self.load.__getitem__)
+
+    def _next_turn(self, seq: Seq, tokens: int, now: int) -> int:
         while True:
             replica = self._turn
             self._turn = (replica + 1) % len(self.lanes)
@@ -88,6 +90,9 @@ class Pool:
                 return replica
 
     def _longest_prefix(self, seq: Seq, tokens: int, now: int) -> int:
+        if not seq.units:
+            return self._least_loaded(seq, tokens, now)
+
         def rank(replica: int) -> tuple[int, int]:
             return -max(lane.cached(seq, now) for lane in self.lanes[replica]), self.load[replica]
 
@@ -112,8 +117,7 @@ class Cluster:
         self._home: list[tuple[Pool, int]] = []  # of each lane: its pool and replica there
         self._entry: Pool
         self._decode: Pool
-        self._numbers = count()  # of the requests, in order of arrival
-        self._upcoming: Event = (NEVER, ARRIVE, 0)
+        self._unsent = iter(range(len(columns.prompt)))
         self._link_free: dict[int, int] = {}  # by prefill replica
         self._transfers: dict[int, tuple[Seq, int]] = {}
 
@@ -130,47 +134,31 @@ class Cluster:
 
     def run(self) -> None:
         """Until nothing is left to happen."""
-        heap = self._heap
-        if self._columns.arrival is None:
-            self._send(0, self._columns.concurrency)
-        else:
-            self._look_ahead()
-        while True:
-            if heap and heap[0] < self._upcoming:
-                time, phase, number = heappop(heap)
-                if phase == END:
-                    self._end(time, number)
-                elif phase == ARRIVE:
-                    self._arrive(time, number)
-                else:
-                    self._form(self._lanes[number], time)
-            elif self._upcoming[0] < NEVER:
-                time, _, number = self._upcoming
-                self._look_ahead()
-                self._arrive(time, number)
-            else:
-                return
-
-    def _look_ahead(self) -> None:
-        """The next arrival of an open loop."""
-        arrival = self._columns.arrival
-        assert arrival is not None
-        number = next(self._numbers)
-        done = number >= len(arrival)
-        self._upcoming = (NEVER, ARRIVE, 0) if done else (arrival[number], ARRIVE, number)
+        heap, lanes = self._heap, self._lanes
+        self._send(0, self._columns.concurrency or 1)
+        while heap:
+            now, phase, number = heappop(heap)
+            if phase == ARRIVE:
+                self._arrive(now, number)
+            elif phase == FORM:
+                self._form(lanes[number], now)
+            elif number >= len(lanes):
+                self._transferred(number - len(lanes), now)
+            elif lanes[number].end == now:  # otherwise the run was cut short
+                self._end(lanes[number], now)
 
     def _send(self, now: int, requests: int) -> None:
-        """In a closed loop, as many clients send their next request."""
-        total = len(self._columns.prompt)
-        for _ in range(requests):
-            number = next(self._numbers)
-            if number >= total:
-                return
-            heappush(self._heap, (now, ARRIVE, number))
+        """The next requests, each at its own time, or in a closed loop now."""
+        arrival = self._columns.arrival
+        for number in islice(self._unsent, requests):
+            heappush(self._heap, (arrival[number] if arrival else now, ARRIVE, number))
 
     def _arrive(self, now: int, rid: int) -> None:
         columns = self._columns
-        self._ledger.arrive(rid, now)
+        if columns.arrival:
+            self._send(now, 1)
+        else:
+            self._ledger.arrive(rid, now)
         if rid in columns.rejected:
             self._ledger.reject(rid)
             if columns.arrival is None:
@@ -193,11 +181,12 @@ class Cluster:
 
     def _settle(self, lane: AnyLane, now: int) -> None:
         """An idle lane forms a batch, after all else that happens at this instant."""
-        if self._upcoming[0] > now and not (self._heap and self._heap[0][0] == now):
+        heap = self._heap
+        if not heap or heap[0][0] > now:
             self._form(lane, now)
         elif not lane.forming:
             lane.forming = True
-            heappush(self._heap, (now, FORM, lane.index))
+            heappush(heap, (now, FORM, lane.index))
 
     def _form(self, lane: AnyLane, now: int) -> None:
         lane.forming = False
@@ -205,16 +194,10 @@ class Cluster:
         if dropped:
             self._ended(lane.index, dropped, now)
 
-    def _end(self, now: int, number: int) -> None:
-        if number >= len(self._lanes):
-            self._transferred(number - len(self._lanes), now)
-            return
-        lane = self._lanes[number]
-        if lane.end != now:
-            return  # the run was cut short
+    def _end(self, lane: AnyLane, now: int) -> None:
         ended = lane.commit(now)
         if ended:
-            self._ended(number, ended, now)
+            self._ended(lane.index, ended, now)
         self._settle(lane, now)
 
     def _ended(self, number: int, requests: int, now: int) -> None:

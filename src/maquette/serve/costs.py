@@ -24,15 +24,16 @@ class AttentionCost:
 
     def piece(self, n: int, context: int) -> Piece:
         """What binds for `n` decoding sequences whose contexts sum to `context`."""
-        pieces = self._pieces[n]
-        if pieces is None:
-            at, slope = self._model.at[:, n], self._model.slope[:, n]
-            lines = [(quanta(a), quanta(s)) for a, s in zip(at, slope, strict=True)]
-            pieces = self._pieces[n] = upper_envelope(lines)
-        for piece in pieces:
+        for piece in self._pieces[n] or self._envelope(n):
             if context <= piece[0]:
                 return piece
         raise AssertionError("an envelope ends with an endless piece")
+
+    def _envelope(self, n: int) -> tuple[Piece, ...]:
+        at, slope = self._model.at[:, n], self._model.slope[:, n]
+        lines = [(quanta(a), quanta(s)) for a, s in zip(at, slope, strict=True)]
+        pieces = self._pieces[n] = upper_envelope(lines)
+        return pieces
 
     def decode(self, n: int, context: int) -> int:
         """Quanta for `n` decoding sequences whose contexts sum to `context`."""

@@ -73,6 +73,7 @@ class Decoders:
         "_block_size",
         "_costs",
         "_full",
+        "_stale",
         "_windowed",
         "active",
         "finishes",
@@ -94,7 +95,8 @@ class Decoders:
         self.n = 0
         self.total = 0  # sum of bases: the contexts of the next step sum to total + n * (tick + 1)
         self.active: dict[int, Seq] = {}
-        self.finishes: list[int] = []  # finish tick and request; may hold some that have left
+        self.finishes: list[int] = []  # finish tick and request; the first is of an active one
+        self._stale = 0  # how many of them have left
         self.phases = [0] * block_size  # sequences that need a block at ticks of each residue
         self.stays = array("q")  # of those that left: tokens in the cache, decode steps
         self.first = 0  # quanta of the first step of the planned run
@@ -105,28 +107,33 @@ class Decoders:
 
         `ahead` is 1 when its block for the step being formed is allocated already.
         """
-        tick = self.tick
+        tick, size, rid = self.tick, self._block_size, seq.rid
         base = seq.base = cached - tick
         finish = seq.finish = tick + seq.output - seq.generated
         self.n += 1
         self.total += base
-        self.active[seq.rid] = seq
-        self.phases[-base % self._block_size] += 1
-        seq.blocks -= -(-(cached + ahead) // self._block_size)  # from here on they follow the tick
-        heappush(self.finishes, finish << RID_BITS | seq.rid)
+        self.active[rid] = seq
+        self.phases[-base % size] += 1
+        seq.blocks -= -(-(cached + ahead) // size)  # from here on they follow the tick
+        heappush(self.finishes, finish << RID_BITS | rid)
         for windowed in self._windowed:
             windowed.join(seq, tick)
 
     def leave(self, seq: Seq, ahead: int = 0) -> None:
-        """`seq` leaves; `ahead` is 1 when its block for the step being formed is allocated."""
-        base = seq.base
+        """`seq` leaves early; `ahead` is 1 when its block for the step being formed is allocated."""
+        self._remove(seq, ahead)
+        self._stale += 1
+        self._skip_stale()
+
+    def _remove(self, seq: Seq, ahead: int) -> None:
+        base, tick, size = seq.base, self.tick, self._block_size
         self.n -= 1
         self.total -= base
         del self.active[seq.rid]
-        self.phases[-base % self._block_size] -= 1
-        tokens = base + self.tick
-        seq.blocks += -(-(tokens + ahead) // self._block_size)
-        generated = seq.output - (seq.finish - self.tick)
+        self.phases[-base % size] -= 1
+        tokens = base + tick
+        seq.blocks += -(-(tokens + ahead) // size)
+        generated = seq.output - seq.finish + tick
         self.stays.extend((tokens, generated - seq.generated))
         seq.generated = generated
         for windowed in self._windowed:
@@ -137,22 +144,23 @@ class Decoders:
         found: list[Seq] = []
         finishes, due = self.finishes, (self.tick + 1) << RID_BITS
         while finishes and finishes[0] < due:
-            entry = heappop(finishes)
-            seq = self.active.get(entry & RID)
-            if seq is not None and seq.finish == entry >> RID_BITS:
-                found.append(seq)
-                self.leave(seq)
+            seq = self.active[heappop(finishes) & RID]
+            found.append(seq)
+            self._remove(seq, 0)
+            if self._stale:
+                self._skip_stale()
         return found
 
-    def to_finish(self) -> int:
-        """Steps to the next finish."""
-        finishes = self.finishes
-        while True:
+    def _skip_stale(self) -> None:
+        """Forget the first finishes as long as they are of sequences that have left."""
+        finishes, active = self.finishes, self.active
+        while finishes:
             entry = finishes[0]
-            seq = self.active.get(entry & RID)
+            seq = active.get(entry & RID)
             if seq is not None and seq.finish == entry >> RID_BITS:
-                return seq.finish - self.tick
+                return
             heappop(finishes)
+            self._stale -= 1
 
     def growth(self, skip: int, steps: int) -> int:
         """Blocks needed by `steps` steps from the one `skip` ticks ahead."""
@@ -166,9 +174,7 @@ class Decoders:
     def room(self, available: int, steps: int) -> int:
         """How many of `steps` steps fit in `available` blocks, the first one having its own."""
         n, size = self.n, self._block_size
-        if n * (steps // size + 1) <= available:
-            return steps
-        if self.growth(1, steps - 1) <= available:
+        if n * (steps // size + 1) <= available or self.growth(1, steps - 1) <= available:
             return steps
         rounds = available // n
         left, fit = available - rounds * n, rounds * size + 1
@@ -198,14 +204,14 @@ class Decoders:
         """
         n, tick = self.n, self.tick
         first = self._costs.tokens[rows] + self._costs.seqs[rows]
-        rise, steps = 0, self.to_finish()
+        rise, steps = 0, (self.finishes[0] >> RID_BITS) - tick
         total = self.total + n * (tick + 1)
         for cost in self._full:
             upto, at, slope = cost.piece(n, total)
             first += at + slope * total
             rise += slope * n
-            if upto < ENDLESS:
-                steps = min(steps, (upto - total) // n + 1)
+            if upto < total + n * (steps - 1):
+                steps = (upto - total) // n + 1
         for windowed in self._windowed:
             steps = min(steps, windowed.cross(tick))
             total = _context(windowed, tick)

@@ -24,6 +24,8 @@ class Lane:
     def __init__(self, place: Place, costs: Costs) -> None:
         self.place = place
         self.index = place.index
+        self.ledger = place.ledger
+        self._rows = place.book.rows
         self._heap = place.heap
         self.costs = costs
         self.blocks = blocks = Blocks(place.kv_blocks, place.block_size, place.unit_tokens)
@@ -95,7 +97,7 @@ class Lane:
         ended = 0
         if self.ticking:
             tick = decoders.tick = decoders.tick + steps
-            if decoders.n and decoders.finishes[0] < (tick + 1) << RID_BITS:
+            if decoders.finishes and decoders.finishes[0] < (tick + 1) << RID_BITS:
                 for seq in decoders.finished():
                     self._finish(seq, now)
                     ended += 1
@@ -119,7 +121,7 @@ class Lane:
                 self.partial = None
             self.release(seq)
             del self.seqs[seq.rid]
-            self.place.ledger.time_out(seq.rid, self.place.replica)
+            self.ledger.time_out(seq.rid, self.place.replica)
             dropped += 1
         self._clear_head()
         return dropped
@@ -137,7 +139,7 @@ class Lane:
 
     def start_step(self, now: int, ticking: bool, rows: int) -> None:
         """Start a step with prefill `chunks`, and with all decoders if `ticking`."""
-        costs, chunks, ledger = self.costs, self.chunks, self.place.ledger
+        costs, chunks, ledger = self.costs, self.chunks, self.ledger
         tokens = 0
         for _, count in chunks:
             tokens += count
@@ -202,7 +204,7 @@ class Lane:
         heappop(self.waiting)
         if self._deadlines:
             self._clear_head()
-        self.place.ledger.schedule(seq, cached, now)
+        self.ledger.schedule(seq, cached, now)
 
     def preempt(self, now: int, ahead: int) -> Seq:
         """Free the running sequence that is served last; it will be computed anew."""
@@ -215,7 +217,7 @@ class Lane:
         seq.computed = 0
         seq.target = seq.prompt + seq.generated
         heappush(self.waiting, seq.key)
-        self.place.ledger.preemptions[seq.rid] += 1
+        self.ledger.preemptions[seq.rid] += 1
         return seq
 
     def _last_served(self) -> Seq:
@@ -248,7 +250,7 @@ class Lane:
                 self.partial = seq
                 continue
             if seq.generated == 0:
-                self.place.ledger.first_token(seq.rid, now)
+                self.ledger.first_token(seq.rid, now)
             else:
                 self.place.book.odd_gaps.extend((now - seq.last_token, 1))
             seq.generated += 1
@@ -264,9 +266,10 @@ class Lane:
         return ended
 
     def _finish(self, seq: Seq, now: int) -> None:
-        del self.seqs[seq.rid]
+        rid = seq.rid
+        del self.seqs[rid]
         self.release(seq)
-        self.place.ledger.finish(seq.rid, self.place.replica, now)
+        self.ledger.finish(rid, self.place.replica, now)
 
     def release(self, seq: Seq) -> None:
         self.blocks.release(seq)
@@ -274,28 +277,18 @@ class Lane:
     # -- the book -------------------------------------------------------------------------------
 
     def _record(self, now: int) -> None:
-        decoders, chunks, book = self.decoders, len(self.chunks), self.place.book
+        decoders, blocks, start, rows = self.decoders, self.blocks, self.start, self._rows
         n, first = decoders.n, decoders.first
-        running = n + chunks if self.partial is None else n + chunks + 1
+        running = n + len(self.chunks) + (self.partial is not None)
         live = n if self.ticking else 0
         if live and (self._late or self._stall >= 0):
-            self._record_late(self.start + first, first)
-        book.rows.extend(
-            (
-                self.index,
-                self.start,
-                now - self.start,
-                self.steps,
-                live,
-                self.rows,
-                self.prefill,
-                first,
-                len(self.seqs) - running,
-                self.blocks.capacity - self.blocks.available,
-            )
-        )
-        if len(book.rows) >= FOLD:
-            book.fold()
+            self._record_late(start + first, first)
+        waiting, used = len(self.seqs) - running, blocks.capacity - blocks.available
+        took = now - start
+        rows += self.index, start, took, self.steps, live, self.rows
+        rows += self.prefill, first, waiting, used
+        if len(rows) >= FOLD:
+            self.place.book.fold()
 
     def _record_late(self, end: int, first: int) -> None:
         """Correct the first gap of those whose last token is older than the step."""

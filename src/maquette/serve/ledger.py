@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 
 from maquette.serve.clock import HALF, SHIFT
 from maquette.serve.sequence import Seq
@@ -25,11 +26,12 @@ class Ledger:
         "status",
     )
 
-    def __init__(self, requests: int, attention_classes: int) -> None:
+    def __init__(self, requests: int, arrival: Iterable[int], attention_classes: int) -> None:
         def never() -> array[int]:
             return array("q", (-1,)) * requests
 
-        self.arrival, self.scheduled, self.first, self.finished = (never() for _ in range(4))
+        self.arrival = array("q", arrival) or never()  # in a closed loop known as they arrive
+        self.scheduled, self.first, self.finished = (never() for _ in range(3))
         self.replica = never()
         self.cached = array("q", (0,)) * requests
         self.preemptions = array("q", (0,)) * requests
@@ -39,9 +41,10 @@ class Ledger:
 
     def schedule(self, seq: Seq, cached: int, now: int) -> None:
         """`seq` is in a batch, `cached` of its tokens found in the prefix cache."""
-        if self.scheduled[seq.rid] < 0:
-            self.scheduled[seq.rid] = (now + HALF) >> SHIFT
-            self.cached[seq.rid] = cached
+        rid = seq.rid
+        if self.scheduled[rid] < 0:
+            self.scheduled[rid] = (now + HALF) >> SHIFT
+            self.cached[rid] = cached
 
     def arrive(self, rid: int, now: int) -> None:
         self.arrival[rid] = (now + HALF) >> SHIFT

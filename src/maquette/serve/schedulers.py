@@ -34,14 +34,14 @@ class _Dynamic(Lane):
 
     def _reserve(self, now: int) -> bool:
         """Blocks for one token of every decoding sequence; whether that preempted any."""
-        decoders, blocks = self.decoders, self.blocks
+        blocks, phases = self.blocks, self.decoders.phases
         preempted = False
-        phase = decoders.tick % blocks.block_size
-        while decoders.phases[phase] > blocks.available:
+        phase = self.decoders.tick % blocks.block_size
+        while phases[phase] > blocks.available:
             blocks.idle.clear()  # the sequences before the one that found no block took them
             self.preempt(now, 0)
             preempted = True
-        blocks.available -= decoders.phases[phase]
+        blocks.available -= phases[phase]
         if blocks.idle:
             blocks.evict()
         return preempted
@@ -82,15 +82,16 @@ class Continuous(_Dynamic):
     """vLLM v1."""
 
     def form(self, now: int) -> int:
+        decoders = self.decoders
         dropped = self.drop_expired(now) if self._deadlines else 0
-        preempted = self._reserve(now) if self.decoders.n else False
-        budget = self.place.max_batched_tokens - self.decoders.n
+        preempted = self._reserve(now) if decoders.n else False
+        budget = self.place.max_batched_tokens - decoders.n
         if self.partial is not None and budget:
             budget, evicted = self._continue(now, budget)
             preempted = preempted or evicted
         if self.waiting and not preempted:
             self._admit(now, budget, whole=False)
-        n = self.decoders.n
+        n = decoders.n
         if self.chunks:
             self.start_step(now, ticking=True, rows=n + len(self.chunks))
         elif n:
@@ -135,7 +136,7 @@ class Static(Lane):
     def __init__(self, place: Place, costs: Costs) -> None:
         super().__init__(place, costs)
         self._members: list[Seq] = []  # of the batch, whose prefill is not complete
-        self._rows = 0
+        self._width = 0
         self._reserved = 0
 
     def form(self, now: int) -> int:
@@ -148,7 +149,7 @@ class Static(Lane):
             self._prefill()
             self.start_step(now, ticking=False, rows=len(self.chunks))
         elif self.decoders.n:
-            self.start_run(now, self._rows, single=False)
+            self.start_run(now, self._width, single=False)
         return dropped
 
     def _next_batch(self, now: int) -> None:
@@ -163,7 +164,7 @@ class Static(Lane):
             self._reserved += seq.blocks
             self._members.append(seq)
             self.schedule(seq, 0, now)
-        self._rows = len(self._members)
+        self._width = len(self._members)
 
     def _prefill(self) -> None:
         budget = self.place.max_batched_tokens

@@ -110,7 +110,8 @@ class Simulation:
             timeout=reading.timeout(policy),
         )
         self.heap: list[Event] = []
-        self.ledger = Ledger(len(requests), len(windows))
+        at = () if columns.arrival is None else (requests.arrival_ns - requests.arrival_ns[0])
+        self.ledger = Ledger(len(requests), at, len(windows))
         self.book = Book(
             [i for i, r in enumerate(self.replicas) for _ in range(r.lanes)],
             max(r.max_batched_tokens for r in self.replicas),
