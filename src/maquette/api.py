@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from maquette.catalogue import calibrations, engines, machines, models
 from maquette.catalogue import requests as streams
-from maquette.catalogue.machines import machine, system, systems
+from maquette.catalogue.machines import machine, system
 from maquette.catalogue.models import model
 from maquette.compile.lower import lower
-from maquette.errors import Fault, InputError, UnknownName
+from maquette.errors import Fault, InputError, UnknownName, together
 from maquette.ir.dtypes import DTYPES
 from maquette.machines.types import Machine, System
 from maquette.models.config import ModelConfig
@@ -39,6 +39,7 @@ from maquette.search.types import ASSUMED, Answer, Question, Targets
 from maquette.traffic.types import Requests
 from maquette.units import Seconds
 
+On = str | System | Sequence[str | System]
 FORMATS = [d.name for d in DTYPES.values() if d.kind != "bool" and d.bits <= 16]
 
 __all__ = [
@@ -86,7 +87,7 @@ for _kind in (Answer, Simulation, Anatomy, Machine, System, ModelConfig, Engine,
 
 def deployment(
     model: str | ModelConfig,
-    on: str,
+    on: On,
     *,
     overrides: Sequence[str] = (),
     engine: str = "vllm",
@@ -111,12 +112,14 @@ def deployment(
     own go before those that ship; `stages` are the layers of each pipeline stage.  Raises
     InputError for what cannot be, UnknownName for names that nothing answers to.
     """
-    config = models.model(model) if isinstance(model, str) else model
-    where, chosen = machines.system(on, overrides), engines.engine(engine)
-    priceable(where.machine)
+    config, (where, *others), chosen = together(
+        lambda: _config(model), lambda: _priced(on, overrides), lambda: engines.engine(engine)
+    )
+    if others:
+        raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
     apart = Wish(prefill_tp, prefill_pp) if prefill_replicas else None
     if apart is None and (prefill_tp or prefill_pp):
-        raise InputError(Fault("prefill_tp and prefill_pp", "need prefill_replicas"))
+        raise InputError(Fault("prefill_replicas", "is missing", "how many only prefill"))
     return deploy(
         config,
         where,
@@ -158,7 +161,38 @@ def policy_of(base: Policy, changes: Mapping[str, Any]) -> Policy:
     return found
 
 
-def explain(model: str | ModelConfig, on: str, *, batch: int = 1, context: int = 1024,
+def _config(model: str | ModelConfig) -> ModelConfig:
+    if model == "":
+        raise InputError(Fault("model", "is empty", "a name, or the path of a config.json"))
+    return models.model(model) if isinstance(model, str) else model
+
+
+def systems(on: On, overrides: Sequence[str] = ()) -> tuple[System, ...]:
+    """Every system of `on`, each once: ``"h200x8,mi300x8"``, or a list of names and systems.
+
+    >>> [s.name for s in systems("h100x8, h200x4")]
+    ['h100-sxmx8', 'h200x4']
+    """
+    parts = [on] if isinstance(on, str | System) else on
+    if overrides and not all(isinstance(p, str) for p in parts):
+        raise InputError(Fault("overrides", "need machines by name", hint="see maquette.machine"))
+    named = ((lambda p=p: machines.systems(p, overrides)) for p in parts if isinstance(p, str))
+    found = [*(p for p in parts if isinstance(p, System)), *chain(*together(*named))]
+    by_name: dict[str, System] = {}
+    for each in found:
+        if by_name.setdefault(each.name, each) != each:
+            raise InputError(Fault("on", f"two different systems are called {each.name!r}"))
+    return tuple(by_name.values())
+
+
+def _priced(on: On, overrides: Sequence[str]) -> tuple[System, ...]:
+    """The systems of `on`; machines that cannot be priced are refused."""
+    found = systems(on, overrides)
+    together(*((lambda s=s: priceable(s.machine)) for s in found))
+    return found
+
+
+def explain(model: str | ModelConfig, on: On, *, batch: int = 1, context: int = 1024,
             **options: Any) -> Anatomy:  # fmt: skip
     """Where the time of a decode step and of a prefill goes; options as in `deployment`."""
     for name, value in (("batch", batch), ("context", context)):
@@ -180,7 +214,7 @@ def requests(preset: str | None = None, **choice: Any) -> Requests:
 
 def simulate(
     model: str | ModelConfig,
-    on: str,
+    on: On,
     *,
     traffic: str | Requests = "chat",
     ttft: float | None = None,
@@ -195,9 +229,11 @@ def simulate(
 
     Targets `ttft` and `tpot` are in seconds, at a percentile of requests.
     """
-    stream = requests(traffic, seed=seed) if isinstance(traffic, str) else traffic
-    aims = targets(ttft, tpot, percentile)
-    held = deployment(model, on, **options)
+    stream, aims, held = together(
+        lambda: requests(traffic, seed=seed) if isinstance(traffic, str) else traffic,
+        lambda: targets(ttft, tpot, percentile),
+        lambda: deployment(model, on, **options),
+    )
     return simulation.run(held, stream, aims, draws=draws, seed=seed, progress=progress)
 
 
@@ -220,7 +256,7 @@ def targets(
 
 def plan(
     model: str | ModelConfig,
-    on: str | Sequence[str],
+    on: On,
     *,
     traffic: str | Requests = "chat",
     ttft: float | None = None,
@@ -241,28 +277,37 @@ def plan(
     model's own if empty); `policy` fixes fields of the engine's `Policy` that the search would
     otherwise vary.
     """
-    config = models.model(model) if isinstance(model, str) else model
-    formats = tuple(_names(weights))
-    if unknown := [f for f in formats if f not in PRECISIONS]:
-        raise UnknownName("precision", unknown[0], PRECISIONS)
-    chosen = tuple(engines.engine(e) for e in _names(engine))
-    where = machines.systems(on if isinstance(on, str) else ",".join(on), overrides)
-    for each in where:
-        priceable(each.machine)
-    stream = requests(traffic, seed=seed) if isinstance(traffic, str) else traffic
     assumed = ttft is None and tpot is None
     given = (ASSUMED.ttft, ASSUMED.tpot) if assumed else (ttft, tpot)
+    config, where, chosen, formats, stream, aims = together(
+        lambda: _config(model),
+        lambda: _priced(on, overrides),
+        lambda: together(*((lambda e=e: engines.engine(e)) for e in _names("engine", engine))),
+        lambda: together(*((lambda f=f: _format(f)) for f in _names("weights", weights))),
+        lambda: requests(traffic, seed=seed) if isinstance(traffic, str) else traffic,
+        lambda: targets(*given, percentile),
+    )
     question = Question(
-        config, where, stream, targets(*given, percentile), tuple(e.name for e in chosen),
-        formats, tuple(calibration), seed, assumed,
+        config, where, stream, aims, tuple(e.name for e in chosen), tuple(formats),
+        tuple(calibration), seed, assumed,
     )  # fmt: skip
     fixed = policy_of(chosen[0].policy, policy) if policy else None
     return search(question, progress, fixed)
 
 
-def _names(value: str | Sequence[str]) -> list[str]:
+def _names(what: str, value: str | Sequence[str]) -> list[str]:
+    """The names in a list or between commas, each once; an empty list is no list."""
     parts = value.split(",") if isinstance(value, str) else value
-    return [p.strip() for p in parts if p.strip()]
+    found = list(dict.fromkeys(p.strip() for p in parts if p.strip()))
+    if value != () and not found:
+        raise InputError(Fault(what, f"{value!r} names nothing"))
+    return found
+
+
+def _format(name: str) -> str:
+    if name not in PRECISIONS:
+        raise UnknownName("precision", name, PRECISIONS)
+    return name
 
 
 def winner(answer: Answer) -> Simulation | None:

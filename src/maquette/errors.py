@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,26 @@ class ProgramError(MaquetteError):
 
 class NotYet(MaquetteError):
     """Something this version does not do, said plainly."""
+
+
+def together(*asks: Callable[[], Any]) -> list[Any]:
+    """What each call returns; where some fail, one error with the faults of all of them.
+
+    >>> together(lambda: 1, lambda: "a")
+    [1, 'a']
+    """
+    found: list[Any] = []
+    errors: list[MaquetteError] = []
+    for ask in asks:
+        try:
+            found.append(ask())
+        except MaquetteError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise InputError(*dict.fromkeys(f for e in errors for f in e.faults))
+    return found
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -97,7 +97,7 @@ CASES = [
     (("explain", "llama-3.1-8b", "--on", "h100x4", "--tp", "4", "--replicas", "2"), "8 devices"),
     (("explain", "llama-3.1-8b", "--on", "a100", "--weights", "fp8"), "fp8"),
     (("explain", "llama-3.1-8b", "--on", "cs-3"), "not priced yet"),
-    ((*SIMULATE, "--for", "chat", "--max-batched-tokens", "64"), "max_batched_tokens"),
+    ((*SIMULATE, "--for", "chat", "--max-batched-tokens", "64"), "--max-batched-tokens"),
     # contradictions, both named
     ((*SIMULATE, "--for", "chat", "--trace", "x.csv"), "--for and --trace"),
     ((*SIMULATE, "--for", "chat", "--input-tokens", "9"), "--for and --input-tokens"),
@@ -106,7 +106,7 @@ CASES = [
     ((*SIMULATE, *MADE, "--rate", "1", "--arrivals", "poisson", "--arrival-cv", "2"),
      "--arrivals and --arrival-cv"),
     ((*SIMULATE, *MADE, "--concurrency", "2", "--arrivals", "gamma"), "--concurrency and --arriv"),
-    ((*SIMULATE, "--for", "chat", "--prefill-tp", "2"), "prefill_replicas"),
+    ((*SIMULATE, "--for", "chat", "--prefill-tp", "2"), "--prefill-replicas: is missing"),
     (("show", "engines", "--set", "machine.node=4"), "--set"),
     # missing, out of range
     ((*SIMULATE,), "nothing says what the requests are"),
@@ -116,7 +116,16 @@ CASES = [
     ((*SIMULATE, *MADE, "--rate", "0"), "--rate"),
     ((*PLAN, "--for", "chat", "--percentile", "100"), "--percentile"),
     (("explain", "llama-3.1-8b", "--on", "h100x0"), "at least 1"),
+    ((*SIMULATE, *MADE, "--rate", "nan"), "--rate: nan is not a finite number"),
+    ((*SIMULATE, *MADE, "--rate", "inf"), "--rate: inf is not a finite number"),
+    ((*PLAN, "--for", "chat", "--percentile", "nan"), "--percentile"),
+    ((*PLAN, "--for", "chat", "--engine", ","), "--engine: ',' names nothing"),
+    ((*PLAN, "--for", "chat", "--precision", ","), "names nothing"),
+    (("plan", "", "--on", "h100", "--for", "chat"), "MODEL: is empty"),
+    (("plan", "llama-3.1-8b", "--on", "", "--for", "chat"), "--on: is empty"),
+    (("explain", "llama-3.1-8b", "--on", "h100,a100"), "--on: 2 systems are named"),
     # paths
+    ((*PLAN, "--for", "chat", "--out", ""), "--out: is empty"),
     ((*SIMULATE, "--trace", "nowhere.csv"), "nowhere.csv"),
     (("explain", "./nowhere/config.json", "--on", "h100"), "nowhere"),
     (("explain", "llama-3.1-8b", "--on", "./nowhere.toml"), "nowhere.toml"),
@@ -136,6 +145,20 @@ def test_cases(arguments, word):
 def test_all_faults_at_once():
     told = refused(*SIMULATE, "--for", "chat", "--trace", "x", "--rate", 1, "--concurrency", 2)
     assert "--for and --trace" in told and "--concurrency and --rate" in told
+
+
+def test_faults_of_model_systems_and_traffic_come_together():
+    told = refused("plan", "lama-3.1-8b", "--on", "h10x8,a10x2", "--for", "chta")
+    for word in ("'lama-3.1-8b'", "'h10'", "'chta'"):
+        assert word in told
+    told = refused(*PLAN, "--engine", "vlm,sgl", "--weights", "fp9", "--for", "chat")
+    for word in ("'vlm'", "'sgl'", "'fp9'"):
+        assert word in told
+
+
+def test_nothing_asked_is_told_what_there_is():
+    told = refused()
+    assert told.startswith("Usage") and "plan" in told and "error" not in told
 
 
 def test_faults_as_json():
@@ -180,13 +203,13 @@ def test_interrupted_search_keeps_what_it_found(monkeypatch, tmp_path):
     monkeypatch.setattr(search, "run", after_two)
     asked = ("plan", "llama-3.1-8b", "--on", "h100x8", "--for", "chat", "--requests", 100)
     done = call(*asked, "--out", tmp_path, "--json")
-    assert done.code == 130 and "interrupted" in done.err and "Traceback" not in done.err
+    assert done.code == 2 and "interrupted" in done.err and "Traceback" not in done.err
     assert done.document["interrupted"] and len(done.document["outcomes"]) == 2
     assert json.loads((tmp_path / "plan.json").read_text())["interrupted"]
 
 
 def test_interrupt_by_signal():
-    """Ctrl-C at any moment: a word, 130, no traceback."""
+    """Ctrl-C at any moment: a word, 2, no traceback."""
     asked = ["simulate", "llama-3.1-8b", "--on", "a100-80gb", "--rate", "6", "--requests", "300000",
              "--input-tokens", "1000", "--output-tokens", "200"]  # fmt: skip
     process = subprocess.Popen(
@@ -195,7 +218,7 @@ def test_interrupt_by_signal():
     time.sleep(3)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=20)
-    assert process.returncode == 130, told
+    assert process.returncode == 2, told
     assert b"interrupted" in told and b"Traceback" not in told
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from maquette.cli import options
-from maquette.cli.options import POSITIVE, Values
+from maquette.cli.options import Values
+from maquette.cli.values import POSITIVE
 
 
 @click.command()
-@click.argument("model")
+@options.model
 @options.machines
 @options.engine
 @options.mesh
@@ -42,10 +43,12 @@ def explain(
     from maquette.cli.printing import publish
     from maquette.report import explained
 
-    found = api.explain(
-        model, batch=batch, context=context, engine=engine, **machines, **mesh, **formats,
-        policy=options.policy_changes(policy), calibration=options.calibrations(calibration),
-    )  # fmt: skip
+    with options.speaking():
+        config, where, own = options.asked(model, machines, calibration)
+        found = api.explain(
+            config, where, batch=batch, context=context, engine=engine, **mesh, **formats,
+            policy=options.policy_changes(policy), calibration=own,
+        )  # fmt: skip
     if not as_json:
         warn(*found.warnings)
     publish(explained.document(found), explained.tables(found), as_json)

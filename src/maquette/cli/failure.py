@@ -13,7 +13,7 @@ import click
 
 from maquette.errors import Fault, MaquetteError
 
-BUG, WRONG, INTERRUPTED = 1, 2, 130
+BUG, WRONG, INTERRUPTED = 1, 2, 2
 
 
 def guard(run: Callable[[], Any], args: Sequence[str] | None) -> NoReturn:
@@ -24,6 +24,9 @@ def guard(run: Callable[[], Any], args: Sequence[str] | None) -> NoReturn:
     as_json = "--json" in (sys.argv[1:] if args is None else args)
     try:
         code = run()
+    except click.exceptions.NoArgsIsHelpError as asked:
+        click.echo(asked.format_message(), err=True)
+        code = WRONG
     except (KeyboardInterrupt, click.Abort):
         code = report([Fault("", "interrupted before there was a result")], as_json, INTERRUPTED)
     except BrokenPipeError:

@@ -47,7 +47,7 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> NoReturn:
-        """Run, print what is wrong, and exit with 0, 2 (your input), 130 (Ctrl-C) or 1 (a bug)."""
+        """Run, print what is wrong, and exit with 0, 2 (your input, or Ctrl-C) or 1 (a bug)."""
         settings["standalone_mode"] = False
         run = super().main
         guard(lambda: run(args, *rest, **settings), args)

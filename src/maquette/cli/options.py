@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from typing import Any
 
 import click
 
-from maquette.errors import Fault, InputError
-from maquette.units import parse
+from maquette.cli.values import ABOVE_ZERO, DURATION, FILLED, LAYERS, POSITIVE, Finite
+from maquette.errors import Fault, InputError, MaquetteError, together
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Values = dict[str, Any]
-
-
-class Duration(click.ParamType[float]):
-    """``500ms``, ``1.5s``, ``2min``: seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if isinstance(value, float):
-            return value
-        where = "/".join(param.opts) if param else ""
-        found = parse(str(value), "Seconds", where)
-        if not found > 0:
-            raise InputError(Fault(where, f"{value!r} is out of range", "more than zero"))
-        return found
-
-
-class Layers(click.ParamType[tuple[int, ...]]):
-    """``20,20,21,19``: layers of each pipeline stage."""
-
-    name = "layers"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        parts = [p.strip() for p in str(value).split(",")]
-        if not all(p.isdigit() and int(p) > 0 for p in parts):
-            hint = "one number for each stage, such as 20,20,20,20"
-            raise InputError(Fault("--stages", f"{value!r} is no list of layers", hint))
-        return tuple(int(p) for p in parts)
-
-
-DURATION = Duration()
-LAYERS = Layers()
-POSITIVE = click.IntRange(min=1)
-ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 
 
 def bundle(name: str, *options: Decorator) -> Decorator:
@@ -86,7 +47,7 @@ def _applied(command: Callable[..., Any], options: tuple[Decorator, ...]) -> Cal
 
 machines = bundle(
     "machines",
-    click.option("--on", "on", metavar="SYSTEM", required=True,
+    click.option("--on", "on", type=FILLED, metavar="SYSTEM", required=True,
                  help="Devices, such as h100x8 or ./mine.tomlx4; see maquette show machines."),
     click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True,
                  help='A what-if, such as machine.hbm.bandwidth="4 TB/s"; repeatable.'),
@@ -111,7 +72,9 @@ formats = bundle(
     click.option("--kv", metavar="FORMAT", help="Format of the KV cache."),
 )  # fmt: skip
 
-engine = click.option("--engine", metavar="NAME", default="vllm", show_default=True,
+model = click.argument("model", type=FILLED)
+
+engine = click.option("--engine", type=FILLED, metavar="NAME", default="vllm", show_default=True,
                       help="Serving engine; see maquette show engines.")  # fmt: skip
 
 policy = bundle(
@@ -122,7 +85,7 @@ policy = bundle(
     click.option("--max-batched-tokens", type=POSITIVE, help="Token budget of one step."),
     click.option("--block-size", type=POSITIVE, help="Tokens in a KV block."),
     click.option("--kv-blocks", type=POSITIVE, help="KV blocks of a replica.  [from memory]"),
-    click.option("--memory-utilisation", type=click.FloatRange(0.05, 1.0),
+    click.option("--memory-utilisation", type=Finite(0.05, 1.0),
                  help="Share of device memory the engine may use."),
     click.option("--no-chunked-prefill", is_flag=True, help="Prefill prompts whole."),
     click.option("--no-prefix-caching", is_flag=True, help="Compute shared prefixes again."),
@@ -141,9 +104,10 @@ disaggregated = bundle(
 
 traffic = bundle(
     "traffic",
-    click.option("--for", "preset", metavar="TRAFFIC",
+    click.option("--for", "preset", type=FILLED, metavar="TRAFFIC",
                  help="A preset, such as chat; see maquette show traffic."),
-    click.option("--trace", metavar="FILE", help="A trace: Azure or plain CSV, Mooncake JSONL."),
+    click.option("--trace", type=FILLED, metavar="FILE",
+                 help="A trace: Azure or plain CSV, Mooncake JSONL."),
     click.option("--rate", type=ABOVE_ZERO, metavar="REQ/S",
                  help="Mean arrivals per second; of a trace, speeds it up or slows it down."),
     click.option("--rate-scale", type=ABOVE_ZERO, metavar="FACTOR",
@@ -163,7 +127,7 @@ traffic = bundle(
                  help="Seed of everything random."),
 )  # fmt: skip
 
-calibration = click.option("--calibration", metavar="FILE",
+calibration = click.option("--calibration", type=FILLED, metavar="FILE",
                            help="Calibrations of your own, as maquette calibrate writes them; "
                                 "they go before those that ship.")  # fmt: skip
 
@@ -171,20 +135,20 @@ targets = bundle(
     "targets",
     click.option("--ttft", type=DURATION, help="Target for the time to first token: 500ms, 1.5s."),
     click.option("--tpot", type=DURATION, help="Target for the time per output token: 30ms."),
-    click.option("--percentile", type=click.FloatRange(0, 100, min_open=True, max_open=True),
+    click.option("--percentile", type=Finite(0, 100, min_open=True, max_open=True),
                  default=99.0, show_default=True, help="Of requests, at which targets hold."),
 )  # fmt: skip
 
 outputs = bundle(
     "outputs",
-    click.option("--out", metavar="DIR", help="Write the document, the page and the timeline."),
-    click.option("--html", metavar="FILE", help="Write one self-contained page."),
-    click.option("--perfetto", metavar="FILE", help="Write a timeline for ui.perfetto.dev."),
+    click.option(
+        "--out", type=FILLED, metavar="DIR", help="Write the document, the page and the timeline."
+    ),
+    click.option("--html", type=FILLED, metavar="FILE", help="Write one self-contained page."),
+    click.option(
+        "--perfetto", type=FILLED, metavar="FILE", help="Write a timeline for ui.perfetto.dev."
+    ),
 )
-
-traffic_names = ("preset", "trace", "rate", "rate_scale", "concurrency", "requests",
-                 "input_tokens", "output_tokens", "lengths", "arrivals", "arrival_cv",
-                 "seed")  # fmt: skip
 
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print one JSON document; its keys carry their units.")  # fmt: skip
@@ -198,22 +162,43 @@ def policy_changes(values: Values) -> Values:
     return {k: v for k, v in (changes | off).items() if v is not None}
 
 
-def requests(values: Values) -> Any:
-    """The traffic of `traffic`'s options; faults speak of options."""
+@contextmanager
+def speaking(but: str = "") -> Iterator[None]:
+    """Inside, faults that name arguments of Python name options instead; `but` stays as it is."""
+    try:
+        yield
+    except MaquetteError as error:
+        given = click.get_current_context().command.params
+        shown = {p.name: p.opts[-1] for p in given if isinstance(p, click.Option) and p.name != but}
+        raise InputError(*(_of_options(f, shown) for f in error.faults)) from None
+
+
+def _of_options(fault: Fault, shown: Mapping[str, str]) -> Fault:
+    """``rate and concurrency`` as ``--rate and --concurrency``; anything else as it is."""
+    if fault.where == "traffic":
+        made = "--input-tokens and --output-tokens with --rate or --concurrency"
+        return replace(fault, where="", expected=f"--for PRESET, --trace FILE, or {made}")
+    names = [n.removesuffix("_s") for n in fault.where.split(" and ")]
+    if not all(n in shown for n in names):
+        return fault
+    return replace(fault, where=" and ".join(shown[n] for n in names))
+
+
+def asked(
+    model: str, machines: Values, calibration: str | None, traffic: Values | None = None
+) -> list[Any]:
+    """Model, systems, calibrations and requests that options name; all faults at once."""
     from maquette import api
 
-    try:
-        return api.requests(**values)
-    except InputError as error:
-        raise InputError(*(replace(f, where=_options(f.where)) for f in error.faults)) from None
-
-
-def _options(where: str) -> str:
-    """``rate and concurrency`` as ``--rate and --concurrency``; anything else as it is."""
-    names = where.split(" and ")
-    if not all(n in traffic_names for n in names):
-        return where
-    return " and ".join("--for" if n == "preset" else "--" + n.replace("_", "-") for n in names)
+    asks: list[Callable[[], Any]] = [
+        lambda: api.model(model),
+        lambda: api.systems(**machines),
+        lambda: calibrations(calibration),
+    ]
+    if traffic is not None:
+        asks.append(lambda: api.requests(**traffic))
+    with speaking():
+        return together(*asks)
 
 
 def calibrations(path: str | None) -> Any:

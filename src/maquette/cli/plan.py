@@ -10,11 +10,11 @@ from maquette.errors import InputError
 
 
 @click.command()
-@click.argument("model")
+@options.model
 @options.machines
 @click.option("--engine", metavar="NAMES", default="vllm", show_default=True,
               help="Serving engines to try, separated by commas.")  # fmt: skip
-@click.option("--precision", "--weights", "weights", metavar="FORMATS", default="",
+@click.option("--precision", "--weights", "weights", metavar="FORMATS",
               help="Precisions to try, such as bf16,fp8.  [the model's own]")  # fmt: skip
 @options.policy
 @options.calibration
@@ -26,7 +26,7 @@ def plan(
     model: str,
     machines: Values,
     engine: str,
-    weights: str,
+    weights: str | None,
     policy: Values,
     calibration: str | None,
     traffic: Values,
@@ -46,22 +46,25 @@ def plan(
     from maquette.report import planned
 
     files = Files.of(outputs)
-    with progress() as tell:
+    with options.speaking(but="requests"), progress() as tell:
+        config, where, own, stream = options.asked(model, machines, calibration, traffic)
         answer = api.plan(
-            model, **machines, engine=engine, weights=weights,
-            policy=options.policy_changes(policy),
-            calibration=options.calibrations(calibration),
-            traffic=options.requests(traffic), **targets,
+            config, where, engine=engine, weights=() if weights is None else weights,
+            policy=options.policy_changes(policy), calibration=own, traffic=stream, **targets,
             seed=traffic["seed"], progress=tell,
         )  # fmt: skip
     if faults := api.obstacles(answer):
         raise InputError(*faults)
     document = planned.document(answer)
     warn(*(answer.warnings if not as_json else ()))
-    if answer.interrupted:
+    stopped = answer.interrupted
+    if stopped:
         warn(f"interrupted: these are the {len(answer.outcomes)} plans simulated so far")
-    if files.wanted:
-        best = None if answer.interrupted else api.winner(answer)
-        files.plan(answer, best, document)
+    try:
+        if files.wanted:
+            files.plan(answer, None if stopped else api.winner(answer), document)
+    except KeyboardInterrupt:
+        stopped = True
+        warn("interrupted: of the files only those named above were written")
     publish(document, planned.tables(answer), as_json)
-    return INTERRUPTED if answer.interrupted else None
+    return INTERRUPTED if stopped else None

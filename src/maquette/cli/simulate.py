@@ -9,7 +9,7 @@ from maquette.cli.options import Values
 
 
 @click.command()
-@click.argument("model")
+@options.model
 @options.machines
 @options.engine
 @options.mesh
@@ -51,12 +51,11 @@ def simulate(
 
     files = Files.of(outputs)
     seed = traffic["seed"]
-    with progress() as tell:
+    with options.speaking(but="requests"), progress() as tell:
+        config, where, own, stream = options.asked(model, machines, calibration, traffic)
         found = api.simulate(
-            model, **machines, engine=engine, **mesh, **prefill, **formats,
-            policy=options.policy_changes(policy),
-            calibration=options.calibrations(calibration),
-            traffic=options.requests(traffic), **targets,
+            config, where, engine=engine, **mesh, **prefill, **formats,
+            policy=options.policy_changes(policy), calibration=own, traffic=stream, **targets,
             draws=draws, seed=seed, progress=tell,
         )  # fmt: skip
     document = simulated.document(found, seed)

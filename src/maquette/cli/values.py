@@ -1,0 +1,75 @@
+"""What options take: durations, layers of stages, finite numbers, names that are not empty."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+import click
+
+from maquette.errors import Fault, InputError
+from maquette.units import parse
+
+
+class Duration(click.ParamType[float]):
+    """``500ms``, ``1.5s``, ``2min``: seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        where = "/".join(param.opts) if param else ""
+        found = parse(str(value), "Seconds", where)
+        if not found > 0:
+            raise InputError(Fault(where, f"{value!r} is out of range", "more than zero"))
+        return found
+
+
+class Finite(click.FloatRange):
+    """A number in a range; neither ``nan`` nor ``inf``, which compare as they like."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not isfinite(found):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return found
+
+
+class Filled(click.ParamType[str]):
+    """A name or a path: anything but nothing."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not str(value).strip():
+            self.fail("is empty", param, ctx)
+        return str(value)
+
+
+class Layers(click.ParamType[tuple[int, ...]]):
+    """``20,20,21,19``: layers of each pipeline stage."""
+
+    name = "layers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [p.strip() for p in str(value).split(",")]
+        if not all(p.isdigit() and int(p) > 0 for p in parts):
+            hint = "one number for each stage, such as 20,20,20,20"
+            raise InputError(Fault("--stages", f"{value!r} is no list of layers", hint))
+        return tuple(int(p) for p in parts)
+
+
+DURATION = Duration()
+LAYERS = Layers()
+FILLED = Filled()
+POSITIVE = click.IntRange(min=1)
+ABOVE_ZERO = Finite(min=0, min_open=True)
