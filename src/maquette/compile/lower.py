@@ -25,7 +25,7 @@ from maquette.ir.graph import Graph, Program
 from maquette.ir.patterns import Input, Scan, Value
 from maquette.ir.sizes import Size, size
 from maquette.plans.engine import Engine
-from maquette.plans.sharding import Local, Partial, localise
+from maquette.plans.sharding import MEMBER, Local, Partial, localise
 
 
 def lower(program: Program, engine: Engine) -> Schedule:
@@ -34,15 +34,21 @@ def lower(program: Program, engine: Engine) -> Schedule:
     Raises:
         ProgramError: a kernel named in the engine's rules would have to fuse what it cannot.
     """
-    key = (id(program), engine.name, engine.version)
-    held = _schedules.get(key)
+    rules = (
+        tuple(sorted(engine.fuse.items())),
+        tuple(sorted(engine.launches.items())),
+        engine.unquantised,
+    )
+    held = _schedules.get(id(program))
     if held is None or held[0] is not program:
-        held = _schedules[key] = (program, _lower(program, engine))
-    return held[1]
+        held = _schedules[id(program)] = (program, {})
+    if rules not in held[1]:
+        held[1][rules] = _lower(program, engine)
+    return held[1][rules]
 
 
-# By identity: programs are interned by the catalogue and never change.
-_schedules: dict[tuple[int, str, str], tuple[Program, Schedule]] = {}
+# By identity, for models make a program once and it never changes; holding it keeps its id its own.
+_schedules: dict[int, tuple[Program, dict[object, Schedule]]] = {}
 
 
 def _lower(program: Program, engine: Engine) -> Schedule:
@@ -53,17 +59,21 @@ def _lower(program: Program, engine: Engine) -> Schedule:
         if program.prefill(name) is not None:
             found = _phased(found, list(_part(name, locals_[f"{name}.prefill"], engine)))
         sections.extend(found)
-    repeated = {n for n in program.times if _is_layer(program.parts[n])}
+    layered = frozenset(n for n in program.times if _is_layer(program.parts[n]))
     stored = _weights(program, locals_, engine)
+    before, after = _around(program, layered)
     return Schedule(
         program=program.name,
         sections=tuple(sections),
         times=dict(program.times),
-        layers=sum(program.times[n] for n in repeated),
+        layered=layered,
+        after=frozenset(after),
         windows=_windows(program, sections),
         experts=program.experts,
         weights=sum(stored.values(), start=size(0)),
-        edges=sum((s for n, s in stored.items() if n not in repeated), start=size(0)),
+        repeated=sum((stored[n] for n in layered), start=size(0)),
+        first=sum((stored[n] for n in before), start=size(0)),
+        last=sum(_weights(program, {n: locals_[n] for n in after}, engine).values(), start=size(0)),
         kv_per_token=_cache(program, locals_, "context"),
         state_per_seq=sum(_cache(program, locals_, "seqs").values(), start=size(0)),
         width=_width(program),
@@ -82,7 +92,7 @@ def _part(name: str, local: Local, engine: Engine) -> Iterable[Section]:
     for section in sorted(sections, key=lambda s: place[v] if (v := made[s]) else last):
         kernels.setdefault(engine.fuse.get(section, section), []).extend(sections[section])
     owed = {p.value: _reduction(p) for p in local.partials}
-    owed |= {v: _collective(v, "all-to-all", "exchange") for v in local.exchanges}
+    owed |= {v: _exchange(v) for v in local.exchanges}
     for kernel, values in kernels.items():
         yield _section(kernel, name, values, graph, owed, engine)
 
@@ -90,6 +100,13 @@ def _part(name: str, local: Local, engine: Engine) -> Iterable[Section]:
 def _is_layer(part: Graph) -> bool:
     """Whether a part hands on what it was handed, as layers do and embedding and head do not."""
     return "x" in part.inputs and "x" in part.outputs
+
+
+def _around(program: Program, layered: frozenset[str]) -> tuple[list[str], list[str]]:
+    """The parts before the first layer and those after it that are no layers."""
+    first = next((i for i, n in enumerate(program.order) if n in layered), len(program.order))
+    others = [n for n in program.order[first:] if n not in layered]
+    return list(program.order[:first]), list(dict.fromkeys(others))
 
 
 def _phased(decode: list[Section], prefill: list[Section]) -> list[Section]:
@@ -171,6 +188,12 @@ def _moved(move: Move, kept: bool) -> Moved:
 def _reduction(partial: Partial) -> Collective:
     group = "+".join(sorted(partial.groups, reverse=True))
     return _collective(partial.value, "all-reduce", group)
+
+
+def _exchange(value: Value) -> Collective:
+    """As many bytes go to the experts as come back: what the experts of a device work on."""
+    there = value if any(a.name == MEMBER for a in value.axes) else value.operands[0]
+    return _collective(there, "all-to-all", "exchange")
 
 
 def _collective(value: Value, kind: CollectiveKind, group: str) -> Collective:

@@ -23,7 +23,7 @@ from typing import Literal
 from maquette.ir.patterns import Value
 from maquette.ir.sizes import Monomial, Size
 
-CollectiveKind = Literal["all-reduce", "all-to-all", "all-gather", "send"]
+CollectiveKind = Literal["all-reduce", "all-to-all", "all-gather"]
 # "" runs in every step; the others where a part has another form for prompts.  A section of
 # "decode" leaves the attention of prefill chunks to those of "prefill", which do nothing else.
 Phase = Literal["", "prefill", "decode"]
@@ -91,16 +91,24 @@ class Schedule:
     program: str
     sections: tuple[Section, ...]
     times: Mapping[str, int]  # occurrences of each part
-    layers: int  # what pipeline stages divide
+    layered: frozenset[str]  # the parts that are layers
+    after: frozenset[str]  # those that follow the layers: the last stage of a pipeline runs them
     windows: Mapping[str, int]  # context symbol → window, 0 for full attention
     experts: tuple[int, int] | None
     weights: Size  # bytes of weights on one device before pipeline stages divide them
-    edges: Size  # those of them outside the layers
+    repeated: Size  # those of them in layers
+    first: Size  # before the layers: the embedding
+    last: Size  # after them: the head, with a table that it shares with the embedding
     kv_per_token: Mapping[str, Size]  # bytes per cached token and context symbol
     state_per_seq: Size
     width: Size  # bytes of one token's activation between layers
     vocabulary: int
     weight_formats: tuple[str, ...] = ("bf16",)  # the formats quantisable weights come in
+
+    @cached_property
+    def layers(self) -> int:
+        """How many there are: what pipeline stages divide."""
+        return sum(self.times[n] for n in self.layered)
 
     @cached_property
     def symbols(self) -> frozenset[str]:

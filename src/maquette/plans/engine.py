@@ -15,7 +15,8 @@ class Engine:
 
     `fuse` maps a section of the Program to the kernel that swallows it; `launches` gives kernels
     that take more than one launch.  `unquantised` names sections whose weights stay in full
-    precision when the rest is quantised.
+    precision when the rest is quantised.  `frees_windows`: in models of which only some layers see
+    a window, those layers keep no more of a sequence than that (a hybrid KV cache manager).
     """
 
     name: str
@@ -28,5 +29,6 @@ class Engine:
     launches: Mapping[str, int] = field(default_factory=dict)
     unquantised: tuple[str, ...] = ("embed", "router", "lm_head")
     reserve: Bytes = field(default=Bytes(1.0e9))  # per device: context, graphs, workspace
+    frees_windows: bool = False
     aliases: tuple[str, ...] = ()
     note: str = ""

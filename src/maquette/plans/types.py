@@ -41,6 +41,11 @@ class Mesh:
     def devices(self) -> int:
         return self.tp * self.pp * self.dp
 
+    @property
+    def lanes(self) -> int:
+        """Batches in flight at once: one for each stage of each attention group."""
+        return self.pp * self.dp
+
     def __str__(self) -> str:
         parts = [f"{n}{v}" for n, v in (("tp", self.tp), ("pp", self.pp), ("dp", self.dp))]
         shown = [p for p in parts if not p.endswith("p1")] or ["tp1"]
@@ -52,8 +57,8 @@ class Policy:
     """How requests are batched and cached.  Defaults are vLLM v1's."""
 
     scheduler: Scheduler = "continuous"
-    max_batched_tokens: int = 8192  # the token budget of one step
-    max_seqs: int = 256  # sequences running at once in one replica
+    max_batched_tokens: int = 8192  # the token budget of one step of one attention group
+    max_seqs: int = 256  # sequences running at once in one attention group
     block_size: int = 16  # tokens in one KV block
     chunked_prefill: bool = True
     prefix_caching: bool = True

@@ -28,7 +28,10 @@ def mesh_environment(schedule: Schedule, mesh: Mapping[str, Any]) -> Env:
     env["group:ep"] = np.where(dp > 1, 1, ep)
     env["group:tp+ep"] = np.where(dp > 1, tp, np.maximum(tp, ep))
     env["group:exchange"] = np.where(dp > 1, tp * dp, 1)
+    if schedule.experts is not None:  # a device gets a token once, however many experts it chose
+        env["once"] = np.minimum(1.0, ep / schedule.experts[1])
     layers = max(schedule.layers, 1)
+    env["pp"] = pp * 1.0
     env["pp_stretch"] = pp * np.asarray(mesh.get("widest", np.ceil(layers / pp))) / layers
     return env
 
@@ -46,32 +49,37 @@ def batch_environment(
     prefill: Mapping[str, Any],
     decode: Mapping[str, Any],
     skew: float = 0.0,
+    mean: bool = False,
 ) -> Env:
-    """Features of a step on one device.
+    """Features of a step on the busiest device, which the others wait for; or of a mean one.
 
     `prefill` and `decode` hold ``tokens``, ``seqs`` and, for every window class of the schedule,
-    ``pairs:NAME`` and ``context:NAME`` of the whole replica; attention data parallelism divides
-    them over its groups (the fullest group counts).
+    ``pairs:NAME`` and ``context:NAME`` of one attention group: of the whole replica where `dp` is
+    1.  Groups step together; the experts see the tokens of all, taken to be as many in each.
     """
-    dp = np.asarray(mesh["dp"], dtype=float)
-    total = np.asarray(prefill["tokens"] + decode["tokens"], dtype=float)
-    env: Env = {
-        "tokens": np.ceil(total / dp),
-        "seqs": np.ceil((prefill["seqs"] + decode["seqs"]) / dp),
-    }
+    env: Env = {name: prefill[name] + decode[name] for name in ("tokens", "seqs")}
     for phase, features in (("prefill", prefill), ("decode", decode)):
-        env[f"{phase}.tokens"] = features["tokens"] / dp
-        env[f"{phase}.seqs"] = features["seqs"] / dp
-        for name in schedule.windows:
-            for kind in ("pairs", "context"):
-                env[f"{phase}.{kind}:{name}"] = features[f"{kind}:{name}"] / dp
+        env |= {f"{phase}.{name}": value for name, value in features.items()}
     env["imbalance"] = 1.0
     if schedule.experts is not None:
+        total = np.asarray(env["tokens"], dtype=float) * np.asarray(mesh["dp"], dtype=float)
         experts, chosen = schedule.experts
         ep = np.asarray(mesh["ep"])
-        env["hit"] = np.maximum(touched(total, experts, chosen, ep, skew), 1e-9)
-        env["imbalance"] = imbalance(total, experts, chosen, ep, skew)
+        if not mean:
+            env["imbalance"] = imbalance(total, experts, chosen, ep, skew)
+        # A device with more tokens has more experts to read as well.
+        busy = touched(total * env["imbalance"], experts, chosen, ep, skew)
+        env["hit"] = np.maximum(busy, 1e-9)
     return env
+
+
+def in_group(batch: Any, mesh: Mapping[str, Any]) -> Any:
+    """Sequences of the fullest attention group when a replica runs `batch`.
+
+    >>> in_group(9, {"dp": 4})
+    3.0
+    """
+    return _plain(np.ceil(np.asarray(batch, dtype=float) / np.asarray(mesh["dp"])))
 
 
 def uniform(schedule: Schedule, batch: Any, new: Any, context: Any) -> dict[str, Any]:

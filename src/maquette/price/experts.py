@@ -50,14 +50,15 @@ def imbalance(tokens: Any, total: int, chosen: int, ep: Any, skew: float = 0.0) 
     """Load of the busiest of `ep` groups of experts over the mean load, at least 1.
 
     The expected maximum of `ep` nearly independent loads of mean ``m``: ``m + sqrt(2 m ln ep)``
-    (extreme values of a normal), and never more than all of it; a skew adds that of the most
-    popular group when experts are dealt out by popularity.
+    (extreme values of a normal), and never more than a choice of every token for each expert it
+    has, ``min(ep, total / chosen)`` times the mean; a skew adds that of the most popular group
+    when experts are dealt out by popularity.
     """
     tokens = np.asarray(tokens, dtype=float)
     ep = np.asarray(ep, dtype=float)
     mean = np.maximum(tokens * chosen / ep, 1e-9)
     spread = 1 + np.sqrt(2 * np.log(np.maximum(ep, 1)) / mean)
-    worst = np.minimum(spread, ep)
+    worst = np.minimum(spread, np.minimum(ep, total / chosen))
     if skew:
         p = popularity(total, skew)
         heaviest = np.array([p[:: int(e)].sum() * e for e in np.atleast_1d(ep)])

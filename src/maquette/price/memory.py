@@ -29,6 +29,7 @@ class Memory:
     reserve: float
     kv_per_token: float  # of the whole context kept, per device
     state_per_seq: float
+    window_per_seq: float  # of KV in layers with a window, where those are not per token
     kv_tokens: float  # tokens of KV cache one replica can hold
     seqs: int  # sequences one replica can hold: the policy's, or as many states as fit
 
@@ -38,36 +39,75 @@ class Memory:
 
 
 def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Memory:
-    """The fullest device of a replica under a plan."""
-    mesh = mesh_of(plan)
+    """The fullest device of a replica under a plan.
+
+    Sequences and tokens per step of the policy are those of each attention group, which engines
+    run as a scheduler of its own.
+    """
+    mesh, dp = mesh_of(plan), plan.mesh.dp
     env = {**mesh_environment(schedule, mesh), **formats(machine, plan.precision, schedule)}
-    pp, dp = plan.mesh.pp, plan.mesh.dp
     layers = max(schedule.layers, 1)
-    share = float(mesh.get("widest") or np.ceil(layers / pp)) / layers
-    edges = float(schedule.edges(env))
-    weights = (float(schedule.weights(env)) - edges) * share + edges / min(pp, 2)
-    per_token = sum(float(s(env)) for s in schedule.kv_per_token.values()) * share
-    state = float(schedule.state_per_seq(env)) * share
+    share = float(mesh.get("widest") or np.ceil(layers / plan.mesh.pp)) / layers
     usable = float(capacity(machine)) * plan.policy.memory_utilisation
+    weights = _weights(schedule, env, share)
     activations = activation_peak(schedule, env, plan)
-    reserve = float(engine.reserve)
-    left = usable - weights - activations - reserve
-    seqs = plan.policy.max_seqs / dp
+    left = usable - weights - activations - float(engine.reserve)
+    per_token, window, state = _cached(schedule, engine, plan, env, share, left)
+    seqs = float(plan.policy.max_seqs)
     if state:  # states may take all that is left, or half of it beside a KV cache
         seqs = max(0.0, min(seqs, left * (0.5 if per_token else 1.0) / state // 1))
-    left -= state * seqs
+    left -= (state + window) * seqs
     tokens = dp * left / per_token if per_token else np.inf
     return Memory(
         capacity=float(capacity(machine)),
         usable=usable,
         weights=weights,
         activations=activations,
-        reserve=reserve,
+        reserve=float(engine.reserve),
         kv_per_token=per_token,
         state_per_seq=state,
+        window_per_seq=window,
         kv_tokens=float(tokens) if left > 0 else float(dp * left / max(per_token, 1.0)),
-        seqs=int(seqs * dp),
+        seqs=int(seqs) * dp,
     )
+
+
+def _weights(schedule: Schedule, env: Mapping[str, Any], share: float) -> float:
+    """Bytes of weights on the fullest stage: its share of the layers and what is at its end.
+
+    A table that embedding and head share is on the first stage and on the last.
+    """
+    if env["pp"] <= 1:
+        return float(schedule.weights(env))
+    ends = max(float(schedule.first(env)), float(schedule.last(env)))
+    return float(schedule.repeated(env)) * share + ends
+
+
+def _cached(
+    schedule: Schedule,
+    engine: Engine,
+    plan: Plan,
+    env: Mapping[str, Any],
+    share: float,
+    left: float,
+) -> tuple[float, float, float]:
+    """Bytes on one device per token kept, per sequence for windows, per sequence for states.
+
+    Layers that see a window need no more tokens than that of a sequence.  Engines that free the
+    rest keep a window for every sequence where that leaves room for more tokens of the other
+    layers; otherwise, and where no layer sees everything, all tokens count in every layer, which
+    is never too little.
+    """
+    each = {n: float(s(env)) * share for n, s in schedule.kv_per_token.items()}
+    state = float(schedule.state_per_seq(env)) * share
+    bound = {n: w for n, w in schedule.windows.items() if w and n in each}
+    whole = sum(each.values())
+    full = whole - sum(each[n] for n in bound)
+    window = sum(each[n] * (w + plan.policy.block_size) for n, w in bound.items())
+    frees = engine.frees_windows and plan.mode == "colocated" and full > 0
+    if frees and (left - window * plan.policy.max_seqs) / full > left / whole:
+        return full, window, state
+    return whole, 0.0, state
 
 
 def activation_peak(schedule: Schedule, env: Mapping[str, Any], plan: Plan) -> float:
@@ -76,9 +116,7 @@ def activation_peak(schedule: Schedule, env: Mapping[str, Any], plan: Plan) -> f
     Engines profile exactly this: one step of `max_batched_tokens`, and the logits of every
     sequence in single precision.
     """
-    dp = plan.mesh.dp
-    tokens = plan.policy.max_batched_tokens / dp
-    seqs = plan.policy.max_seqs / dp
+    tokens, seqs = float(plan.policy.max_batched_tokens), float(plan.policy.max_seqs)
     values = {**env, "tokens": tokens, "seqs": seqs, "imbalance": 1.0}
     values |= {f"{k}:{n}": 0.0 for n in schedule.windows for k in ("pairs", "context")}
     if schedule.experts is not None:

@@ -25,15 +25,11 @@ def collective(
     """Seconds of one collective of `nbytes` per device over `n` devices (1: nothing)."""
     n = np.asarray(n, dtype=float)
     nbytes = np.asarray(nbytes, dtype=float)
-    inner_name = "scale_up" if "scale_up" in machine.links else "host"
-    inner = machine.links.get(inner_name)
+    inner_name, inner, domain = _nearest(machine)
     if inner is None:
         return np.where(n > 1, np.inf, 0.0)
-    domain = max(1, min(inner.domain, machine.node) if inner_name == "host" else inner.domain)
     near = np.minimum(n, domain)
     far = np.ceil(n / domain)
-    if kind == "send":
-        return np.where(n > 1, fixed + nbytes / (_pair(inner) * efficiency), 0.0)
     share = SHARE[kind]
     time = _inside(inner, inner_name, share, near, nbytes, efficiency)
     bridge = machine.links.get("bridge")
@@ -51,6 +47,39 @@ def collective(
     return np.where(n > 1, time + fixed, 0.0)
 
 
+def _nearest(machine: Machine) -> tuple[str, Link | None, int]:
+    """The link of a node, its name, and how many devices it joins."""
+    if "scale_up" in machine.links:
+        return "scale_up", machine.links["scale_up"], max(1, machine.links["scale_up"].domain)
+    host = machine.links.get("host")
+    return "host", host, max(1, min(host.domain, machine.node)) if host is not None else 1
+
+
+def hand_over(
+    machine: Machine, nbytes: Any, stages: Any, width: Any, efficiency: float, fixed: float
+) -> Any:
+    """Seconds to send `nbytes` per device through a pipeline of stages of `width` devices each.
+
+    Stages follow one another over the nodes, and what crosses from one to the next goes over the
+    outer link.
+    """
+    stages, width = np.asarray(stages, dtype=float), np.asarray(width, dtype=float)
+    nbytes = np.asarray(nbytes, dtype=float)
+    name, inner, domain = _nearest(machine)
+    if inner is None:
+        return np.where(stages > 1, np.inf, 0.0)
+    crossings = np.minimum(np.ceil(stages * width / domain) - 1, stages - 1)
+    near = fixed + latency(inner, name) + nbytes / (_pair(inner) * efficiency)
+    total = (stages - 1 - crossings) * near
+    if np.any(crossings > 0):
+        outer = machine.links.get("scale_out")
+        if outer is None:
+            return np.where(crossings > 0, np.inf, total)
+        far = fixed + latency(outer, "scale_out") + nbytes / (_pair(outer) * efficiency)
+        total = total + crossings * far
+    return total
+
+
 def _inside(link: Link, name: str, share: float, n: Any, nbytes: Any, efficiency: float) -> Any:
     """Seconds of one collective inside a link's domain."""
     moved = share * (n - 1) / n * nbytes
@@ -65,9 +94,11 @@ def bandwidth(link: Link, n: Any) -> Any:
         return np.minimum(total, float(link.pair_bandwidth.value) * np.maximum(n - 1, 1))
     if link.topology in ("torus2d", "torus3d"):
         dimensions = 2 if link.topology == "torus2d" else 3
-        # A group inside one dimension has only that dimension's two links.
-        used = np.clip(np.ceil(np.log2(np.maximum(n, 2)) / 2), 1, dimensions)
-        return total * used / dimensions
+        # Along each dimension a device has two links; of a pair it uses one, alone none.
+        doublings = np.ceil(np.log2(np.maximum(n, 2)))
+        each, longer = doublings // dimensions, doublings % dimensions
+        used = longer * np.minimum(each + 1, 2) + (dimensions - longer) * np.minimum(each, 2)
+        return total * used / (2 * dimensions)
     return total
 
 

@@ -14,7 +14,7 @@ from maquette.plans.types import Infeasible, Plan
 from maquette.price.calibration import Calibration
 from maquette.price.environment import batch_environment, mesh_environment, mesh_of, nothing
 from maquette.price.memory import Memory, fits
-from maquette.price.network import collective
+from maquette.price.network import hand_over
 from maquette.price.seconds import Env, formats, priceable, walk_seconds
 from maquette.price.step import Attention, Floats, Replica, StepModel
 
@@ -44,7 +44,7 @@ def replica(
         max_batched_tokens=plan.policy.max_batched_tokens,
         kv_bytes_per_token=held.kv_per_token * plan.mesh.devices / plan.mesh.dp,
         state_bytes_per_seq=held.state_per_seq * plan.mesh.devices / plan.mesh.dp,
-        lanes=plan.mesh.pp,
+        lanes=plan.mesh.lanes,
     )
 
 
@@ -62,13 +62,16 @@ def step_model(
 ) -> StepModel:
     """Seconds of a step by tokens, by sequences and by attention class."""
     mesh = mesh_of(plan)
-    fixed: Env = {**mesh_environment(schedule, mesh), **formats(machine, plan.precision, schedule)}
+    fixed: dict[str, Any] = {
+        **mesh_environment(schedule, mesh),
+        **formats(machine, plan.precision, schedule),
+    }
     tokens = np.arange(plan.policy.max_batched_tokens + 1, dtype=float)
     seqs = np.arange(plan.policy.max_seqs + 1, dtype=float)
 
     def priced(prefill: Features, decode: Features) -> tuple[list[Any], Any]:
-        env = batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
-        found = walk_seconds(schedule, machine, cal, {**fixed, **env})
+        env = fixed | batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
+        found = walk_seconds(schedule, machine, cal, env)
         return [s.total for s in found], stages(schedule, machine, cal, mesh, env)
 
     def total(prefill: Features, decode: Features) -> Floats:
@@ -127,7 +130,6 @@ def stages(
     pp = np.asarray(mesh["pp"])
     if np.all(pp <= 1):
         return 0.0
-    values = {**env, "ab": 2.0}
-    nbytes = schedule.width(values) * env["tokens"] / np.asarray(mesh["tp"])
-    hop = collective(machine, "send", nbytes, pp, cal["link"], cal["collective"])
-    return (pp - 1) * hop
+    tp, dp = np.asarray(mesh["tp"]), np.asarray(mesh["dp"])
+    nbytes = schedule.width(env) * env["tokens"] / tp
+    return hand_over(machine, nbytes, pp, tp * dp, cal["link"], cal["collective"])

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from maquette.compile.schedule import Schedule, Section
+from maquette.compile.schedule import Collective, Schedule, Section
 from maquette.errors import Fault, InputError, NotYet
 from maquette.ir.dtypes import dtype
 from maquette.ir.sizes import Size
@@ -110,11 +110,13 @@ def formats(machine: Machine, precision: Precision, schedule: Schedule) -> dict[
     return {
         **weights,
         "ub": 2.0,
-        "ab": max(1.0, dtype(precision.activations).bytes),
+        # Narrow activations exist inside products only: between kernels and on links engines keep
+        # 16 bits, and quantise (read two bytes, write one) in front of each product.
+        "ab": 2.0,
         "cb": dtype(precision.kv).bytes,
         "sb": 4.0,
         "peak": matrix_peak(machine, precision.activations),
-        "attention_peak": matrix_peak(machine, "bf16"),
+        "full_peak": matrix_peak(machine, "bf16"),
     }
 
 
@@ -161,7 +163,7 @@ def section_seconds(
     busy: Any = 0.0
     active = _active(section, env)
     for work in split(section):
-        for phase, values in _phases(section, work.part, env):
+        for phase, values in phases(section, work.part, env):
             m = work.matrix(values) / _matrix_rate(section, work, cal, values)
             v = work.vector(values) / (vector_peak(machine) * cal["vector"])
             reached = cal["kv"] if phase == "decode" else cal["memory"]
@@ -185,7 +187,7 @@ def _active(section: Section, env: Env) -> Any:
     return np.where(np.asarray(env["prefill.seqs"]) > 0, 1.0, 0.0)
 
 
-def _phases(section: Section, part: Part, env: Env) -> list[tuple[str, Env]]:
+def phases(section: Section, part: Part, env: Env) -> list[tuple[str, Env]]:
     """Attention is evaluated for prefill chunks and for decoding sequences apart."""
     if section.phase == "prefill" and part != "attention":  # tokens are priced in the other form
         return [(part, {**env, "tokens": 0.0, "seqs": 0.0})]
@@ -201,35 +203,53 @@ def _phases(section: Section, part: Part, env: Env) -> list[tuple[str, Env]]:
 
 def _matrix_rate(section: Section, work: Work, cal: Calibration, env: Env) -> Any:
     if section.kind == "attention":
-        return env["attention_peak"] * cal["attention"]
+        return env["full_peak"] * cal["attention"]
+    peak = _product_peak(section, env)
     if not section.weights.terms or cal["rows"] == 0.0 or work.part == "attention":
-        return env["peak"] * cal["matrix"]
+        return peak * cal["matrix"]
     # Two flops for each weight and row: how often one read of the weights is used.
     rows = work.matrix(env) / np.maximum(2 * section.weights(env), 1e-9)
     rows = np.maximum(rows, 1e-9)
-    return env["peak"] * cal["matrix"] * rows / (rows + cal["rows"])
+    return peak * cal["matrix"] * rows / (rows + cal["rows"])
+
+
+def _product_peak(section: Section, env: Env) -> Any:
+    """The peak for the operands of a product: narrow only against weights held narrow.
+
+    Scans, weights an engine leaves alone and those a checkpoint keeps in 16 bits compute in full.
+    """
+    held = [env[name] for name in section.bytes.symbols if name.startswith("w:")]
+    if not held:
+        return env["full_peak"]
+    narrow = np.asarray(sum(held)) < 2.0 * len(held)
+    return np.where(narrow, env["peak"], env["full_peak"])
 
 
 def _link_seconds(section: Section, machine: Machine, cal: Calibration, env: Env) -> Any:
     total: Any = 0.0
     for c in section.collectives:
-        n = env["group:" + c.group]
-        total = total + collective(machine, c.kind, c.bytes(env), n, cal["link"], cal["collective"])
+        n, nbytes = env["group:" + c.group], sent(c, env)
+        total = total + collective(machine, c.kind, nbytes, n, cal["link"], cal["collective"])
     return total
+
+
+def sent(c: Collective, env: Env) -> Any:
+    """Bytes of a collective on one device; an exchange brings a token to a device only once."""
+    return c.bytes(env) * (env["once"] if c.group == "exchange" else 1.0)
 
 
 def walk_seconds(
     schedule: Schedule, machine: Machine, cal: Calibration, env: Env
 ) -> tuple[Seconds, ...]:
-    """Every section of a step, in order.  ``env["pp_stretch"]`` is the unevenness of stages."""
-    stretch = env.get("pp_stretch", 1.0)
+    """Every section of a step, in order.
+
+    A step of a pipeline is one batch's turn while all stages are busy: what its longest stage
+    takes, as often as there are stages.  ``env["pp_stretch"]`` is that over the layers' own time,
+    and what the last stage does besides (the head) keeps the others waiting as well.
+    """
+    stretch = {n: env.get("pp_stretch", 1.0) for n in schedule.layered}
+    stretch |= {n: env.get("pp", 1.0) for n in schedule.after}
     return tuple(
-        section_seconds(
-            s,
-            schedule.times[s.part] * (stretch if schedule.times[s.part] > 1 else 1.0),
-            machine,
-            cal,
-            env,
-        )
+        section_seconds(s, schedule.times[s.part] * stretch.get(s.part, 1.0), machine, cal, env)
         for s in schedule.sections
     )

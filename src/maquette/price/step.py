@@ -70,13 +70,16 @@ class StepModel:
 
 @dataclass(frozen=True, eq=False)
 class Replica:
-    """What the clock needs to know of one replica."""
+    """What the clock needs to know of one replica.
+
+    `step` prices a step of one lane, while all lanes are as busy.
+    """
 
     step: StepModel
     kv_blocks: int  # blocks of `block_size` tokens; 0 when the model keeps no KV cache
     block_size: int
-    max_seqs: int
-    max_batched_tokens: int
+    max_seqs: int  # of all lanes together
+    max_batched_tokens: int  # of one step of one lane
     kv_bytes_per_token: float  # moved between prefill and decode replicas
     state_bytes_per_seq: float = 0.0
-    lanes: int = 1  # pipeline stages: batches in flight at once
+    lanes: int = 1  # batches in flight at once: pipeline stages × attention groups

@@ -11,6 +11,7 @@ from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
     batch_environment,
+    in_group,
     mesh_environment,
     mesh_of,
     nothing,
@@ -19,7 +20,7 @@ from maquette.price.environment import (
 from maquette.price.interval import Estimate, estimate
 from maquette.price.network import collective
 from maquette.price.replica import stages
-from maquette.price.seconds import IDEAL, RESOURCES, Env, formats, walk_seconds
+from maquette.price.seconds import IDEAL, RESOURCES, Env, formats, sent, walk_seconds
 from maquette.search.deployment import Deployment
 
 HANDOFF, HOST = "to the next stage", "host"
@@ -99,8 +100,8 @@ class Anatomy:
             found.append(
                 f"the batch keeps {held:,} tokens and the KV cache has room for {room:,.0f}"
             )
-        if self.batch > self.deployment.plan.policy.max_seqs:
-            limit = self.deployment.plan.policy.max_seqs
+        limit = self.deployment.plan.policy.max_seqs * self.deployment.plan.mesh.dp
+        if self.batch > limit:
             found.append(f"the batch is larger than the {limit} sequences the engine runs at once")
         longest = self.deployment.model.context
         if longest and self.context > longest:
@@ -149,7 +150,7 @@ def _phase(name: str, deployment: Deployment, shapes: Sequence[Shape]) -> Phase:
 def _environment(deployment: Deployment, phase: str, shape: Shape) -> Env:
     schedule, plan = deployment.schedule, deployment.plan
     mesh = mesh_of(plan)
-    features, none = uniform(schedule, *shape), nothing(schedule)
+    features, none = uniform(schedule, in_group(shape[0], mesh), *shape[1:]), nothing(schedule)
     prefill, decode = (none, features) if phase == "decode" else (features, none)
     env: dict[str, Any] = {
         **mesh_environment(schedule, mesh),
@@ -197,7 +198,7 @@ def _besides(
         light = sum(float(stages(schedule, machine, IDEAL, mesh, e)) for e in envs)
         hops = mesh["pp"] - 1
         found.append(Line(HANDOFF, hops, 0.0, 0.0, 0.0, way, 0.0, way, light, "link"))
-    host = sum(cal["step"] + cal["seq"] * n for n, _, _ in shapes)
+    host = sum(cal["step"] + cal["seq"] * in_group(n, mesh) for n, _, _ in shapes)
     return [*found, Line(HOST, 1, 0.0, 0.0, 0.0, 0.0, host, host, 0.0, "host")]
 
 
@@ -208,7 +209,7 @@ def _exchanges(deployment: Deployment, envs: Sequence[Env]) -> tuple[Exchange, .
         for section in schedule.sections:
             times = schedule.times[section.part]
             for c in section.collectives:
-                n, size = int(env["group:" + c.group]), float(c.bytes(env))
+                n, size = int(env["group:" + c.group]), float(sent(c, env))
                 if n <= 1:
                     continue
                 took = collective(deployment.system.machine, c.kind, size, n, cal["link"],

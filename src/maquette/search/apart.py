@@ -70,8 +70,8 @@ def _pair(
     first = float(curve.first[p, 0])
     if targets.ttft is not None and first > targets.ttft:
         return
-    fill = prefill.mesh.pp / max(float(curve.prefill[p, 0]), 1e-12)
-    ends = GRID * decode.mesh.pp / (lengths.output * curve.step[d])
+    fill = prefill.mesh.lanes / max(float(curve.prefill[p, 0]), 1e-12)
+    ends = GRID * decode.mesh.lanes / (lengths.output * curve.step[d])
     top = float(ends[most >= GRID].max())
     devices = where.system.devices
     for n in range(1, devices // prefill.mesh.devices + 1):
@@ -79,7 +79,7 @@ def _pair(
         for m in range(1, room + 1):
             batch = float(np.interp(rate / m, ends, GRID))
             if lengths.concurrency:
-                batch = max(1.0, lengths.concurrency / m / decode.mesh.pp)
+                batch = max(1.0, lengths.concurrency / m / decode.mesh.lanes)
             tpot = float(np.interp(batch, GRID, curve.step[d]))
             if n * fill < rate or m * top < rate:
                 continue
@@ -96,5 +96,5 @@ def _pair(
                 ttft_s=first,
                 tpot_s=tpot,
                 max_rate=min(n * fill, m * top),
-                batch=batch * decode.mesh.pp,
+                batch=batch * decode.mesh.lanes,
             )

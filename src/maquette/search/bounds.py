@@ -91,5 +91,5 @@ def curves(
     first = price(uniform(schedule, 1.0, piece, prompt), none) * np.ceil(prompt / piece)
     prefill, first = (np.broadcast_to(x, (len(plans), 1)) for x in (prefill, first))
     busy = lengths.output * step + GRID * prefill
-    # A pipeline keeps as many batches in flight as it has stages.
-    return Curve(step, prefill, first, GRID * column["pp"] / busy, busy / lengths.output)
+    lanes = column["pp"] * column["dp"]  # each has a batch of its own
+    return Curve(step, prefill, first, GRID * lanes / busy, busy / lengths.output)

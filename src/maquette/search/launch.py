@@ -61,16 +61,16 @@ def _vllm(plan: Plan, native: str) -> list[str]:
         options.append(f"--data-parallel-size {mesh.dp}")
     if mesh.ep > 1:
         options.append("--enable-expert-parallel")
-    # vLLM counts both limits per data-parallel rank.
-    options.append(f"--max-num-seqs {-(-policy.max_seqs // mesh.dp)}")
-    options.append(f"--max-num-batched-tokens {-(-policy.max_batched_tokens // mesh.dp)}")
+    # As here, both limits are those of one data-parallel rank.
+    options.append(f"--max-num-seqs {policy.max_seqs}")
+    options.append(f"--max-num-batched-tokens {policy.max_batched_tokens}")
     options.append(f"--gpu-memory-utilization {policy.memory_utilisation:g}")
     options.append(f"--block-size {policy.block_size}")
     options += _formats(plan, native, "fp8")
     options.append(f"--{'' if policy.prefix_caching else 'no-'}enable-prefix-caching")
     options.append(f"--{'' if policy.chunked_prefill else 'no-'}enable-chunked-prefill")
     if policy.kv_blocks is not None:
-        options.append(f"--num-gpu-blocks-override {policy.kv_blocks}")
+        options.append(f"--num-gpu-blocks-override {policy.kv_blocks // mesh.dp}")
     return options
 
 
@@ -83,8 +83,9 @@ def _sglang(plan: Plan, native: str) -> list[str]:
         options.append(f"--dp-size {mesh.dp} --enable-dp-attention")
     if mesh.ep > 1:
         options.append(f"--ep-size {mesh.ep}")
-    options.append(f"--max-running-requests {policy.max_seqs}")
-    chunk = policy.max_batched_tokens if policy.chunked_prefill else -1
+    # SGLang divides both limits over its attention groups.
+    options.append(f"--max-running-requests {policy.max_seqs * mesh.dp}")
+    chunk = policy.max_batched_tokens * mesh.dp if policy.chunked_prefill else -1
     options.append(f"--chunked-prefill-size {chunk}")
     options.append(f"--mem-fraction-static {policy.memory_utilisation:g}")
     options += _formats(plan, native, "fp8_e4m3")

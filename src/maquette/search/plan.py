@@ -165,7 +165,7 @@ def _explain(
     winner = replace(winner, intervals=intervals, probability=probability)
     progress("explaining", 1, 3)
     decode = step(
-        max(1.0, candidate.batch / chosen.mesh.pp), 1.0, lengths.input + lengths.output / 2
+        max(1.0, candidate.batch / chosen.mesh.lanes), 1.0, lengths.input + lengths.output / 2
     )
     prefill = step(1.0, min(lengths.input, chosen.policy.max_batched_tokens), lengths.input)
     bought = gains(setting, winner)

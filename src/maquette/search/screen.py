@@ -55,7 +55,7 @@ def screen(
 def largest_batch(option: Option, lengths: Lengths) -> float:
     """Sequences one pipeline lane can hold: of the policy's limit and the KV cache, its share."""
     held = option.memory.kv_tokens / (lengths.input + lengths.output)
-    return max(1.0, min(float(option.memory.seqs), held) / option.plan.mesh.pp)
+    return max(1.0, min(float(option.memory.seqs), held) / option.plan.mesh.lanes)
 
 
 def _replicated(
@@ -76,7 +76,7 @@ def _replicated(
         share = rate / replicas
         batch = float(np.interp(share, curve.rate[row], GRID))
         if lengths.concurrency:  # a closed loop has so many in flight, whatever the rate
-            batch = max(1.0, lengths.concurrency / replicas / option.plan.mesh.pp)
+            batch = max(1.0, lengths.concurrency / replicas / option.plan.mesh.lanes)
         tpot = float(np.interp(batch, GRID, curve.tpot[row]))
         if share > top:
             pruned["cannot sustain the rate"] += 1
@@ -93,7 +93,7 @@ def _replicated(
                 ttft_s=first,
                 tpot_s=tpot,
                 max_rate=top * replicas,
-                batch=batch * option.plan.mesh.pp,
+                batch=batch * option.plan.mesh.lanes,
             )
 
 
@@ -119,7 +119,7 @@ def _frontier(where: Space, curve: Curve, lengths: Lengths) -> tuple[FrontierPoi
                     usd_per_mtok_output=usd / tokens * 1e6,
                     system=where.system.name,
                     plan=option.plan,
-                    batch=int(batch) * option.plan.mesh.pp,
+                    batch=int(batch) * option.plan.mesh.lanes,
                 )
             )
     return nondominated(points)

@@ -101,14 +101,15 @@ def _replica_faults(where: str, replica: Replica) -> list[Fault]:
     for name, least in (("block_size", 1), ("lanes", 1), ("kv_blocks", 0), ("max_seqs", 1)):
         if getattr(r, name) < least:
             faults.append(Fault(f"{where}.{name}", f"{getattr(r, name)}", f"{least} or more"))
-    if r.max_seqs > r.step.max_seqs:
-        expected = f"at most the {r.step.max_seqs} that its step model prices"
+    seqs = -(-r.max_seqs // max(r.lanes, 1))  # of one lane
+    if seqs > r.step.max_seqs:
+        expected = f"at most the {r.step.max_seqs} in a lane that its step model prices"
         faults.append(Fault(f"{where}.max_seqs", f"{r.max_seqs}", expected))
     if r.max_batched_tokens > r.step.max_tokens:
         expected = f"at most the {r.step.max_tokens} that its step model prices"
         faults.append(Fault(f"{where}.max_batched_tokens", f"{r.max_batched_tokens}", expected))
-    if r.max_seqs > r.max_batched_tokens:
-        expected = f"at least max_seqs = {r.max_seqs}"
+    if seqs > r.max_batched_tokens:
+        expected = f"at least max_seqs = {seqs} of a lane"
         faults.append(Fault(f"{where}.max_batched_tokens", f"{r.max_batched_tokens}", expected))
     if r.lanes > r.max_seqs or 0 < r.kv_blocks < r.lanes:
         faults.append(Fault(f"{where}.lanes", f"{r.lanes}", "a sequence and a KV block for each"))

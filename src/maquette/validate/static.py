@@ -76,17 +76,18 @@ class Seconds:
     """What the rows take."""
 
     ttft: Floats  # until every sequence has its first token
-    tpot: Floats  # mean decode step of a full wave
+    tpot: Floats  # seconds after the first token for each token after it, over all waves
     e2e: Floats
 
 
 def prepare(batches: Batches) -> Prepared:
     """Steps and features of every row."""
     fitting, why = capacity(batches)
-    at_once = np.clip(np.minimum(batches.batch, fitting), 1, batches.engine.policy.max_seqs)
+    dp = batches.mesh["dp"]  # attention groups, each with its own sequences and limits
+    at_once = np.clip(np.minimum(batches.batch, fitting), 1, batches.engine.policy.max_seqs * dp)
     waves = np.floor(batches.batch / at_once)
     left = batches.batch - waves * at_once
-    size = np.stack([at_once, np.maximum(left, 1)])  # (wave, row)
+    size = np.ceil(np.stack([at_once, np.maximum(left, 1)]) / dp)  # (wave, row)
     count = np.stack([waves, (left > 0) * 1.0])
     prefill, prefill_steps = _prefill(batches, size)
     decode = _decode(batches, size)
@@ -173,7 +174,10 @@ def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
     step = step + cal["step"] + cal["seq"] * prepared.seqs
     total = (step * prepared.steps).sum(axis=1)  # (phase, row)
     out = np.where(prepared.why == "", 0.0, np.inf)
-    return Seconds(ttft=total[0] + out, tpot=step[1, 0] + out, e2e=total.sum(axis=0) + out)
+    after = np.maximum(b.outputs - 1, 1)
+    # What a client derives from a whole run and a run of one token: over all waves.
+    tpot = np.where(b.outputs > 1, total[1] / after, step[1, 0])
+    return Seconds(ttft=total[0] + out, tpot=tpot + out, e2e=total.sum(axis=0) + out)
 
 
 def step_spread(
