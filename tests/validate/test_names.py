@@ -14,7 +14,9 @@ from maquette.validate.names import counted, engine_at, precision
         ("NVIDIA H100 PCIe", "h100-pcie"), ("A100-SXM4-40GB", "a100-40gb"), ("l40s", "l40s"),
         ("nvidia-a100-80gb", "a100-80gb"), ("NVIDIA L4", "l4"), ("AMD Instinct MI300X", "mi300x"),
         ("b200_sxm", "b200"), ("NVIDIA GH200 480GB", "gh200"), ("Gaudi2", "gaudi2"),
-        ("h200", "h200"), ("GB200", "gb200"), ("Abacus", None), ("b60", None), ("", None),
+        ("h200", "h200"), ("GB200", "gb200"), ("gb200_nvl", "gb200"), ("A100_40GB", "a100-40gb"),
+        ("rtx4090", "rtx-4090"), ("H100-80GB-HBM3", "h100-sxm"),
+        ("Abacus", None), ("b60", None), ("", None),
     ],
 )  # fmt: skip
 def test_machines(known, written, name):
@@ -30,6 +32,11 @@ def test_machines(known, written, name):
         ("deepseek-ai/DeepSeek-R1-0528", "deepseek-v3"), ("Qwen/Qwen3-32B-FP8", "qwen3-32b"),
         ("mistralai/Mixtral-8x7B-Instruct-v0.1", "mixtral-8x7b"), ("Qwen2-7B", "qwen2-7b"),
         ("openai/gpt-oss-120b", "gpt-oss-120b"), ("my-model", None),
+        ("llama2-70b-99.9", "llama-2-70b"), ("meta-llama_Llama-3-8B-Instruct", "llama-3-8b"),
+        ("DeepSeek-R1-0528-NVFP4-v2", "deepseek-v3"), ("MOE_Mixtral8x7B", "mixtral-8x7b"),
+        ("codellama/CodeLlama-34b-Instruct-hf", "codellama-34b"), ("Kimi-K2.5", "kimi-k2"),
+        ("Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b"), ("LLAMA3.1_70B", "llama-3.1-70b"),
+        ("bloom-176b", None), ("MiniMax-M2", None), ("gemma-7b", None),
     ],
 )  # fmt: skip
 def test_models(known, written, name):
@@ -39,7 +46,9 @@ def test_models(known, written, name):
 @pytest.mark.parametrize(
     ("written", "version", "name"),
     [
-        ("vLLM", "0.6.1", "vllm-0.6"), ("vllm", "v0.5.4", "vllm-0.6"), ("vllm", "0.15.1", "vllm"),
+        ("vLLM", "0.6.1", "vllm-0.6"), ("vllm", "v0.5.4", "vllm-0.6"),
+        ("vllm", "0.2.1", "vllm-0.2"),
+        ("vllm", "0.15.1", "vllm"),
         ("vllm", "", "vllm"), ("TensorRT-LLM", "0.12", "tensorrt-llm"), ("trtllm", "1.2.0rc5",
         "tensorrt-llm"), ("SGLang", "0.5", "sglang"), ("DeepSpeed-MII", "", "deepspeed"),
     ],
@@ -56,12 +65,21 @@ def test_llama_cpp_is_no_engine_here(known):
     ("written", "formats"),
     [("FP16", ("bf16", "bf16")), ("fp8_block", ("fp8", "fp8")), ("int8_wo", ("int8", "bf16")),
      ("w4a16_mxfp4", ("mxfp4", "bf16")), ("nvfp4", ("nvfp4", "nvfp4")), ("AWQ", ("int4", "bf16")),
-     ("w8a8", ("int8", "int8")), ("decimal", None)],
+     ("w8a8", ("int8", "int8")), ("decimal", None), ("w4a8_mxfp4_mxfp8", ("mxfp4", "fp8")),
+     ("torch.bfloat16", ("bf16", "bf16")), ("16-bit", ("bf16", "bf16")), ("fp32", None)],
 )  # fmt: skip
 def test_precisions(written, formats):
     assert precision(written) == formats
 
 
+def test_what_nobody_wrote_is_the_checkpoints(known):
+    assert precision("", "gpt-oss-120b", "mxfp4") == ("mxfp4", "bf16")
+    assert precision("auto", "Qwen3-32B-FP8") == ("fp8", "fp8")
+    assert known.checkpoint("deepseek-v3") == ("fp8", True)
+    assert known.checkpoint("llama-3-8b") == ("", False)
+
+
 def test_counts():
     assert counted("8x H100") == ("H100", 8)
     assert counted("MI300X") == ("MI300X", None)
+    assert counted("rtx4090") == ("rtx4090", None)

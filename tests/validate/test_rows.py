@@ -69,13 +69,13 @@ def test_every_file_not_read_is_named_with_its_reason(tmp_path):
     why = {s.file: s.why for s in read(tmp_path).skipped}
     assert why["empty.csv"] == "has no rows"
     assert "colour" in why["odd.csv"] and "output_tokens" in why["odd.csv"]
-    assert "latency carries no unit" in why["odd.csv"]
+    assert "lacks output_tokens" in why["odd.csv"]
     assert "row 2 has 1 fields, the heading 2" in why["ragged.csv"]
     assert "other simulators" in why["baseline_x.csv"]
 
 
 def test_nothing_to_read_is_an_error_that_says_what_would_do(tmp_path):
-    with pytest.raises(InputError, match="holds no CSV or parquet file"):
+    with pytest.raises(InputError, match="holds no CSV, JSONL or parquet file"):
         read(tmp_path)
     (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError) as caught:

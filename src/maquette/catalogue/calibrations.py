@@ -29,7 +29,7 @@ OTHER_VERSION = 0.05  # added standard deviations of log parameters when borrowi
 OTHER_ENGINE = 0.12  # … from another engine on the same machine
 SAME_CHIP, OTHER_CHIP = 0.08, 0.20  # … from another machine
 # Whose calibration stands in for an engine that has none on a machine, nearest first.
-KIN = ("vllm", "sglang", "tensorrt-llm", "vllm-0.6", "deepspeed")
+KIN = ("vllm", "sglang", "tensorrt-llm", "vllm-0.6", "vllm-0.2", "deepspeed")
 HOST = ("launch", "step", "seq", "collective")  # what another engine or version changes most
 HOST_WIDEN = 1.0
 

@@ -22,13 +22,14 @@ from maquette.validate.cases import (
     resolve,
     sensible,
 )
+from maquette.validate.durations import with_units
 from maquette.validate.fit import Observed, Prior, calibration, maximise, prior
 from maquette.validate.kernels import observe as observe_kernels
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.score import EVERY_ROW, Errors, errors
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import Prepared, Seconds, prepare, seconds
-from maquette.validate.validation import quantity_of
+from maquette.validate.validation import quantity_of, said
 
 LEAST_ROWS = 4  # of one machine and engine
 
@@ -50,6 +51,7 @@ class Fits:
     fits: tuple[Fit, ...]
     unpriced: dict[str, int]  # why → rows
     skipped: tuple[Skipped, ...]
+    notes: tuple[Skipped, ...] = ()  # what was taken for granted, by file
 
     @property
     def calibrations(self) -> tuple[Calibration, ...]:
@@ -96,11 +98,12 @@ def calibrate(
     reading = read(folder)
     blocks: list[Block] = []
     why: Counter[str] = Counter()
+    notes: list[Skipped] = []
     for table in reading.of("static"):
-        cases = resolve(table, shelf)
+        cases = with_units(resolve(table, shelf), shelf)
         for subject, rows in cases.groups():
             blocks += _blocks(cases, subject, rows, shelf)
-        why += Counter(str(w) for w in cases.why if w)
+        why, notes = why + Counter(str(w) for w in cases.why if w), notes + said(cases)
     stacks: dict[tuple[str, str], list[Block]] = {}
     for block in blocks:
         stacks.setdefault((block.subject.machine, block.subject.engine), []).append(block)
@@ -113,7 +116,9 @@ def calibrate(
             found.append(_fit(machine, engine, own, reading, shelf, date, basis, start))
     if not found:
         raise InputError(_nothing(reading, why))
-    return Fits(reading.folder, tuple(found), dict(why.most_common()), reading.skipped)
+    return Fits(
+        reading.folder, tuple(found), dict(why.most_common()), reading.skipped, tuple(notes)
+    )
 
 
 def _start(shelf: Shelf, machine: str, engine: str, update: bool) -> Prior:

@@ -14,10 +14,13 @@ from maquette.compile.lower import lower
 from maquette.plans.types import Precision
 from maquette.validate import schema
 from maquette.validate.names import counted, engine_at, precision, squeeze
-from maquette.validate.rows import Floats, Table, Texts, is_calibration
+from maquette.validate.rows import NO, Floats, Table, Texts, is_calibration
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import AXES, Batches
 
+SPELLED = (
+    "hardware", "engine", "version", "model", "precision", "moe_precision", "kv_precision",
+)  # fmt: skip
 LENGTHS = ("batch", "input_tokens", "output_tokens")
 
 
@@ -99,8 +102,7 @@ def resolve(
     subject = np.empty(n, dtype=object)
     ahead = np.ones(n)
     spelled: dict[tuple[str, ...], tuple[Subject | None, int, str]] = {}
-    columns = [table.words(c) for c in ("hardware", "engine", "version", "model", "precision")]
-    columns.append(table.words("kv_precision"))
+    columns = [table.words(c) for c in SPELLED]
     memory = table.values("memory_gb")
     for i in range(n):
         key = (*(str(c[i]) for c in columns), f"{memory[i]:g}")
@@ -110,6 +112,7 @@ def resolve(
         why[i] = why[i] or wrong
     mesh, replicas, unclear = _mesh(table, ahead)
     why = np.where(why == "", unclear, why)
+    why = np.where(why == "", _apart(table), why)
     split = _split(table, subject, mesh)
     return Cases(table, subject, mesh, replicas, split, why, requests or {})
 
@@ -123,15 +126,15 @@ def resolve_machine(table: Table, shelf: Shelf) -> Texts:
 def _subject(
     key: tuple[str, ...], given: Mapping[str, str], shelf: Shelf
 ) -> tuple[Subject | None, int, str]:
-    hardware, engine, version, model, fmt, kv, memory = key
-    bare, count = counted(hardware)
+    hardware, engine, version, model, fmt, moe, kv, memory = key
+    bare, count = (hardware, None) if shelf.machine_names(hardware) else counted(hardware)
     engine, version = engine or given.get("engine", "vllm"), version or given.get("version", "")
     by_file = given.get(f"machine:{squeeze(bare)}")
     sized = f"{bare} {memory}GB" if memory not in ("nan", "") else bare
     machine = by_file or shelf.machine_names(sized) or shelf.machine_names(bare)
     stack = shelf.engine_names(engine)
-    name = shelf.model_names(model)
-    formats = precision(fmt, model)
+    name = given.get(f"model:{squeeze(model)}") or shelf.model_names(model)
+    formats = _formats(fmt, moe, model, *shelf.checkpoint(name)) if name else ("bf16", "bf16")
     cache = precision(kv) if kv and kv.lower() != "auto" else ("bf16", "bf16")
     wrong = [
         f"unknown {what} {text!r}"
@@ -139,7 +142,7 @@ def _subject(
             ("machine", bare, machine),
             ("engine", engine, stack),
             ("model", model, name),
-            ("precision", fmt, formats),
+            ("precision", moe or fmt, formats),
             ("KV precision", kv, cache),
         )
         if found is None
@@ -154,10 +157,32 @@ def _subject(
     return Subject(machine, stack, name, Precision(*formats, kv=cache[0])), count or 1, ""
 
 
+def _formats(fmt: str, moe: str, model: str, native: str, experts: bool) -> tuple[str, str] | None:
+    """Weights and activations.
+
+    Where a row tells experts apart theirs count, as most weights are experts'.  What a row does
+    not say its model's name may, and then the checkpoint does.
+    """
+    return (precision(moe) if moe and experts else None) or precision(fmt, model, native)
+
+
+def _apart(table: Table) -> Texts:
+    """Why rows were not run as one engine of plain decoding: what no lane simulates yet."""
+    why = np.full(len(table), "", dtype=object)
+    for name, what in (
+        ("disaggregated", "prefill and decode apart: no lane simulates it yet"),
+        ("speculation", "speculative decoding: acceptance is not known"),
+    ):
+        said = [str(w).lower() not in (*NO, "agg", "aggregated", "off") for w in table.words(name)]
+        why[np.array(said, dtype=bool)] = what
+    return why
+
+
 def _mesh(table: Table, ahead: Floats) -> tuple[dict[str, Floats], Floats, Texts]:
     """The mesh of each row: tensor parallelism takes what is not said to be something else."""
     pp, dp = table.values("pp", 1.0), table.values("dp", 1.0)
     ep = table.values("ep", 1.0)
+    pp, dp, ep = (np.maximum(x, 1) for x in (pp, dp, ep))
     tp, devices = table.values("tp"), table.values("devices")
     total = np.where(np.isnan(devices), np.where(np.isnan(tp), ahead, np.nan), devices)
     tp = np.where(np.isnan(tp), np.maximum(total / (pp * dp), 1), tp)

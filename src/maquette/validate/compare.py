@@ -9,6 +9,7 @@ from math import exp
 from pathlib import Path
 
 from maquette.validate.cases import resolve
+from maquette.validate.durations import with_units
 from maquette.validate.rows import read
 from maquette.validate.score import Z80
 from maquette.validate.shelf import Shelf
@@ -49,7 +50,7 @@ def compare(
     lines: list[Line] = []
     why: Counter[str] = Counter()
     for table in (t for lane in lanes for t in read(folder).of(lane)):
-        cases = resolve(table, shelf)
+        cases = with_units(resolve(table, shelf), shelf)
         evidence = table.words("evidence")
         for subject, rows in cases.groups():
             machine = shelf.machines[subject.machine]

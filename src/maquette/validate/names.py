@@ -27,35 +27,51 @@ ENGINE_RULES: tuple[tuple[str, str], ...] = (
     (r"vllm", "vllm"), (r"sglang", "sglang"), (r"tensorrtllm|trtllm|tensorrt|trt", "tensorrt-llm"),
     (r"deepspeed|optimum|habana", "deepspeed"),
 )  # fmt: skip
-# Endings of a model's name that do not change its shape.
+# Words at the end of a model's name that do not change its shape …
 MODEL_ENDINGS = (
     "hf", "instruct", "chat", "base", "it", "fp8", "fp8dynamic", "fp4", "nvfp4", "mxfp4", "awq",
     "gptq", "int4", "int8", "w8a8", "w4a16", "bf16", "fp16", "kv", "fp8kv", "turbo", "thinking",
-    "v01", "v02", "v03", "2507", "2512", "0528", "0324", "2501", "2409", "dynamic", "fp8block",
-    "quantized", "eagle3", "preview",
+    "v01", "v02", "v03", "v2", "2507", "2512", "0528", "0324", "0905", "2501", "2409", "dynamic",
+    "fp8block", "quantized", "eagle3", "preview", "modelopt", "tput",
+    # … and those of MLPerf, which name an accuracy target or a scenario.
+    "99", "999", "datacenter", "edge", "interactive", "server", "offline",
 )  # fmt: skip
-# Models of the same shape as one of the catalogue.
+# Owners and words ahead of a name.
+MODEL_BEGINNINGS = (
+    "metallama", "meta", "nvidia", "redhatai", "neuralmagic", "deepseekai", "mistralai", "openai",
+    "moonshotai", "codellama", "amd", "moe", "qwen", "hf",
+)  # fmt: skip
+# Models of the same shape as one of the catalogue.  A name without its generation is of the one
+# whose shape all generations share but for the vocabulary.
 SAME_SHAPE: Mapping[str, str] = {
     "llama38b": "llama-3-8b", "llama370b": "llama-3-70b",
     "llama318b": "llama-3.1-8b", "llama3170b": "llama-3.1-70b", "llama31405b": "llama-3.1-405b",
-    "llama3370b": "llama-3.1-70b", "metallama3370b": "llama-3.1-70b",
-    "llama27b": "llama-2-7b", "llama213b": "llama-2-13b", "llama270b": "llama-2-70b",
+    "llama3370b": "llama-3.1-70b", "llama27b": "llama-2-7b", "llama213b": "llama-2-13b",
+    "llama270b": "llama-2-70b", "llama7b": "llama-2-7b", "llama13b": "llama-2-13b",
+    "llama8b": "llama-3.1-8b", "llama70b": "llama-3.1-70b", "llama405b": "llama-3.1-405b",
+    "llama3405b": "llama-3.1-405b", "deepseekr1distillllama70b": "llama-3.1-70b",
+    "deepseekr1distillllama8b": "llama-3.1-8b", "deepseekr1distillqwen32b": "qwen2.5-32b",
     "deepseekr1": "deepseek-v3", "deepseekv31": "deepseek-v3", "deepseekv3": "deepseek-v3",
-    "mixtral8x7b": "mixtral-8x7b", "mixtral8x22b": "mixtral-8x22b", "mistral7b": "mistral-7b",
-    "gptoss120b": "gpt-oss-120b", "gptoss20b": "gpt-oss-20b", "qwen27b": "qwen2-7b",
-    "qwen272b": "qwen2-72b", "codellama34b": "codellama-34b", "snowflakearctic": "arctic",
-    "kimik2": "kimi-k2", "kimik25": "kimi-k2",
+    "dsr1": "deepseek-v3", "dsv3": "deepseek-v3", "deepseekv31terminus": "deepseek-v3",
+    "mixtral": "mixtral-8x7b", "mixtral8x7b": "mixtral-8x7b", "mixtral8x22b": "mixtral-8x22b",
+    "mistral7b": "mistral-7b", "gptoss": "gpt-oss-120b", "gptoss120b": "gpt-oss-120b",
+    "gptoss20b": "gpt-oss-20b", "qwen27b": "qwen2-7b", "qwen272b": "qwen2-72b",
+    "codellama34b": "codellama-34b", "snowflakearctic": "arctic", "arctic": "arctic",
+    "kimik2": "kimi-k2", "kimik25": "kimi-k2", "qwen3235b": "qwen3-235b-a22b",
+    "qwen330b": "qwen3-30b-a3b",
 }  # fmt: skip
 _PRECISIONS: tuple[tuple[str, tuple[str, str]], ...] = (
     # written → (weights, activations)
-    (r"nvfp4|fp4|modelopt_fp4", ("nvfp4", "nvfp4")),
+    (r"w4a8_?mxfp4(_mxfp8)?", ("mxfp4", "fp8")),
     (r"mxfp4", ("mxfp4", "bf16")),
-    (r"fp8|w8a8_?fp8|float8|e4m3", ("fp8", "fp8")),
+    (r"nvfp4|fp4|modelopt_fp4", ("nvfp4", "nvfp4")),
+    (r"mxfp8|fp8|w8a8_?fp8|float8|e4m3", ("fp8", "fp8")),
     (r"int8_?wo|w8a16", ("int8", "bf16")),
     (r"w8a8|int8|i8|sq", ("int8", "int8")),
     (r"awq|gptq|int4|w4a16|u4", ("int4", "bf16")),
-    (r"bf16|bfloat16|fp16|float16|f16|half|none|auto|unquant", ("bf16", "bf16")),
+    (r"bf16|bfloat16|fp16|float16|f16|half|unquant|16_?-?bits?|16", ("bf16", "bf16")),
 )
+UNSAID = ("", "auto", "none", "nan", "null", "default", "unspecified")
 
 
 def squeeze(text: str) -> str:
@@ -77,6 +93,7 @@ class Names:
         rules: Iterable[tuple[str, str]] = (),
         same: Mapping[str, str] | None = None,
         endings: Iterable[str] = (),
+        beginnings: Iterable[str] = (),
     ) -> None:
         self.known = frozenset(known)
         self._exact = {squeeze(a): n for a, n in aliases.items()}
@@ -84,6 +101,7 @@ class Names:
         self._rules = tuple(rules)
         self._same = {k: v for k, v in (same or {}).items() if v in self.known}
         self._endings = tuple(sorted(endings, key=len, reverse=True))
+        self._beginnings = tuple(beginnings)
 
     def __call__(self, text: str) -> str | None:
         """The catalogue's name, or None."""
@@ -100,7 +118,7 @@ class Names:
         return None
 
     def _shortened(self, key: str) -> list[str]:
-        """A spelling, and what is left of it as endings and a leading ``meta`` are dropped."""
+        """A spelling, and what is left of it as endings and beginnings are dropped."""
         keys = [key]
         while True:
             ending = next((e for e in self._endings if key.endswith(e) and key != e), None)
@@ -108,24 +126,27 @@ class Names:
                 break
             key = key.removesuffix(ending)
             keys.append(key)
-        return keys + [k.removeprefix("meta") for k in keys if k.startswith("meta")]
+        bare = [k.removeprefix(b) for k in keys for b in self._beginnings if k.startswith(b)]
+        return keys + bare
 
 
-def precision(text: str, model: str = "") -> tuple[str, str] | None:
-    """(weights, activations) behind a way of writing a precision; the model's name may tell.
+def precision(text: str, model: str = "", native: str = "") -> tuple[str, str] | None:
+    """(weights, activations) behind a way of writing a precision.
+
+    Where nothing is written the model's name may tell, and then the format of its checkpoint.
 
     >>> precision("FP16"), precision("", "Llama-3.1-70B-Instruct-FP8")
     (('bf16', 'bf16'), ('fp8', 'fp8'))
     """
     written = text.strip().lower()
-    if not written:
+    if written in UNSAID:
         written = next(
             (w for w in re.split(r"[^a-z0-9]+", model.lower())[1:] if re.fullmatch(
                 r"fp8|nvfp4|fp4|awq|gptq|int4|int8|w8a8|w4a16|mxfp4", w)),
-            "bf16",
+            native or "bf16",
         )  # fmt: skip
     for pattern, found in _PRECISIONS:
-        if re.search(rf"(^|[^a-z0-9]|_)({pattern})", written):
+        if re.search(rf"(^|[^a-z0-9]|_)({pattern})(?![0-9])", written):
             return found
     return None
 
@@ -139,21 +160,21 @@ def counted(text: str) -> tuple[str, int | None]:
     ahead = re.match(r"^\s*(\d+)\s*[x×*]\s*(.+)$", text, re.I)
     if ahead:
         return ahead[2].strip(), int(ahead[1])
-    behind = re.match(r"^(.+?)\s*[x×*]\s*(\d+)\s*$", text, re.I)
+    behind = re.match(r"^(.+?)\s*[x×*]\s*(\d{1,3})\s*$", text, re.I)
     if behind:
         return behind[1].strip(), int(behind[2])
     return text.strip(), None
 
 
 def engine_at(name: str, version: str) -> str:
-    """The catalogue's engine for a version: vLLM before 0.8 had another engine core.
+    """The catalogue's engine for a version: vLLM had another engine core before 0.8, and before
+    0.4 neither graphs of its decode steps nor much else that came with them.
 
-    >>> engine_at("vllm", "0.6.1"), engine_at("vllm", "0.15.1")
-    ('vllm-0.6', 'vllm')
+    >>> engine_at("vllm", "0.2.7"), engine_at("vllm", "0.6.1"), engine_at("vllm", "0.15.1")
+    ('vllm-0.2', 'vllm-0.6', 'vllm')
     """
-    if name != "vllm":
-        return name
     found = re.match(r"^v?(\d+)\.(\d+)", version.strip())
-    if found and int(found[1]) == 0 and int(found[2]) < 8:
-        return "vllm-0.6"
-    return name
+    if name != "vllm" or not found or int(found[1]):
+        return name
+    minor = int(found[2])
+    return "vllm-0.2" if minor < 4 else "vllm-0.6" if minor < 8 else name

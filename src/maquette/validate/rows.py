@@ -1,4 +1,4 @@
-"""Read a directory of measured rows, tidy CSV or parquet, into columns.
+"""Read a directory of measured rows, tidy CSV, JSON lines or parquet, into columns.
 
 What cannot be read is said, file by file and with the reason, never dropped in silence.
 """
@@ -6,13 +6,10 @@ What cannot be read is said, file by file and with the reason, never dropped in 
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
-import io
-from collections import Counter
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.errors import Fault, InputError
-from maquette.validate import schema
+from maquette.validate import schema, vocabulary
+from maquette.validate.files import SUFFIXES, content
 
 Floats = NDArray[np.float64]
 Texts = NDArray[np.object_]
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
+NEVER = ("0", "0.0", "false", "no")
+NO = ("", *NEVER, "none", "nan", "null", "ok", "[]", "{}")  # cells of a flag that is not raised
+YES = ("1", "1.0", "true", "yes")
 CALIBRATION_SHARE = 0.4  # of rows without a split column that a calibration may be fitted to
 
 
@@ -38,6 +38,8 @@ class Table:
     number: Mapping[str, Floats]
     measured: Mapping[tuple[str, str], Floats]  # (quantity, statistic) in SI units
     flags: Texts  # why a row should not count, "" if it should
+    unitless: Mapping[tuple[str, str], Floats] = field(default_factory=dict)  # durations, as read
+    notes: tuple[str, ...] = ()  # what was taken for granted
 
     def __len__(self) -> int:
         return len(self.flags)
@@ -101,7 +103,7 @@ def _files(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
-        raise InputError(Fault(str(folder), "is not a folder", "a folder of CSV or parquet rows"))
+        raise InputError(Fault(str(folder), "is not a folder", "a folder of tidy rows"))
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name.endswith(SUFFIXES))
 
 
@@ -110,7 +112,7 @@ def _nothing(folder: Path, skipped: Sequence[Skipped]) -> list[Fault]:
         f"{k.title}: {', '.join(k.required)} and {' or '.join(k.measured)}" for k in schema.KINDS
     )
     faults = [Fault(f"{folder}/{s.file}", s.why) for s in skipped]
-    what = "holds no rows that can be read" if skipped else "holds no CSV or parquet file"
+    what = "holds no rows that can be read" if skipped else "holds no CSV, JSONL or parquet file"
     return [Fault(str(folder), what, f"columns of one of these kinds ({kinds})"), *faults]
 
 
@@ -119,8 +121,8 @@ def _read_file(path: Path, name: str) -> Table | Skipped:
     if reason:
         return Skipped(name, reason)
     try:
-        headings, body = _parquet(path) if path.suffix == ".parquet" else _csv(path)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        headings, body = content(path)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, ValueError) as error:
         return Skipped(name, f"cannot be read: {error}")
     have = schema.columns(headings)
     kind = schema.recognise(path.name, have)
@@ -132,47 +134,17 @@ def _read_file(path: Path, name: str) -> Table | Skipped:
 
 
 def _unrecognised(headings: Sequence[str], have: schema.Columns, file: str) -> str:
-    named = [k for k in schema.KINDS if any(fnmatch(file.lower(), p) for p in k.files)]
-    nearest = named[0] if named else min(schema.KINDS, key=lambda k: _lacking(k, have))
+    known = schema.named(file)
+    nearest = known[0] if known else min(schema.KINDS, key=lambda k: _lacking(k, have))
     lacking = ", ".join(schema.missing(nearest, have))
-    unit = f"; {', '.join(have.unitless)} carries no unit (_s, _ms, _us)" if have.unitless else ""
     return (
         f"is of no known kind: columns {', '.join(headings)}; to be rows of {nearest.title} it "
-        f"lacks {lacking}{unit}"
+        f"lacks {lacking}"
     )
 
 
 def _lacking(kind: schema.Kind, have: schema.Columns) -> float:
     return len(schema.missing(kind, have)) / (len(kind.required) + 1)
-
-
-def _csv(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
-    raw = path.read_bytes()
-    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    with io.StringIO(text, newline="") as stream:
-        reader = csv.reader(stream)
-        headings = next(reader, [])
-        width = len(headings)
-        body: list[Sequence[Any]] = []
-        for row in reader:
-            if row and len(row) != width:
-                raise ValueError(
-                    f"row {reader.line_num} has {len(row)} fields, the heading {width}"
-                )
-            if row:
-                body.append(row)
-    return headings, body
-
-
-def _parquet(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
-    try:
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise ValueError("parquet needs pyarrow: install maquette[parquet]") from None
-    table = pq.read_table(path)
-    names = list(table.column_names)
-    data = [table.column(n).to_pylist() for n in names]
-    return names, list(zip(*data, strict=True))
 
 
 def _table(
@@ -184,22 +156,27 @@ def _table(
 ) -> Table:
     at = {h: i for i, h in enumerate(headings)}
     number: dict[str, Floats] = {}
-    bad: Counter[int] = Counter()
     faults: dict[int, str] = {}
     for column, original in have.number.items():
         number[column], wrong = _numbers(row[at[original]] for row in body)
         if column in kind.required:
             faults |= {i: f"{original} is not a number: {v!r}" for i, v in wrong.items()}
-            bad.update(wrong)
-    measured = {}
-    for key, (original, factor) in have.measured.items():
+    measured: dict[tuple[str, str], Floats] = {}
+    unitless: dict[tuple[str, str], Floats] = {}
+    habit = schema.defaults(name.rsplit("/", 1)[-1]).get("rate", "output_rate")
+    for (quantity, statistic), (original, factor) in have.measured.items():
         values, _ = _numbers(row[at[original]] for row in body)
-        measured[key] = values * factor
+        if factor is None:
+            unitless[quantity, statistic] = values
+        elif quantity != "rate":
+            measured[quantity, statistic] = values * factor
+        elif (habit, statistic) not in have.measured:
+            measured[habit, statistic] = values
     text = {c: _words(row[at[o]] for row in body) for c, o in have.text.items()}
-    flags = _words(_flagged(row, have.flags, at) for row in body)
+    flags, notes = _flags(body, have, at)
     for i, why in faults.items():
         flags[i] = why
-    return Table(kind, name, text, number, measured, flags)
+    return Table(kind, name, text, number, measured, flags, unitless, notes)
 
 
 def _numbers(cells: Iterable[Any]) -> tuple[Floats, dict[int, Any]]:
@@ -221,15 +198,33 @@ def _words(cells: Iterable[Any]) -> Texts:
     return out
 
 
-def _flagged(row: Sequence[Any], flags: Sequence[str], at: Mapping[str, int]) -> str:
-    """Reasons a row gives not to be counted."""
-    found = []
-    for name in flags:
-        cell = str("" if row[at[name]] is None else row[at[name]]).strip()
-        if cell.lower() in ("", "0", "0.0", "false", "no", "none", "nan", "ok", "[]"):
-            continue
-        found.append(name if cell.lower() in ("1", "1.0", "true", "yes") else cell)
-    return "; ".join(found)
+def _flags(
+    body: Sequence[Sequence[Any]], have: schema.Columns, at: Mapping[str, int]
+) -> tuple[Texts, tuple[str, ...]]:
+    """Reasons rows give not to be counted, and which of them were taken for harmless."""
+    harmless: set[str] = set()
+    flags = []
+    for row in body:
+        found = []
+        for name in have.flags:
+            cell = _cell(row[at[name]])
+            if cell.lower() in NO:
+                continue
+            reasons = [name] if cell.lower() in YES else re.split(r"[;,|]\s*", cell.strip("[]"))
+            bad = [r for r in reasons if not re.search(vocabulary.HARMLESS, r.lower())]
+            harmless.update(set(reasons) - set(bad))
+            found += bad
+        for name in have.trust:
+            if _cell(row[at[name]]).lower() in vocabulary.DISTRUSTED:
+                found.append(f"{name}: {_cell(row[at[name]])}")
+        found += [f"not {name}" for name in have.keep if _cell(row[at[name]]).lower() in NEVER]
+        flags.append("; ".join(found))
+    said = (f"flags that do not spoil a latency: {', '.join(sorted(harmless))}",)
+    return _words(flags), said if harmless else ()
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def is_calibration(split: str, key: str) -> bool:

@@ -19,6 +19,7 @@ from maquette.serve.simulate import simulate
 from maquette.serve.types import FINISHED, Trace
 from maquette.traffic.arrivals import Arrivals
 from maquette.traffic.lengths import Lengths, fixed, lognormal, uniform
+from maquette.traffic.prefixes import Prefixes
 from maquette.traffic.spec import CV, TrafficSpec, generate
 from maquette.traffic.types import Requests
 from maquette.units import PerSecond
@@ -145,7 +146,10 @@ def _run(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
         for name in ("max_batched_tokens", "max_seqs", "kv_blocks")
         if (v := table.values(name)[row]) > 0
     }
-    if table.kind.name == "closed" and "max_seqs" not in given:
+    used = table.values("memory_utilisation")[row]
+    if used > 0:
+        given["memory_utilisation"] = used / 100 if used > 1 else used
+    if not _open_loop(table, row) and "max_seqs" not in given:
         given["max_seqs"] = max(policy.max_seqs, int(np.ceil(clients / replicas)))
     return Run(
         requests=requests,
@@ -167,7 +171,7 @@ def _requests(cases: Cases, row: int) -> Requests | None:
     inputs, outputs = (table.values(c)[row] for c in ("input_tokens", "output_tokens"))
     rate, clients = table.values("rate")[row], table.values("concurrency")[row]
     listed = cases.requests_of(row)
-    open_loop = table.kind.name == "stages"
+    open_loop = _open_loop(table, row)
     if open_loop and listed is not None and np.isfinite(listed.arrival).all():
         return _as_sent(listed)
     if listed is not None:
@@ -184,12 +188,34 @@ def _requests(cases: Cases, row: int) -> Requests | None:
         asked = table.values("requests")[row]
         if not asked > 0:
             asked = rate * table.values("duration", 60.0)[row]
-        spec = TrafficSpec(length["input"], length["output"], PerSecond(rate), Arrivals("poisson"))
-    else:
-        closed = Arrivals("closed", concurrency=int(clients))
-        spec = TrafficSpec(length["input"], length["output"], None, closed)
+    arrivals = Arrivals("poisson") if open_loop else Arrivals("closed", concurrency=int(clients))
+    spec = TrafficSpec(
+        length["input"],
+        length["output"],
+        PerSecond(rate) if open_loop else None,
+        arrivals,
+        prefixes=_prefixes(table, row, inputs),
+    )
     n = int(np.clip(asked, LEAST_REQUESTS, MOST_REQUESTS))
     return generate(spec, n, seed=SEED)
+
+
+def _open_loop(table: Table, row: int) -> bool:
+    """Requests came at a rate, not each client's after its last."""
+    rate = table.values("rate")[row]
+    return table.kind.name == "stages" and bool(np.isfinite(rate) and rate > 0)
+
+
+def _prefixes(table: Table, row: int, inputs: float) -> Prefixes | None:
+    """System prompts that a row's requests share, part of their input length.
+
+    Where it is not said how many there are, a row of shared prefixes has one.
+    """
+    tokens = table.values("prefix_tokens")[row]
+    count = table.values("prefixes", 1.0)[row]
+    if not (0 < tokens < inputs and count >= 1):
+        return None
+    return Prefixes(block_tokens=16, system_prompts=int(count), system_tokens=int(tokens), zipf=0.0)
 
 
 def _as_sent(listed: Sent) -> Requests:

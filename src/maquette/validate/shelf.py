@@ -8,6 +8,8 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from maquette.catalogue import calibrations, engines, machines, models
+from maquette.compile.lower import lower
+from maquette.ir.dtypes import dtype
 from maquette.ir.graph import Program
 from maquette.machines.types import Machine
 from maquette.models.decoder import program
@@ -26,6 +28,7 @@ class Shelf:
     models: Mapping[str, str]  # name → family
     program: Callable[[str], Program]
     calibration: Callable[[Machine, str], Calibration]
+    checkpoint: Callable[[str], tuple[str, bool]] = lambda _: ("", False)  # see _checkpoint
     policy: Callable[[Engine, Machine], Policy] = lambda engine, _: engine.policy
     machine_aliases: Mapping[str, str] = field(default_factory=dict)
     model_aliases: Mapping[str, str] = field(default_factory=dict)
@@ -42,7 +45,11 @@ class Shelf:
     @cached_property
     def model_names(self) -> names.Names:
         return names.Names(
-            self.models, self.model_aliases, same=names.SAME_SHAPE, endings=names.MODEL_ENDINGS
+            self.models,
+            self.model_aliases,
+            same=names.SAME_SHAPE,
+            endings=names.MODEL_ENDINGS,
+            beginnings=names.MODEL_BEGINNINGS,
         )
 
 
@@ -57,6 +64,7 @@ def shelf(own: str | Path | None = None, shipped: bool = True) -> Shelf:
         models={n: models.model(n).family for n in rows},
         program=_program,
         calibration=lambda machine, engine: calibrations.find(machine, engine, extra, shipped),
+        checkpoint=_checkpoint,
         policy=engines.policy,
         machine_aliases=_spelled((n, (m.title, *m.aliases)) for n, m in known.items()),
         model_aliases=_spelled((n, (r.title, *r.aliases)) for n, r in rows.items()),
@@ -67,6 +75,18 @@ def shelf(own: str | Path | None = None, shipped: bool = True) -> Shelf:
 @cache
 def _program(name: str) -> Program:
     return program(models.model(name))
+
+
+@cache
+def _checkpoint(name: str) -> tuple[str, bool]:
+    """The narrowest format a checkpoint comes in ("" is 16 bits), and whether it has experts.
+
+    >>> _checkpoint("gpt-oss-120b"), _checkpoint("llama-3-8b")
+    (('mxfp4', True), ('', False))
+    """
+    schedule = lower(_program(name), engines.engine("vllm"))
+    narrowest = min(schedule.weight_formats, key=lambda f: dtype(f).bytes)
+    return "" if dtype(narrowest).bytes >= 2 else narrowest, schedule.experts is not None
 
 
 def _spelled(rows: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, str]:

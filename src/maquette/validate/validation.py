@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from maquette.validate.cases import (
     sensible,
     sent,
 )
+from maquette.validate.durations import with_units
 from maquette.validate.offline import offline
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.serving import serving
@@ -48,6 +49,7 @@ class Validation:
     unpriced: dict[str, dict[str, int]]  # lane → why → rows
     skipped: tuple[Skipped, ...]
     calibrations: tuple[str, ...]  # those used: machine, engine, basis and source
+    notes: tuple[Skipped, ...] = ()  # what was taken for granted, by file
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; errors are fractions."""
@@ -70,6 +72,7 @@ class Validation:
             "unpriced": self.unpriced,
             "skipped": [asdict(s) for s in self.skipped],
             "calibrations": list(self.calibrations),
+            "notes": [asdict(n) for n in self.notes],
         }
 
 
@@ -97,23 +100,29 @@ def validate(
     scored: list[score.Scored] = []
     counts: dict[str, tuple[int, int, Counter[str]]] = {}
     used: dict[tuple[str, str], Calibration] = {}
+    notes: list[Skipped] = []
     for lane in lanes:
         tables = reading.of(lane)
         if not tables:
             continue
         total, priced, why = 0, 0, Counter[str]()
         for table in tables:
-            cases = resolve(table, shelf, requests)
+            cases = with_units(resolve(table, shelf, requests), shelf)
             if lane != "static":
                 _thin(cases, limit)
             found, refused = _lane(lane, cases, shelf, used)
-            scored += found
+            scored, notes = scored + found, notes + said(cases)
             total, why = total + len(table), why + refused
         priced = total - sum(why.values())
         counts[lane] = (total, priced, why)
     if not counts:
         raise InputError(_no_lane(reading, lanes))
-    return _result(reading, scored, counts, used)
+    return replace(_result(reading, scored, counts, used), notes=tuple(notes))
+
+
+def said(cases: Cases) -> list[Skipped]:
+    """What was taken for granted in reading a table."""
+    return [Skipped(cases.table.file, note) for note in cases.table.notes]
 
 
 def _thin(cases: Cases, limit: int | None) -> None:
