@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maquette.catalogue import calibrations, machines
-from maquette.catalogue.calibrations import HOST, embedded, find, load
+from maquette.catalogue.calibrations import HOST, PCIE_LINK, PCIE_SD, embedded, find, load
 from maquette.catalogue.engines import names as engine_names
 from maquette.catalogue.machines import machine
 from maquette.catalogue.write_calibrations import write
@@ -131,3 +131,13 @@ def test_a_covariance_of_another_shape(tmp_path):
     with pytest.raises(InputError, match="another shape"):
         load(path)
     assert calibrations.FOLDER.is_dir()
+
+
+def test_a_link_through_the_host_is_not_borrowed_from_one_that_is_not():
+    pool = (replace(MADE, engine="vllm"),)
+    card = find(machine("l40s"), "vllm", pool, shipped=False)
+    twin = find(machine("h200"), "vllm", pool, shipped=False)
+    assert card.values["link"] == PCIE_LINK and "PCIe" in card.source
+    assert twin.values["link"] == pool[0].values["link"] and "PCIe" not in twin.source
+    at = NAMES.index("link")
+    assert card.covariance[at][at] == pytest.approx(PCIE_SD**2)

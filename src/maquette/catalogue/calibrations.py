@@ -32,6 +32,11 @@ SAME_CHIP, OTHER_CHIP = 0.08, 0.20  # … from another machine
 KIN = ("vllm", "sglang", "tensorrt-llm", "vllm-0.6", "vllm-0.2", "deepspeed")
 HOST = ("launch", "step", "seq", "collective")  # what another engine or version changes most
 HOST_WIDEN = 1.0
+# Collectives over PCIe and the host reach far less of their link than over links of their own.
+# NCCL's measured all-reduces take 4.5 times as long on an L40S as bytes over the stated bandwidth
+# plus 5 us, at the median size (1.9 times on an H100, whose link is fifteen times faster, so that
+# latency counts): tables of ai-dynamo/aiconfigurator, 2026-08.
+PCIE_LINK, PCIE_SD = 0.25, 0.40
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def find(
         if found is not None:
             same_chip = donor.compute.matrix.get("bf16") == machine.compute.matrix.get("bf16")
             moved = transferred(found, machine.name, SAME_CHIP if same_chip else OTHER_CHIP)
-            return _to_ceiling(moved, donor, machine)
+            return _to_host_link(_to_ceiling(moved, donor, machine), donor, machine)
     return first_principles(machine.name, engine)
 
 
@@ -114,6 +119,22 @@ def _to_ceiling(cal: Calibration, donor: Machine, machine: Machine) -> Calibrati
     own = min(1.0, cal.values["matrix"] * shares[1] / shares[0])  # type: ignore[operator]
     said = "; the matrix share moved by the ratio of measured product ceilings"
     return replace(cal, values={**cal.values, "matrix": own}, source=cal.source + said)
+
+
+def _to_host_link(cal: Calibration, donor: Machine, machine: Machine) -> Calibration:
+    """`link` of a machine whose devices talk through the host, where its donor's do not."""
+    own, other = (m.links.get("scale_up") for m in (machine, donor))
+    if own is None or own.topology != "host" or (other is not None and other.topology == "host"):
+        return cal
+    at = np.array([n == "link" for n in NAMES])
+    covariance = np.where(at[:, None] | at, 0.0, np.array(cal.covariance))
+    covariance += np.diag(np.where(at, PCIE_SD**2, 0.0))
+    return replace(
+        cal,
+        values={**cal.values, "link": PCIE_LINK},
+        covariance=tuple(tuple(float(x) for x in row) for row in covariance),
+        source=cal.source + "; the link share is that of collectives over PCIe",
+    )
 
 
 def _ceiling(machine: Machine) -> float | None:

@@ -117,6 +117,7 @@ def formats(machine: Machine, precision: Precision, schedule: Schedule) -> dict[
         "sb": 4.0,
         "peak": matrix_peak(machine, precision.activations),
         "full_peak": matrix_peak(machine, "bf16"),
+        "reach": reach(machine, precision.activations),
     }
 
 
@@ -143,6 +144,19 @@ def matrix_peak(machine: Machine, fmt: str) -> float:
         if name in matrix:
             return float(matrix[name].value)
     return float(max(fact.value for fact in matrix.values()))
+
+
+def reach(machine: Machine, fmt: str) -> float:
+    """How much less of its peak a large product in a format reaches than one in bf16.
+
+    Calibrations are fractions of what bf16 products reach; where the ceilings of both formats were
+    measured on a machine, their ratio carries the fraction over.  At most 1, and 1 where unknown.
+    """
+    ceiling, peak = machine.compute.ceiling, machine.compute.matrix
+    if not {"bf16", fmt} <= set(ceiling) & set(peak):
+        return 1.0
+    own, full = (float(ceiling[f].value) / float(peak[f].value) for f in (fmt, "bf16"))
+    return min(1.0, own / full)
 
 
 def vector_peak(machine: Machine) -> float:
@@ -204,8 +218,9 @@ def phases(section: Section, part: Part, env: Env) -> list[tuple[str, Env]]:
 def _matrix_rate(section: Section, work: Work, cal: Calibration, env: Env) -> Any:
     if section.kind == "attention":
         return env["full_peak"] * cal["attention"]
-    peak = _product_peak(section, env)
-    if not section.weights.terms or cal["rows"] == 0.0 or work.part == "attention":
+    ideal = cal["rows"] == 0.0
+    peak = _product_peak(section, env, 1.0 if ideal else env["reach"])
+    if not section.weights.terms or ideal or work.part == "attention":
         return peak * cal["matrix"]
     # Two flops for each weight and row: how often one read of the weights is used.
     rows = work.matrix(env) / np.maximum(2 * section.weights(env), 1e-9)
@@ -213,7 +228,7 @@ def _matrix_rate(section: Section, work: Work, cal: Calibration, env: Env) -> An
     return peak * cal["matrix"] * rows / (rows + cal["rows"])
 
 
-def _product_peak(section: Section, env: Env) -> Any:
+def _product_peak(section: Section, env: Env, reached: float) -> Any:
     """The peak for the operands of a product: narrow only against weights held narrow.
 
     Scans, weights an engine leaves alone and those a checkpoint keeps in 16 bits compute in full.
@@ -222,7 +237,7 @@ def _product_peak(section: Section, env: Env) -> Any:
     if not held:
         return env["full_peak"]
     narrow = np.asarray(sum(held)) < 2.0 * len(held)
-    return np.where(narrow, env["peak"], env["full_peak"])
+    return np.where(narrow, env["peak"] * reached, env["full_peak"])
 
 
 def _link_seconds(section: Section, machine: Machine, cal: Calibration, env: Env) -> Any:
