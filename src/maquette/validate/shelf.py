@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from math import nan
 from pathlib import Path
+from typing import TypeAlias
 
 from maquette.catalogue import calibrations, engines, machines, models
 from maquette.compile.lower import lower
@@ -18,6 +20,9 @@ from maquette.plans.types import Policy
 from maquette.price.calibration import Calibration
 from maquette.validate import names
 
+Widths: TypeAlias = tuple[float, float, float, float]  # hidden, inner, heads, KV heads
+NOT_KNOWN: Widths = (nan, nan, nan, nan)
+
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
@@ -29,6 +34,7 @@ class Shelf:
     program: Callable[[str], Program]
     calibration: Callable[[Machine, str], Calibration]
     checkpoint: Callable[[str], tuple[str, bool]] = lambda _: ("", False)  # see _checkpoint
+    widths: Callable[[str], Widths] = lambda _: NOT_KNOWN
     policy: Callable[[Engine, Machine], Policy] = lambda engine, _: engine.policy
     machine_aliases: Mapping[str, str] = field(default_factory=dict)
     model_aliases: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +71,7 @@ def shelf(own: str | Path | None = None, shipped: bool = True) -> Shelf:
         program=_program,
         calibration=lambda machine, engine: calibrations.find(machine, engine, extra, shipped),
         checkpoint=_checkpoint,
+        widths=_widths,
         policy=engines.policy,
         machine_aliases=_spelled((n, (m.title, *m.aliases)) for n, m in known.items()),
         model_aliases=_spelled((n, (r.title, *r.aliases)) for n, r in rows.items()),
@@ -87,6 +94,21 @@ def _checkpoint(name: str) -> tuple[str, bool]:
     schedule = lower(_program(name), engines.engine("vllm"))
     narrowest = min(schedule.weight_formats, key=lambda f: dtype(f).bytes)
     return "" if dtype(narrowest).bytes >= 2 else narrowest, schedule.experts is not None
+
+
+@cache
+def _widths(name: str) -> Widths:
+    """Sizes of the dense layers of a model of the catalogue, NaN where it has none such."""
+    if name not in models.names():
+        return NOT_KNOWN
+    config = models.row(name).config
+    heads = float(config.get("num_attention_heads", nan))
+    return (
+        float(config.get("hidden_size", nan)),
+        float(config.get("intermediate_size", nan)),
+        heads,
+        float(config.get("num_key_value_heads", heads)),
+    )
 
 
 def _spelled(rows: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, str]:
