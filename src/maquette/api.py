@@ -24,18 +24,19 @@ from maquette.machines.types import Machine, System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
-from maquette.plans.legality import PRECISIONS
-from maquette.plans.types import Policy, Precision
+from maquette.plans.legality import PRECISIONS, adjusted
+from maquette.plans.types import Precision
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits
 from maquette.price.seconds import priceable
 from maquette.report.anatomy import Anatomy, anatomy
 from maquette.report.measures import of_output
 from maquette.search import simulation
-from maquette.search.deployment import Deployment, Wish, deploy
+from maquette.search.deployment import Deployment, deploy
+from maquette.search.evaluate import DRAWS
 from maquette.search.plan import plan as search
-from maquette.search.simulation import DRAWS, Progress, Simulation
-from maquette.search.types import ASSUMED, Answer, Question, Targets
+from maquette.search.simulation import Progress, Simulation
+from maquette.search.types import ASSUMED, Answer, Question, Targets, Wish
 from maquette.traffic.types import Requests
 from maquette.units import Seconds
 
@@ -127,7 +128,7 @@ def deployment(
         calibrations.find(where.machine, chosen.name, calibration),
         wish=Wish(tp, pp, dp, ep),
         precision=precision(config, weights, activations, kv),
-        policy=policy_of(engines.policy(chosen, where.machine), policy or {}),
+        policy=adjusted(engines.policy(chosen, where.machine), policy or {}),
         replicas=replicas,
         prefill=apart,
         prefill_replicas=prefill_replicas or 0,
@@ -149,16 +150,6 @@ def precision(
     if wrong:
         raise InputError(*(f for error in wrong for f in error.faults))
     return replace(PRECISIONS[name], **roles)
-
-
-def policy_of(base: Policy, changes: Mapping[str, Any]) -> Policy:
-    """An engine's policy with the changes that were given."""
-    found = replace(base, **{k: v for k, v in changes.items() if v is not None})
-    if found.max_batched_tokens < found.max_seqs:
-        what = f"{found.max_batched_tokens} tokens per step for {found.max_seqs} sequences"
-        hint = "every running sequence takes a token of the budget"
-        raise InputError(Fault("max_batched_tokens", what, "at least as many", hint))
-    return found
 
 
 def _config(model: str | ModelConfig) -> ModelConfig:
@@ -267,6 +258,11 @@ def plan(
     weights: str | Sequence[str] = (),
     policy: Mapping[str, Any] | None = None,
     calibration: Sequence[Calibration] = (),
+    tp: int | None = None,
+    pp: int | None = None,
+    dp: int | None = None,
+    ep: int | None = None,
+    replicas: int | None = None,
     seed: int = 0,
     progress: Progress = lambda *_: None,
 ) -> Answer:
@@ -274,8 +270,8 @@ def plan(
 
     Targets `ttft` and `tpot` are in seconds, at a percentile of requests; with neither,
     `search.types.ASSUMED` and a warning that says so.  `weights` are the precisions to try (the
-    model's own if empty); `policy` fixes fields of the engine's `Policy` that the search would
-    otherwise vary.
+    model's own if empty); `policy` holds fields of `Policy` that differ from each engine's own,
+    and these the search does not vary; nor does it a size of the mesh or a number of replicas.
     """
     assumed = ttft is None and tpot is None
     given = (ASSUMED.ttft, ASSUMED.tpot) if assumed else (ttft, tpot)
@@ -287,12 +283,12 @@ def plan(
         lambda: requests(traffic, seed=seed) if isinstance(traffic, str) else traffic,
         lambda: targets(*given, percentile),
     )
+    said = {k: v for k, v in (policy or {}).items() if v is not None}
     question = Question(
         config, where, stream, aims, tuple(e.name for e in chosen), tuple(formats),
-        tuple(calibration), seed, assumed,
+        tuple(calibration), said, Wish(tp, pp, dp, ep), replicas, seed, assumed,
     )  # fmt: skip
-    fixed = policy_of(chosen[0].policy, policy) if policy else None
-    return search(question, progress, fixed)
+    return search(question, progress)
 
 
 def _names(what: str, value: str | Sequence[str]) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import gcd
+from typing import Any
 
+from maquette.errors import Fault, InputError
 from maquette.ir.dtypes import DTYPES
 from maquette.ir.graph import Program
 from maquette.ir.patterns import Reduce
 from maquette.machines.types import System
 from maquette.plans.engine import Engine
-from maquette.plans.types import Infeasible, Mesh, Plan, Precision
+from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
 
 # What users and checkpoints call a precision → formats by role.
 PRECISIONS: dict[str, Precision] = {
@@ -110,3 +113,17 @@ def supported(system: System, engine: Engine, precision: Precision) -> Infeasibl
     if needed in ("fp8", "fp4", "int8") and not {needed, precision.activations} & set(matrix):
         return Infeasible(f"{system.machine.name} has no {needed} products")
     return None
+
+
+def adjusted(base: Policy, changes: Mapping[str, Any]) -> Policy:
+    """An engine's policy with the changes that were given; None changes nothing.
+
+    Raises:
+        InputError: a step cannot hold a token of every sequence.
+    """
+    found = replace(base, **{k: v for k, v in changes.items() if v is not None})
+    if found.max_batched_tokens < found.max_seqs:
+        what = f"{found.max_batched_tokens} tokens per step for {found.max_seqs} sequences"
+        hint = "every running sequence takes a token of the budget"
+        raise InputError(Fault("max_batched_tokens", what, "at least as many", hint))
+    return found

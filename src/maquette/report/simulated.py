@@ -23,7 +23,8 @@ from maquette.report.measures import (
 )
 from maquette.report.numbers import digits, dollars, percent, seconds
 from maquette.report.tables import pairs, table
-from maquette.search.simulation import Simulation, figures
+from maquette.search.evaluate import figures
+from maquette.search.simulation import Simulation
 
 
 def document(found: Simulation, seed: int = 0) -> Document:

@@ -1,49 +1,70 @@
 """Plans that prefill and decode on replicas of their own, priced without simulation.
 
-Decoding is then never interrupted: a replica with `B` sequences ends ``B / (O·D(B))`` requests per
-second, and prefill replicas ``1 / P`` each.
+Decoding is then never interrupted: a replica with `B` sequences in each lane ends ``B / (O·D(B))``
+requests per second and lane, and prefill replicas ``1 / P`` each.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
-from maquette.search.bounds import GRID, Curve, Lengths
+from maquette.search.bounds import GRID, Curve, Load
 from maquette.search.space import Option, Space
 from maquette.search.types import Candidate, Targets
 
-KEPT = 2  # of the same price, the fastest
+KEPT = 3  # of the same price, those with most to spare
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One kind of replica: its plan and what the bounds say of it."""
+
+    option: Option
+    first: float  # seconds to prefill the percentile's prompt
+    fills: float  # prompts per second
+    ends: NDArray[np.float64]  # requests per second that end, by batch of a lane
+    step: NDArray[np.float64]
+    most: float  # sequences in a lane
+
+    @property
+    def top(self) -> float:
+        """The most requests per second that end."""
+        below = self.ends[self.most >= GRID].max(initial=0.0)
+        return max(float(below), float(np.interp(self.most, GRID, self.ends)))
 
 
 def apart(
     where: Space,
     curve: Curve,
-    lengths: Lengths,
-    rate: float,
+    asked: Load,
     targets: Targets,
-    most: dict[int, float],
     usd_per_device: float,
+    replicas: int | None = None,
 ) -> tuple[Candidate, ...]:
-    """The fastest disaggregated candidates of every price that the bounds allow.
+    """The disaggregated candidates of every price that the bounds allow, `KEPT` of each.
 
-    `most` is the largest batch of every option (by row).  Prefill and decode share a precision;
-    of options that differ only in their policy the first stands for all.
+    Prefill and decode share a precision; of options that differ only in their policy the first
+    stands for all.  `replicas` is how many decode, if that is said.
     """
-    rows = _first_of_mesh(where.options)
-    found: list[Candidate] = []
-    for p, d in product(rows, rows):
-        if where.options[p].plan.precision == where.options[d].plan.precision:
-            found.extend(_pair(where, curve, p, d, lengths, rate, targets, most[d], usd_per_device))
-    of_price: Counter[float] = Counter()
+    linked = max((k.domain for k in where.system.machine.links.values()), default=1)
+    if not asked.decodes or linked < where.system.devices:
+        return ()
+    sides = [_side(where, curve, asked, row) for row in _first_of_mesh(where.options)]
+    found: list[tuple[float, Candidate]] = []
+    for p, d in product(sides, sides):
+        if p.option.plan.precision == d.option.plan.precision and _hold(p, d, asked):
+            found.extend(_pair(where, p, d, asked, targets, usd_per_device, replicas))
+    of_price: Counter[int] = Counter()
     kept = []
-    for c in sorted(found, key=lambda c: (c.usd_per_hour, c.tpot_s, c.ttft_s)):
-        if of_price[c.usd_per_hour] < KEPT:
-            of_price[c.usd_per_hour] += 1
+    for _, c in sorted(found, key=lambda f: (f[1].plan.devices, -f[0])):
+        if of_price[c.plan.devices] < KEPT:
+            of_price[c.plan.devices] += 1
             kept.append(c)
     return tuple(kept)
 
@@ -55,46 +76,66 @@ def _first_of_mesh(options: tuple[Option, ...]) -> list[int]:
     return list(seen.values())
 
 
+def _side(where: Space, curve: Curve, asked: Load, row: int) -> Side:
+    option = where.options[row]
+    lanes = option.plan.mesh.lanes
+    return Side(
+        option=option,
+        first=float(curve.first[row, 0]),
+        fills=lanes / max(float(curve.prefill[row, 0]), 1e-12),
+        ends=GRID * lanes / (asked.decodes * curve.step[row]),
+        step=curve.step[row],
+        most=option.most(asked.kept),
+    )
+
+
+def _hold(prefill: Side, decode: Side, asked: Load) -> bool:
+    prompts = float(asked.input.max())
+    return prefill.option.longest >= prompts and decode.option.longest >= asked.longest
+
+
 def _pair(
     where: Space,
-    curve: Curve,
-    p: int,
-    d: int,
-    lengths: Lengths,
-    rate: float,
+    prefill: Side,
+    decode: Side,
+    asked: Load,
     targets: Targets,
-    most: float,
     usd_per_device: float,
-) -> Iterator[Candidate]:
-    prefill, decode = where.options[p].plan, where.options[d].plan
-    first = float(curve.first[p, 0])
-    if targets.ttft is not None and first > targets.ttft:
-        return
-    fill = prefill.mesh.lanes / max(float(curve.prefill[p, 0]), 1e-12)
-    ends = GRID * decode.mesh.lanes / (lengths.output * curve.step[d])
-    top = float(ends[most >= GRID].max())
-    devices = where.system.devices
-    for n in range(1, devices // prefill.mesh.devices + 1):
-        room = (devices - n * prefill.mesh.devices) // decode.mesh.devices
-        for m in range(1, room + 1):
-            batch = float(np.interp(rate / m, ends, GRID))
-            if lengths.concurrency:
-                batch = max(1.0, lengths.concurrency / m / decode.mesh.lanes)
-            tpot = float(np.interp(batch, GRID, curve.step[d]))
-            if n * fill < rate or m * top < rate:
+    replicas: int | None,
+) -> Iterator[tuple[float, Candidate]]:
+    """Candidates of two meshes, and how much the tightest of their bounds leaves to spare."""
+    one, other = prefill.option.plan.mesh, decode.option.plan.mesh
+    devices, lanes = where.system.devices, other.lanes
+    for n in range(1, devices // one.devices + 1):
+        room = (devices - n * one.devices) // other.devices
+        for m in range(1, room + 1) if replicas is None else range(replicas, replicas + 1):
+            if m > room:
                 continue
-            if targets.tpot is not None and tpot > targets.tpot:
+            batch = float(np.interp(asked.rate / m, decode.ends, GRID))
+            if asked.concurrency:
+                batch = min(decode.most, max(1.0, asked.concurrency / m / lanes))
+            tpot = float(np.interp(batch, GRID, decode.step))
+            rate = min(n * prefill.fills, m * decode.top)
+            spare = min(
+                rate / asked.rate if asked.rate else np.inf,
+                targets.ttft / prefill.first if targets.ttft is not None else np.inf,
+                targets.tpot / tpot if targets.tpot is not None else np.inf,
+            )
+            if spare < 1:
                 continue
             plan = replace(
-                decode, replicas=m, mode="disaggregated", prefill_mesh=prefill.mesh,
+                decode.option.plan, replicas=m, mode="disaggregated", prefill_mesh=one,
                 prefill_replicas=n,
             )  # fmt: skip
-            yield Candidate(
-                system=where.system,
-                plan=plan,
-                usd_per_hour=plan.devices * usd_per_device,
-                ttft_s=first,
-                tpot_s=tpot,
-                max_rate=min(n * fill, m * top),
-                batch=batch * decode.mesh.lanes,
+            yield (
+                float(spare),
+                Candidate(
+                    system=where.system,
+                    plan=plan,
+                    usd_per_hour=plan.devices * usd_per_device,
+                    ttft_s=prefill.first,
+                    tpot_s=tpot,
+                    max_rate=rate,
+                    batch=batch * lanes,
+                ),
             )

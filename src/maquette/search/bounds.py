@@ -1,16 +1,17 @@
 """Prices without simulation: bounds that no schedule of requests can beat, for arrays of plans.
 
-A replica with `B` sequences in flight makes one token for each in ``D(B)`` seconds, and every
-request also needs ``P`` seconds of prefill work, so a request takes ``O·D(B) + B·P`` of the
-replica's time spread over its `B` companions: ``rate(B) = B / (O·D(B) + B·P)`` by Little's law.
-Queueing and uneven lengths only make it slower: `D` is convex, so by Jensen the mean step is never
-below the step of the mean batch.
+A lane with `B` sequences in flight makes one token for each in ``D(B)`` seconds.  A request takes
+part in `O` such steps (its first token comes with its prefill) and needs ``P`` seconds of prefill
+work, during which its companions wait: ``rate(B) = B / (O·D(B) + B·P)`` by Little's law.  Queueing
+and uneven lengths only make it slower: `D` is convex, so by Jensen the mean step is never below the
+step of the mean batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,34 +21,94 @@ from maquette.compile.schedule import Schedule
 from maquette.machines.types import Machine
 from maquette.plans.types import Mesh, Precision
 from maquette.price.calibration import Calibration
-from maquette.price.environment import Env, batch_environment, mesh_environment, nothing, uniform
+from maquette.price.environment import (
+    Env,
+    batch_environment,
+    causal_pairs,
+    mesh_environment,
+    nothing,
+)
 from maquette.price.replica import stages
 from maquette.price.seconds import formats, walk_seconds
+from maquette.traffic.types import Requests
 
 Floats = NDArray[np.float64]
 GRID = np.unique(np.round(np.geomspace(1, 1024, 41))).astype(float)
 
 
 @dataclass(frozen=True, eq=False)
-class Lengths:
-    """What the bounds need to know of the traffic."""
+class Load:
+    """What the bounds need to know of the traffic: columns of requests."""
 
-    input: float
-    output: float
-    input_at_percentile: float
-    cached: float = 0.0  # share of prompt tokens a perfect prefix cache would find
+    input: Floats
+    fresh: Floats  # prompt tokens that a prefix cache which never forgets would still miss
+    output: Floats
+    percentile: float
+    rate: float  # requests per second; 0 when nothing is asked: a closed loop, or all at once
     concurrency: float = 0.0  # requests in flight in a closed loop; 0 in an open one
+
+    @cached_property
+    def decodes(self) -> float:
+        """Decode steps of the mean request."""
+        return float((self.output - 1).mean())
+
+    def reach(self, window: int) -> float:
+        """Tokens that a decoding sequence attends to, mean over all decode steps."""
+        middle = self.input + self.output / 2
+        seen = np.minimum(middle, window) if window else middle
+        return float(np.average(seen, weights=self.output - 1) if self.decodes else seen.mean())
+
+    @cached_property
+    def held(self) -> float:
+        """Tokens of context that a decoding sequence has."""
+        return self.reach(0)
+
+    @cached_property
+    def kept(self) -> float:
+        """Those of them that no other sequence shares, at best."""
+        return max(1.0, self.held - float((self.input - self.fresh).mean()))
+
+    @property
+    def longest(self) -> int:
+        """Tokens that the longest request has in the cache at its end."""
+        return int((self.input + self.output).max()) - 1
+
+
+def load(requests: Requests, percentile: float) -> Load:
+    """The columns of `requests`; prefixes are told apart by their block hashes."""
+    span = float(requests.arrival_ns[-1] - requests.arrival_ns[0]) * 1e-9
+    open_ = not requests.concurrency and span > 0
+    cached: Floats = np.zeros(len(requests))
+    if requests.block_hash is not None and requests.block_start is not None:
+        blocks = np.diff(requests.block_start)
+        _, met = np.unique(requests.block_hash, return_index=True)
+        owner = np.repeat(np.arange(len(blocks)), blocks)
+        new = np.bincount(owner[met], minlength=len(blocks))
+        cached = np.asarray((blocks - new) * requests.block_tokens, dtype=np.float64)
+    return Load(
+        input=requests.input_tokens.astype(float),
+        fresh=np.maximum(requests.input_tokens - cached, 1.0),
+        output=requests.output_tokens.astype(float),
+        percentile=percentile,
+        rate=(len(requests) - 1) / span if open_ else 0.0,
+        concurrency=float(requests.concurrency),
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Operating points of plans (rows) over batch sizes (columns, `GRID`)."""
+    """Operating points of plans (rows) over batch sizes of a lane (columns, `GRID`)."""
 
     step: Floats  # D(B), seconds
     prefill: Floats  # P, seconds of extra work per request (one column)
-    first: Floats  # seconds to prefill the percentile's prompt on an idle replica
+    first: Floats  # seconds to prefill the percentile's prompt on an idle replica (one column)
     rate: Floats  # requests per second per replica
     tpot: Floats  # seconds per output token
+
+    def most(self, row: int, batch: float) -> float:
+        """The highest rate of a plan at batches up to `batch`."""
+        below = self.rate[row][batch >= GRID].max(initial=0.0)
+        return max(float(below), float(np.interp(batch, GRID, self.rate[row])))
 
 
 def step_seconds(
@@ -65,7 +126,7 @@ def curves(
     machine: Machine,
     cal: Calibration,
     plans: Sequence[tuple[Mesh, Precision, int]],
-    lengths: Lengths,
+    asked: Load,
 ) -> Curve:
     """Operating curves of (mesh, precision, token budget), all in one pricing call each."""
     column = {k: np.array([[getattr(m, k)] for m, _, _ in plans]) for k in ("tp", "pp", "dp", "ep")}
@@ -79,17 +140,46 @@ def curves(
         return np.asarray(step_seconds(schedule, machine, cal, column, fixed, batch))
 
     none = nothing(schedule)
-    context = lengths.input + lengths.output / 2
-    step = price(none, uniform(schedule, GRID[None, :], 1.0, context))
-    fresh = max(1.0, lengths.input * (1 - lengths.cached))
-    alone = price(none, uniform(schedule, 1.0, 1.0, context))
-    chunk = np.minimum(budget, fresh)
-    work = price(uniform(schedule, 1.0, chunk, lengths.input), none) - alone
-    prefill = np.maximum(work, 0.0) * (fresh / chunk)
-    prompt = max(1.0, lengths.input_at_percentile * (1 - lengths.cached))
-    piece = np.minimum(budget, prompt)
-    first = price(uniform(schedule, 1.0, piece, prompt), none) * np.ceil(prompt / piece)
+    step = price(none, _decode(schedule, asked, GRID[None, :]))
+    # Work of the mean prompt beyond that of a step which decodes a token anyway.
+    times, chunk = _prefill(schedule, asked.input, asked.fresh, budget)
+    work = price(chunk, none) - price(none, {**none, "tokens": 1.0, "seqs": 1.0})
+    prefill = np.maximum(work, 0.0) * times
+    # As many requests as may miss the target have at least so many tokens to compute.
+    fresh = np.quantile(asked.fresh, asked.percentile / 100, method="lower")
+    times, chunk = _prefill(schedule, np.array([fresh]), np.array([fresh]), budget)
+    first = price(chunk, none) * np.ceil(times)
     prefill, first = (np.broadcast_to(x, (len(plans), 1)) for x in (prefill, first))
-    busy = lengths.output * step + GRID * prefill
+    busy = asked.decodes * step + GRID * prefill
     lanes = column["pp"] * column["dp"]  # each has a batch of its own
-    return Curve(step, prefill, first, GRID * lanes / busy, busy / lengths.output)
+    # Companions' prefills come between its tokens, its own does not.
+    waits = np.maximum(GRID - 1, 0) * prefill
+    tpot = step + waits / asked.decodes if asked.decodes else np.zeros_like(busy)
+    return Curve(step, prefill, first, GRID * lanes / np.maximum(busy, 1e-12), tpot)
+
+
+def _decode(schedule: Schedule, asked: Load, batch: Floats) -> Env:
+    """Features of `batch` decoding sequences of mean context."""
+    features: Env = {"tokens": batch, "seqs": batch}
+    for name, window in schedule.windows.items():
+        features[f"pairs:{name}"] = features[f"context:{name}"] = batch * asked.reach(window)
+    return features
+
+
+def _prefill(
+    schedule: Schedule, whole: Floats, fresh: Floats, budget: Floats
+) -> tuple[Floats, Env]:
+    """In how many chunks the mean prompt is computed, and the features of the mean chunk.
+
+    Steps are convex in tokens, so equal chunks are the quickest; attention is linear.
+    """
+    tokens = float(fresh.mean())
+    times = np.maximum(tokens / budget, 1.0)
+    chunks = np.ceil(times) if len(fresh) == 1 else times
+    features: Env = {"tokens": tokens / chunks, "seqs": 1.0}
+    for name, window in schedule.windows.items():
+        pairs = float(np.mean(causal_pairs(fresh, whole, window)))
+        read = float(np.mean(np.minimum(whole, window + fresh - 1) if window else whole))
+        features[f"pairs:{name}"] = pairs / chunks
+        features[f"context:{name}"] = read / chunks
+    return times, features

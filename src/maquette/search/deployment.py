@@ -14,33 +14,15 @@ from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
 from maquette.plans.legality import legal, supported
-from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
+from maquette.plans.types import Infeasible, Mesh, Mode, Plan, Policy, Precision
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits
 from maquette.price.step import Replica
 from maquette.search.fleet import Fleet, fleet, one
-from maquette.search.space import meshes
+from maquette.search.space import meshes, room
+from maquette.search.types import ANY, Wish
 
 ROOM = 64 * 4096  # tokens: enough sequences to batch, of an ordinary length
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a user asks of a mesh; None leaves it open."""
-
-    tp: int | None = None
-    pp: int | None = None
-    dp: int | None = None
-    ep: int | None = None
-
-    def allows(self, mesh: Mesh) -> bool:
-        asked = {"tp": self.tp, "pp": self.pp, "dp": self.dp, "ep": self.ep}
-        return all(n is None or getattr(mesh, k) == n for k, n in asked.items())
-
-    @property
-    def mesh(self) -> Mesh:
-        """The smallest mesh that is as asked."""
-        return Mesh(self.tp or 1, self.pp or 1, self.dp or 1, self.ep or 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +60,7 @@ def deploy(
     engine: Engine,
     calibration: Calibration,
     *,
-    wish: Wish = Wish(),
+    wish: Wish = ANY,
     precision: Precision,
     policy: Policy,
     replicas: int | None = None,
@@ -96,17 +78,18 @@ def deploy(
     """
     made, schedule = program(model), lower(program(model), engine)
     wish = replace(wish, pp=wish.pp or len(stages) or None)
-    plan = Plan(precision=precision, policy=policy, engine=engine.name, stages=stages)
+    mode: Mode = "colocated" if prefill is None else "disaggregated"
+    plan = Plan(precision, policy=policy, engine=engine.name, stages=stages, mode=mode)
     _supported(system, engine, precision)
     mesh, held = _first(made, schedule, system, engine, plan, wish)
     plan = plan.but(mesh=mesh)
     if prefill is not None:
         apart = Wish(prefill.tp or mesh.tp, prefill.pp or mesh.pp, mesh.dp, mesh.ep)
         own, _ = _first(made, schedule, system, engine, plan.but(stages=()), apart)
-        plan = plan.but(mode="disaggregated", prefill_mesh=own, prefill_replicas=prefill_replicas)
+        plan = plan.but(prefill_mesh=own, prefill_replicas=prefill_replicas)
     taken = plan.but(replicas=0).devices
-    room = (system.devices - taken) // mesh.devices
-    plan = plan.but(replicas=replicas or max(room, 1))
+    left = min((system.devices - taken) // mesh.devices, room(system, mesh))
+    plan = plan.but(replicas=replicas or max(left, 1))
     if plan.devices > system.devices:
         need = f"{plan.devices} devices are needed and {system.name} has {system.devices}"
         hint = f"{plan.replicas} replicas of {mesh}" + (f" and {taken} to prefill" * bool(taken))

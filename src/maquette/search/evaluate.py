@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,15 @@ from maquette.search.types import Candidate, Interval, Outcome, Targets
 from maquette.serve.energy import joules
 from maquette.serve.metrics import PERCENTILES, latencies, summary
 from maquette.serve.simulate import simulate
-from maquette.serve.types import FINISHED, Trace
+from maquette.serve.types import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Trace
 from maquette.traffic.types import Requests
+
+DRAWS = 8  # calibrations drawn from a posterior
+UNSERVED = {
+    REJECTED: "longer than a KV cache",
+    TIMED_OUT: "dropped after the time limit",
+    UNFINISHED: "they never fitted beside what was held",
+}
 
 
 @dataclass(frozen=True)
@@ -65,82 +72,84 @@ def judge(setting: Setting, candidate: Candidate, trace: Trace) -> Outcome:
 
 
 def missed(trace: Trace, targets: Targets) -> tuple[str, ...]:
-    """The targets a trace misses, in words; unserved requests miss all of them."""
+    """The targets a trace misses, in words; requests that were not served are a miss."""
     found = []
-    lost = int((trace.status != FINISHED).sum())
-    if lost:
-        found.append(f"{lost} of {len(trace.status)} requests were not served")
-    values = latencies(trace)
-    for name, target in (("ttft", targets.ttft), ("tpot", targets.tpot)):
-        if target is None or not len(values[name]):
-            continue
-        value = float(np.percentile(values[name], targets.percentile))
+    n = len(trace.status)
+    for status, why in UNSERVED.items():
+        lost = int((trace.status == status).sum())
+        if lost:
+            found.append(f"{lost} of {n} requests were not served: {why}")
+    reached = figures(trace, targets.percentile)
+    for name, target in _aims(targets):
+        value = reached[f"{name}_s"]
         if value > target:
             label = f"{name.upper()} p{targets.percentile:g}"
             found.append(f"{label} {value * 1e3:.4g} ms > {target * 1e3:.4g} ms")
     return tuple(found)
 
 
+def _aims(targets: Targets) -> list[tuple[str, float]]:
+    both = (("ttft", targets.ttft), ("tpot", targets.tpot))
+    return [(name, float(target)) for name, target in both if target is not None]
+
+
 def margin(trace: Trace, targets: Targets) -> float:
     """The smallest of target over figure; infinite without targets, 0 when requests were lost."""
     if (trace.status != FINISHED).any():
         return 0.0
+    reached = figures(trace, targets.percentile)
+    ratios = [target / max(reached[f"{name}_s"], 1e-12) for name, target in _aims(targets)]
+    return min((r for r in ratios if not np.isnan(r)), default=float("inf"))
+
+
+def figures(trace: Trace, percentile: float) -> dict[str, float]:
+    """What intervals are given of: latencies at a percentile, and output tokens per second.
+
+    NaN where no request has such a latency: TPOT takes two tokens.
+    """
     values = latencies(trace)
-    asked = {"ttft": targets.ttft, "tpot": targets.tpot}
-    ratios = [
-        target / max(float(np.percentile(values[name], targets.percentile)), 1e-12)
-        for name, target in asked.items()
-        if target is not None and len(values[name])
-    ]
-    return min(ratios, default=float("inf"))
+    nan = float("nan")
+    found = {
+        f"{k}_s": float(np.percentile(values[k], percentile)) if len(values[k]) else nan
+        for k in ("ttft", "tpot", "e2e")
+    }
+    output = float(trace.output_tokens[trace.status == FINISHED].sum())
+    return {**found, "output_tokens_per_s": output / max(trace.end_ns * 1e-9, 1e-9)}
 
 
 def spread(
-    setting: Setting, outcome: Outcome, draws: int = 8, seed: int = 0
+    simulated: Callable[[Calibration], Trace],
+    cal: Calibration,
+    point: Mapping[str, float],
+    targets: Targets,
+    draws: int = DRAWS,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[dict[str, Interval], float]:
-    """80 % intervals of the target percentiles and of throughput, and how often targets hold.
+    """80 % intervals of `figures`, and the share of draws that keep the targets.
 
-    Every draw is a calibration from the posterior with its residual error, run on the same
-    requests.  `setting` may hold fewer requests than `outcome` was simulated on: how far draws lie
-    from the point on those is carried over, as a ratio, to the outcome's own figures.
+    Every draw is a calibration from the posterior with its residual error, `simulated` on the same
+    requests.  These may be fewer than those of `point`: how far draws lie from the simulation
+    under `cal` itself is carried over to it as a ratio.
     """
     rng = np.random.default_rng(seed + 1)
-    candidate = outcome.candidate
-    base = _figures(run(setting, candidate), setting.targets)
-    point = _point(outcome, setting.targets)
-    found: list[dict[str, float]] = []
+    base = figures(simulated(cal), targets.percentile)
+    ratios: dict[str, list[float]] = {name: [] for name in base}
     kept = 0
-    for cal in setting.calibration.draws(draws, seed):
-        factor = float(np.exp(rng.normal(0.0, cal.residual)))
-        trace = run(setting, candidate, slower(cal, factor))
-        found.append(_figures(trace, setting.targets))
-        kept += not missed(trace, setting.targets)
-    intervals = {}
-    for name, value in point.items():
-        ratios = [f[name] / base[name] if base[name] else 1.0 for f in found]
-        intervals[name] = _central([value * r for r in ratios], value)
-    return intervals, kept / draws
+    for i, drawn in enumerate(cal.draws(draws, seed)):
+        progress(i + 1)
+        trace = simulated(slower(drawn, float(np.exp(rng.normal(0.0, cal.residual)))))
+        kept += not missed(trace, targets)
+        for name, value in figures(trace, targets.percentile).items():
+            ratios[name].append(value / base[name] if base[name] else 1.0)
+    return {name: _central(point[name], found) for name, found in ratios.items()}, kept / draws
 
 
-def _point(outcome: Outcome, targets: Targets) -> dict[str, float]:
-    """The figures of an outcome that intervals are given of."""
-    m = outcome.metrics
-    return {
-        "ttft_s": m.ttft[targets.percentile],
-        "tpot_s": m.tpot[targets.percentile],
-        "tokens_per_s": m.output_tokens_per_s,
-    }
-
-
-def _figures(trace: Trace, targets: Targets) -> dict[str, float]:
-    """What intervals are given of."""
-    values = latencies(trace)
-    output = float(trace.output_tokens[trace.status == FINISHED].sum())
-    return {
-        "ttft_s": float(np.percentile(values["ttft"], targets.percentile)),
-        "tpot_s": float(np.percentile(values["tpot"], targets.percentile)),
-        "tokens_per_s": output / max(trace.end_ns * 1e-9, 1e-9),
-    }
+def _central(point: float, ratios: Sequence[float]) -> Interval:
+    """The central 80 % of draws; a mode at the edge of a skewed posterior is still inside."""
+    known = [r for r in ratios if not np.isnan(r)] or [float("nan")]
+    low, high = np.quantile(known, [0.1, 0.9])
+    return Interval(point * min(float(low), 1.0), point * max(float(high), 1.0))
 
 
 def slower(cal: Calibration, factor: float) -> Calibration:
@@ -148,9 +157,3 @@ def slower(cal: Calibration, factor: float) -> Calibration:
     signs = np.array([-1.0 if p[2] else 1.0 for p in PARAMETERS.values()])
     signs[list(PARAMETERS).index("rows")] = 0.0
     return cal.at(cal.vector + signs * np.log(factor))
-
-
-def _central(values: Sequence[float], point: float) -> Interval:
-    """The central 80 % of draws; a mode at the edge of a skewed posterior is still inside."""
-    low, high = np.quantile(values, [0.1, 0.9])
-    return Interval(min(float(low), point), max(float(high), point))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +20,13 @@ from maquette.price.environment import (
     uniform,
 )
 from maquette.price.seconds import RESOURCES, Seconds, formats, walk_seconds
-from maquette.search.evaluate import Setting, run
-from maquette.search.types import Candidate, Gain, Outcome, Share
-from maquette.serve.metrics import latencies
+from maquette.search.bounds import Load
+from maquette.search.contest import rivals
+from maquette.search.evaluate import Setting, figures, missed, run, spread
+from maquette.search.types import Candidate, Explanation, Gain, Outcome, Share
+from maquette.traffic.describe import head, scale
 
+EXPLAINING = 1000  # requests that what-ifs of the winner are run on
 RISE = 1.10
 BOOSTS = ("memory bandwidth", "compute", "link bandwidth", "memory capacity", "host and launches")
 
@@ -38,7 +41,7 @@ def sections(
     new: float,
     context: float,
 ) -> tuple[Seconds, ...]:
-    """Every section of one step of `batch` sequences with `new` tokens each at `context`."""
+    """Every section of one step of a lane: `batch` sequences, `new` tokens each, at `context`."""
     mesh = mesh_of(plan)
     env: dict[str, Any] = {
         **mesh_environment(schedule, mesh),
@@ -114,49 +117,102 @@ def _up(fact: Fact[Any] | None) -> Any:
     return Fact(fact.value * RISE, "what-if", f"{RISE - 1:.0%} more than: {fact.source}")
 
 
+def explained(
+    winner: Outcome,
+    ranked: Sequence[Outcome],
+    setting: Setting,
+    asked: Load,
+    seed: int,
+    progress: Callable[[str, int, int], None],
+) -> tuple[Outcome, Explanation]:
+    """The winner with its intervals, and why it wins; what-ifs are run on `EXPLAINING` requests."""
+    candidate, chosen = winner.candidate, winner.plan
+    setting = replace(setting, requests=head(setting.requests, EXPLAINING))
+
+    def step(batch: float, new: float, context: float) -> tuple[Share, ...]:
+        cal, machine = setting.calibration, candidate.system.machine
+        priced = sections(
+            setting.schedule, machine, chosen, cal, batch=batch, new=new, context=context
+        )
+        return shares(priced, cal, batch)
+
+    progress("explaining", 0, 3)
+    intervals, probability = spread(
+        lambda cal: run(setting, candidate, cal),
+        setting.calibration,
+        _point(winner, setting.targets.percentile),
+        setting.targets,
+        seed=seed,
+    )
+    winner = replace(winner, intervals=intervals, probability=probability)
+    progress("explaining", 1, 3)
+    prompt = float(asked.input.mean())
+    decode = step(max(1.0, candidate.batch / chosen.mesh.lanes), 1.0, asked.held)
+    prefill = step(1.0, min(prompt, chosen.policy.max_batched_tokens), prompt)
+    bought = gains(setting, winner)
+    progress("explaining", 2, 3)
+    return winner, Explanation(
+        decode=decode,
+        prefill=prefill,
+        binding=binding(decode),
+        gains=bought,
+        runner_up=tuple(line for o in rivals(winner, ranked) for line in compare(winner, o)),
+        saturation=saturation(setting, winner),
+    )
+
+
+def _point(outcome: Outcome, percentile: float) -> dict[str, float]:
+    """`evaluate.figures` of an outcome."""
+    m = outcome.metrics
+    found = {f"{k}_s": float(getattr(m, k)[percentile]) for k in ("ttft", "tpot", "e2e")}
+    return {**found, "output_tokens_per_s": m.output_tokens_per_s}
+
+
 def gains(setting: Setting, outcome: Outcome) -> tuple[Gain, ...]:
     """What 10 % more of each resource does to the targeted latencies and the sustainable rate."""
-    at = setting.targets.percentile
-    base = _figures(setting, outcome.candidate, setting.calibration, at)
+    base = _aimed(setting, outcome.candidate, setting.calibration)
     found = []
     for what in BOOSTS:
         candidate, cal = boosted(outcome.candidate, setting.calibration, what)
-        better = _figures(setting, candidate, cal, at)
-        change = {k: better[k] / base[k] - 1 if base[k] else 0.0 for k in base}
+        better = _aimed(setting, candidate, cal)
+        change = {k: better[k] / base[k] - 1 if base[k] > 0 else 0.0 for k in base}
         found.append(Gain(what, change["ttft"], change["tpot"], change["rate"]))
     return tuple(sorted(found, key=lambda g: g.tpot + g.ttft - g.max_rate))
 
 
-def _figures(
-    setting: Setting, candidate: Candidate, cal: Calibration, at: float
-) -> Mapping[str, float]:
+def _aimed(setting: Setting, candidate: Candidate, cal: Calibration) -> Mapping[str, float]:
     trace = run(setting, candidate, cal)
-    values = latencies(trace)
-    return {
-        "ttft": float(np.percentile(values["ttft"], at)),
-        "tpot": float(np.percentile(values["tpot"], at)),
-        "rate": float(trace.sustainable_per_s),
-    }
+    reached = figures(trace, setting.targets.percentile)
+    rate = float(trace.sustainable_per_s)
+    return {"ttft": reached["ttft_s"], "tpot": reached["tpot_s"], "rate": rate}
 
 
-def saturation(setting: Setting, outcome: Outcome, holds: Any, most: float = 8.0) -> float | None:
-    """By what factor the rate can grow before the targets break, to 5 %.
+def saturation(setting: Setting, outcome: Outcome, most: float = 8.0) -> float | None:
+    """By what factor the rate can grow before the targets break, to 5 %, or the queue grows.
 
-    `holds(factor)` simulates the same requests that much faster.  None: a closed loop has no rate.
+    The same requests are simulated that much faster.  A stretch of requests may pass at a rate
+    that would not do for ever, so the answer is never above the fluid estimate of what is
+    sustained.  None: a closed loop, or requests that all come at once, have no rate.
     """
-    if setting.requests.concurrency:
+    if not np.isfinite(outcome.metrics.load) or outcome.metrics.load <= 0:
         return None
+    lasting = 1 / outcome.metrics.load
     if setting.targets.ttft is None and setting.targets.tpot is None:
-        return 1 / outcome.metrics.load  # nothing breaks before the queue grows for ever
+        return lasting
+
+    def holds(factor: float) -> bool:
+        faster = replace(setting, requests=scale(setting.requests, factor=factor))
+        return not missed(run(faster, outcome.candidate), setting.targets)
+
     low, high = 1.0, 1.25
-    while high < most and holds(high):
+    while high < most and low < lasting and holds(high):
         low, high = high, high * 1.25
     if high >= most:
-        return most
-    while high / low > 1.05:
+        return min(most, lasting)
+    while high / low > 1.05 and low < lasting:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    return min(low, lasting)
 
 
 def compare(winner: Outcome, other: Outcome) -> tuple[str, ...]:

@@ -6,21 +6,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from maquette.errors import Fault, InputError
 from maquette.price.calibration import Calibration
 from maquette.search.deployment import Deployment
-from maquette.search.evaluate import missed, slower
+from maquette.search.evaluate import DRAWS, figures, missed, spread
 from maquette.search.types import Interval, Targets
 from maquette.serve.energy import joules
-from maquette.serve.metrics import PERCENTILES, Metrics, latencies, summary
+from maquette.serve.metrics import PERCENTILES, Metrics, summary
 from maquette.serve.simulate import simulate
 from maquette.serve.types import FINISHED, REJECTED, Trace
 from maquette.traffic.describe import head
 from maquette.traffic.types import Requests
 
-DRAWS, DRAWN = 8, 2000  # calibrations drawn, and requests each of them is run on at most
+DRAWN = 2000  # requests that drawn calibrations are run on at most
 Progress = Callable[[str, int, int], None]
 
 
@@ -133,44 +131,17 @@ def _once(
     return trace, time.process_time() - start
 
 
-def figures(trace: Trace, percentile: float) -> dict[str, float]:
-    """What intervals are given of: latencies at a percentile, and output tokens per second."""
-    values = latencies(trace)
-    nan = float("nan")
-    found = {
-        f"{k}_s": float(np.percentile(values[k], percentile)) if len(values[k]) else nan
-        for k in ("ttft", "tpot", "e2e")
-    }
-    output = float(trace.output_tokens[trace.status == FINISHED].sum())
-    return {**found, "output_tokens_per_s": output / max(trace.end_ns * 1e-9, 1e-9)}
-
-
 def _spread(
     found: Simulation, draws: int, seed: int, progress: Progress
 ) -> tuple[dict[str, Interval], float]:
-    """Intervals of `figures` and the share of draws that keep the targets.
-
-    Draws are run on the first `DRAWN` requests; how far they lie from the point on those is
-    carried over, as a ratio, to the point on all.
-    """
-    deployment, at = found.deployment, found.targets.percentile
-    n = min(len(found.requests), DRAWN)
-    few = head(found.requests, n)
-    here = found.trace if n == len(found.requests) else _once(deployment, few)[0]
-    base, point = figures(here, at), figures(found.trace, at)
-    rng = np.random.default_rng(seed + 1)
-    ratios: dict[str, list[float]] = {k: [] for k in base}
-    kept = 0
-    for i, cal in enumerate(deployment.calibration.draws(draws, seed)):
-        progress("drawing calibrations", i + 1, draws + 1)
-        drawn = slower(cal, float(np.exp(rng.normal(0.0, cal.residual))))
-        trace = _once(deployment, few, drawn)[0]
-        kept += not missed(trace, found.targets)
-        for name, value in figures(trace, at).items():
-            ratios[name].append(value / base[name] if base[name] else 1.0)
-    return {k: _central(point[k], v) for k, v in ratios.items()}, kept / draws
-
-
-def _central(point: float, ratios: list[float]) -> Interval:
-    low, high = np.quantile(np.array(ratios), [0.1, 0.9])
-    return Interval(point * min(float(low), 1.0), point * max(float(high), 1.0))
+    """Intervals of `figures` and the share of draws that keep the targets, on `DRAWN` requests."""
+    few = head(found.requests, DRAWN)
+    return spread(
+        lambda cal: _once(found.deployment, few, cal)[0],
+        found.deployment.calibration,
+        figures(found.trace, found.targets.percentile),
+        found.targets,
+        draws,
+        seed,
+        lambda done: progress("drawing calibrations", done, draws + 1),
+    )

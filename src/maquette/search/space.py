@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
+from typing import Any
 
 from maquette.compile.schedule import Schedule
 from maquette.ir.graph import Program
 from maquette.machines.types import System
 from maquette.plans.engine import Engine
-from maquette.plans.legality import legal, supported
+from maquette.plans.legality import adjusted, legal, supported
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
 from maquette.price.memory import Memory, fits
+from maquette.price.replica import kv_blocks
+from maquette.search.types import ANY, Wish
 
 BUDGETS = (2048, 8192)  # small steps interrupt decoding less, large ones prefill faster
 
@@ -24,6 +28,18 @@ class Option:
 
     plan: Plan
     memory: Memory
+
+    @cached_property
+    def longest(self) -> float:
+        """Tokens of the longest sequence that a lane can hold."""
+        blocks = kv_blocks(self.memory, self.plan)
+        each = blocks // self.plan.mesh.lanes * self.plan.policy.block_size
+        return float(each) if blocks else float("inf")
+
+    def most(self, kept: float) -> float:
+        """Sequences that a lane can hold when each keeps so many tokens."""
+        each = self.memory.seqs / self.plan.mesh.lanes
+        return max(1.0, min(each, self.longest / kept))
 
 
 @dataclass(frozen=True)
@@ -46,14 +62,19 @@ def space(
     system: System,
     engine: Engine,
     precisions: tuple[Precision, ...],
-    policy: Policy | None = None,
+    policy: Mapping[str, Any],
+    wish: Wish = ANY,
 ) -> Space:
-    """All one-replica plans of `system` under `engine`; `policy` fixes what is not to be varied."""
+    """All one-replica plans of `system` under `engine` with a mesh as wished.
+
+    `policy` holds what is said of the engine's policy: that is not varied.
+    """
     options: list[Option] = []
     refused: Counter[str] = Counter()
     layers = max(schedule.layers, 1)
-    for precision, mesh in product(precisions, meshes(system.devices, program)):
-        policies = _policies(policy or engine.policy, vary=policy is None)
+    policies = _policies(adjusted(engine.policy, policy), vary="max_batched_tokens" not in policy)
+    asked = [m for m in meshes(system.devices, program) if wish.allows(m)]
+    for precision, mesh in product(precisions, asked):
         no = supported(system, engine, precision) or legal(program, layers, mesh)
         for chosen in policies:
             plan = Plan(precision=precision, mesh=mesh, policy=chosen, engine=engine.name)
@@ -66,8 +87,12 @@ def space(
 
 
 def meshes(devices: int, program: Program) -> Iterator[Mesh]:
-    """Every mesh of at most `devices` devices: powers of two, and experts where there are any."""
-    sizes = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= devices]
+    """Every mesh of at most `devices` devices that is worth a look.
+
+    Sizes are powers of two and what divides the devices evenly; experts, where there are any, are
+    whole on each device of a stage or cut over all of them.
+    """
+    sizes = [n for n in range(1, devices + 1) if n & (n - 1) == 0 or devices % n == 0]
     for tp, pp in product(sizes, sizes):
         if tp * pp > devices:
             continue
@@ -83,10 +108,21 @@ def meshes(devices: int, program: Program) -> Iterator[Mesh]:
                 yield Mesh(tp, pp, dp, 1)
 
 
+def room(system: System, mesh: Mesh) -> int:
+    """How many replicas a system holds.  A stage that fits in a node is not spread over two."""
+    stage, node = mesh.tp * mesh.dp, system.machine.node
+    if stage > node:
+        return system.devices // mesh.devices
+    whole, rest = divmod(system.devices, node)
+    return (whole * (node // stage) + rest // stage) // mesh.pp
+
+
 def _policies(base: Policy, vary: bool) -> tuple[Policy, ...]:
+    """The engine's own first."""
     if not vary or not base.chunked_prefill:
         return (base,)
-    budgets = sorted({base.max_batched_tokens, *BUDGETS})
+    budgets = [base.max_batched_tokens, *BUDGETS]
+    budgets = [b for b in dict.fromkeys(budgets) if b >= base.max_seqs]
     return tuple(replace(base, max_batched_tokens=b) for b in budgets)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
+from typing import Any
 
 from maquette.machines.types import System
 from maquette.models.config import ModelConfig
-from maquette.plans.types import Plan
+from maquette.plans.types import Mesh, Plan
 from maquette.price.calibration import Calibration
 from maquette.serve.metrics import Metrics
 from maquette.traffic.types import Requests
@@ -28,6 +30,29 @@ ASSUMED = Targets(Seconds(1.0), Seconds(0.05), 99.0)
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What a user asks of a mesh; None leaves it open."""
+
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    ep: int | None = None
+
+    def allows(self, mesh: Mesh) -> bool:
+        """Whether a mesh is as asked."""
+        asked = {"tp": self.tp, "pp": self.pp, "dp": self.dp, "ep": self.ep}
+        return all(n is None or getattr(mesh, k) == n for k, n in asked.items())
+
+    @property
+    def mesh(self) -> Mesh:
+        """The smallest mesh that is as asked."""
+        return Mesh(self.tp or 1, self.pp or 1, self.dp or 1, self.ep or 1)
+
+
+ANY = Wish()
+
+
+@dataclass(frozen=True)
 class Question:
     """Which plan of `model` on one of `systems` serves `requests` within `targets`?"""
 
@@ -38,6 +63,9 @@ class Question:
     engines: tuple[str, ...] = ("vllm",)
     precisions: tuple[str, ...] = ()  # weight formats; () is the model's own
     calibrations: tuple[Calibration, ...] = ()  # the user's own, before the embedded ones
+    policy: Mapping[str, Any] = field(default_factory=dict)  # what differs from each engine's own
+    wish: Wish = ANY  # of the mesh that serves, or decodes
+    replicas: int | None = None  # None tries every number
     seed: int = 0
     assumed: bool = False  # the targets are `ASSUMED`: nobody gave any
 
@@ -56,11 +84,17 @@ class Candidate:
 
     system: System
     plan: Plan
-    usd_per_hour: float
+    usd_per_hour: float  # NaN when nobody says what the machine costs
     ttft_s: float
     tpot_s: float
     max_rate: float  # requests per second, all replicas
     batch: float  # sequences in flight per replica at the asked rate
+
+    @property
+    def cost(self) -> tuple[bool, float]:
+        """What plans are ranked by: dollars, and after all of those devices of unknown price."""
+        unknown = isnan(self.usd_per_hour)
+        return unknown, float(self.plan.devices) if unknown else self.usd_per_hour
 
 
 @dataclass(frozen=True)
@@ -74,9 +108,7 @@ class Outcome:
     usd_per_mtok: float  # dollars per million tokens served, input and output
     usd_per_mtok_output: float
     joules_per_token: Interval
-    intervals: Mapping[str, Interval] = field(
-        default_factory=dict
-    )  # "ttft_s", "tpot_s", "tokens_per_s"
+    intervals: Mapping[str, Interval] = field(default_factory=dict)  # of `evaluate.figures`
     probability: float | None = None  # share of posterior draws that meet the targets
     margin: float = 0.0  # target over figure, of the tightest target; below 1 it is missed
 
