@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from maquette.serve.sequence import Seq
+from maquette.serve.sequence import Seq, Units
 
 ENDLESS = 1 << 60
 
@@ -20,6 +20,7 @@ class Blocks:
 
     __slots__ = (
         "_held",
+        "_others",
         "available",
         "block_size",
         "capacity",
@@ -34,7 +35,8 @@ class Blocks:
         self.unit_tokens = unit_tokens  # 0: no prefix caching
         self.unit_blocks = unit_tokens // block_size
         self.available = self.capacity
-        self._held: dict[int, int] = {}  # cached units and how many sequences hold them
+        self._held: set[int] = set()  # cached units that sequences hold
+        self._others: dict[int, int] = {}  # of those with several holders: how many besides one
         self.idle: OrderedDict[int, None] = OrderedDict()  # cached, held by nobody; oldest first
 
     @property
@@ -70,21 +72,31 @@ class Blocks:
         whole = min(tokens // self.unit_tokens, len(seq.units))
         need = -(-tokens // self.block_size) - whole * self.unit_blocks
         taken = seq.units[seq.shared : whole]
-        lack = need - seq.blocks + self.unit_blocks * sum(u not in self._held for u in taken)
+        held = self._held.intersection(taken)
+        lack = need - seq.blocks + self.unit_blocks * (len(taken) - len(held))
         if lack > self.available:
             return False
         self.available -= lack
         seq.blocks = need
-        seq.shared = max(whole, seq.shared)
-        for unit in taken:
-            self._held[unit] = self._held.get(unit, 0) + 1
-            self.idle.pop(unit, None)
+        if taken:
+            self._hold(taken, held)
+            seq.shared = whole
         self.evict()
         return True
 
+    def _hold(self, units: Units, held: set[int]) -> None:
+        for unit in held:
+            self._others[unit] = self._others.get(unit, 0) + 1
+        for unit in self.idle.keys() & units:
+            del self.idle[unit]
+        self._held.update(units)
+
     def evict(self, ahead: int = 0) -> None:
         """Forget idle units until what is cached fits, with `ahead` blocks more taken."""
-        while len(self.idle) * self.unit_blocks > self.available - ahead:
+        if not self.idle:
+            return
+        excess = len(self.idle) - (self.available - ahead) // self.unit_blocks
+        for _ in range(excess):
             self.idle.popitem(last=False)
 
     def release(self, seq: Seq) -> None:
@@ -94,12 +106,13 @@ class Blocks:
             self._let_go(seq.units[: seq.shared])
         seq.shared = seq.blocks = 0
 
-    def _let_go(self, units: tuple[int, ...]) -> None:
-        for unit in reversed(units):
-            holders = self._held[unit] - 1
-            if holders:
-                self._held[unit] = holders
-            else:
-                del self._held[unit]
-                self.idle[unit] = None
-                self.available += self.unit_blocks
+    def _let_go(self, units: Units) -> None:
+        shared = self._others.keys() & units
+        for unit in shared:
+            self._others[unit] -= 1
+            if not self._others[unit]:
+                del self._others[unit]
+        alone = [unit for unit in reversed(units) if unit not in shared]
+        self._held.difference_update(alone)
+        self.idle.update(dict.fromkeys(alone))
+        self.available += self.unit_blocks * len(alone)

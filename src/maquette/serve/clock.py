@@ -12,6 +12,9 @@ a step boundary joins the step that starts there.
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 QUANTA = 1 << 30  # in one nanosecond
 PER_SECOND = 1e9 * QUANTA
 HALF = QUANTA >> 1
@@ -27,6 +30,15 @@ def quanta(seconds: float) -> int:
     1073741824
     """
     return round(seconds * PER_SECOND)
+
+
+def quanta_of(seconds: NDArray[np.float64]) -> list[int]:
+    """The same for every number of a column.
+
+    >>> quanta_of(np.array([0.0, 1e-9]))
+    [0, 1073741824]
+    """
+    return [int(x) for x in np.rint(seconds * PER_SECOND).tolist()]
 
 
 def nanoseconds(time: int) -> int:

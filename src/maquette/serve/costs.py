@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maquette.price.step import Attention, StepModel
-from maquette.serve.clock import quanta
+from maquette.serve.clock import quanta, quanta_of
 
 ENDLESS = 1 << 200  # the last piece of an envelope applies to any context
 
@@ -72,8 +72,8 @@ class Costs:
         overhead = quanta(model.overhead)
         self.prefill = quanta(model.prefill)
         # The overhead rides on the tokens: every step has some.
-        self.tokens = [overhead + quanta(x) for x in model.tokens[: max_tokens + 1].tolist()]
-        self.seqs = [quanta(x) for x in model.seqs[: max_seqs + 1].tolist()]
+        self.tokens = [overhead + x for x in quanta_of(model.tokens[: max_tokens + 1])]
+        self.seqs = quanta_of(model.seqs[: max_seqs + 1])
         self.attention = tuple(AttentionCost(a, max_seqs) for a in model.attention)
 
 

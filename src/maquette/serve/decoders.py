@@ -120,7 +120,10 @@ class Decoders:
             windowed.join(seq, tick)
 
     def leave(self, seq: Seq, ahead: int = 0) -> None:
-        """`seq` leaves early; `ahead` is 1 when its block for the step being formed is allocated."""
+        """`seq` leaves before its last token.
+
+        `ahead` is 1 when its block for the step being formed is allocated.
+        """
         self._remove(seq, ahead)
         self._stale += 1
         self._skip_stale()
