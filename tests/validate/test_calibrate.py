@@ -13,7 +13,8 @@ from maquette.errors import InputError
 from maquette.price.calibration import NAMES, first_principles
 from maquette.validate.calibrate import calibrate
 from maquette.validate.fit import Prior, _scatter, prior
-from validate.synthetic import TRUTH, rows, write
+from maquette.validate.validation import validate
+from validate.synthetic import HEADINGS, TRUTH, rows, write
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,8 @@ def test_finds_the_truth_within_its_posterior(fits):
         assert abs(np.log(cal[name] / value)) < 3.5 * sd[name], name
     for name in ("matrix", "memory", "kv"):  # what these rows pin down
         assert sd[name] < 0.12, name
-    assert cal.residual == pytest.approx(0.03, rel=0.25)
+    # Rows scatter by 3 %; four models alike do not prove that a fifth will be.
+    assert 0.03 < cal.residual < 0.05
 
 
 def test_rows_held_out_do_as_well_as_rows_fitted(fits):
@@ -59,6 +61,22 @@ def test_a_few_absurd_rows_do_not_rule(known, tmp_path):
     assert absurd["step"] == pytest.approx(TRUTH["step"], rel=0.25)
     assert absurd["memory"] == pytest.approx(TRUTH["memory"], rel=0.15)
     assert absurd.residual < 1.3 * missing.residual
+
+
+def test_rows_of_a_model_err_together_and_intervals_know(known, tmp_path):
+    """Every model is off by a few percent of its own: a model not among the rows is foreseen."""
+    off = {"llama-2-7b": 1.04, "llama-3-8b": 0.96, "qwen2-7b": 1.03, "llama-3-70b": 0.95}
+    lines = [
+        [*x[:9], x[9] * off[x[3]], x[10] * off[x[3]], "", "heldout" if "70b" in x[3] else "calib"]
+        for x in rows(known, noise=0.01)
+    ]
+    write(tmp_path / "x.csv", lines, (*HEADINGS, "split"))
+    fit = calibrate(tmp_path, known).fits[0]
+    assert fit.held_out is not None and fit.held_out.ape_p50 < 0.09
+    assert 0.03 < fit.calibration.residual < 0.06
+    shelf = replace(known, calibration=lambda machine, engine: fit.calibration)
+    found = validate(tmp_path, shelf)
+    assert all(g.coverage_80 > 0.5 for g in found.groups)
 
 
 def test_a_handful_of_rows_corrects_what_is_known(known, tmp_path):

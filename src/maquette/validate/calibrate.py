@@ -73,7 +73,11 @@ class Block:
 
     def observed(self, keep: Any) -> Observed:
         return Observed(
-            self.measured[keep], lambda c: self.predict(c)[keep], self.sigma[keep], self.what
+            self.measured[keep],
+            lambda c: self.predict(c)[keep],
+            self.sigma[keep],
+            self.what,
+            self.subject.model,
         )
 
 

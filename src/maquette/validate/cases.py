@@ -241,7 +241,8 @@ def measured_static(table: Table) -> dict[str, Floats]:
         from_total = batch * (inputs + outputs) / table.seconds("total_rate")
     e2e = np.where(np.isnan(e2e), from_output, e2e)
     e2e = np.where(np.isnan(e2e), from_total, e2e)
-    return {"ttft": table.seconds("ttft"), "tpot": table.seconds("tpot"), "e2e": e2e}
+    found = {"ttft": table.seconds("ttft"), "tpot": table.seconds("tpot"), "e2e": e2e}
+    return {q: np.where(np.isfinite(x), x, np.nan) for q, x in found.items()}
 
 
 def sensible(cases: Cases, rows: NDArray[np.int64], columns: Iterable[str]) -> NDArray[np.bool_]:

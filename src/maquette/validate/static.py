@@ -20,6 +20,7 @@ from maquette.plans.types import Infeasible, Mesh, Plan, Precision
 from maquette.price.calibration import Calibration
 from maquette.price.environment import batch_environment, causal_pairs, mesh_environment
 from maquette.price.memory import fits
+from maquette.price.network import collective
 from maquette.price.replica import stages
 from maquette.price.seconds import formats, walk_seconds
 from maquette.validate.uncertainty import spread
@@ -126,6 +127,8 @@ def capacity(batches: Batches) -> tuple[Floats, NDArray[np.object_]]:
         need = np.ceil(total / policy.block_size)
         fitting[rows] = np.floor(blocks / need) if np.isfinite(blocks) else np.inf
     why[(fitting < 1) & (why == "")] = "does not fit: one sequence exceeds the KV cache"
+    joined = collective(batches.machine, "all-reduce", 1.0, batches.mesh["tp"], 1.0, 0.0)
+    why[~np.isfinite(joined) & (why == "")] = "no link joins so many devices"
     return np.maximum(fitting, 1), why
 
 
@@ -172,6 +175,7 @@ def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
     priced = walk_seconds(b.schedule, b.machine, cal, prepared.env)
     step = sum(s.total for s in priced) + stages(b.schedule, b.machine, cal, b.mesh, prepared.env)
     step = step + cal["step"] + cal["seq"] * prepared.seqs
+    step = np.where(prepared.why == "", step, 1.0)
     total = (step * prepared.steps).sum(axis=1)  # (phase, row)
     out = np.where(prepared.why == "", 0.0, np.inf)
     after = np.maximum(b.outputs - 1, 1)
