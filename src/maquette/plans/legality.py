@@ -89,6 +89,15 @@ def _objections(program: Program, layers: int, mesh: Mesh) -> Iterator[Infeasibl
             yield Infeasible(f"{extent} expert features do not divide over {tp * dp // ep}")
 
 
+def joined(system: System, mesh: Mesh) -> Infeasible | None:
+    """Why the devices of a replica cannot talk to one another, or None."""
+    reach = max((k.domain for k in system.machine.links.values()), default=1)
+    if mesh.devices > reach:
+        what = f"no link of {system.machine.name} joins the devices of a replica"
+        return Infeasible(what, mesh.devices - reach, "devices")
+    return None
+
+
 def staged(plan: Plan, layers: int) -> Infeasible | None:
     """Why the stages a plan spells out are not its pipeline's, or None."""
     stages, pp = plan.stages, plan.mesh.pp

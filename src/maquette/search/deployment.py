@@ -13,7 +13,7 @@ from maquette.machines.types import System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
-from maquette.plans.legality import legal, supported
+from maquette.plans.legality import joined, legal, supported
 from maquette.plans.types import Infeasible, Mesh, Mode, Plan, Policy, Precision
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits
@@ -113,8 +113,10 @@ def _first(
     refused: list[tuple[Mesh, Infeasible]] = []
     tight: list[tuple[Mesh, Memory]] = []
     for mesh in _candidates(made, system, wish):
-        found = legal(made, max(schedule.layers, 1), mesh) or fits(
-            schedule, system.machine, engine, replace(plan, mesh=mesh)
+        found = (
+            legal(made, max(schedule.layers, 1), mesh)
+            or joined(system, mesh)
+            or fits(schedule, system.machine, engine, replace(plan, mesh=mesh))
         )
         if isinstance(found, Infeasible):
             refused.append((mesh, found))

@@ -158,7 +158,7 @@ def _answer(
         launch=commands,
         calibrations=_sources(grounds),
         price_dates={k: p.date for k, p in prices.items() if p is not None},
-        warnings=tuple(_warnings(question, grounds, ranked, skipped, asked)),
+        warnings=tuple(dict.fromkeys(_warnings(question, grounds, ranked, skipped, asked))),
         interrupted=interrupted,
     )
 

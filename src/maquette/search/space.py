@@ -13,7 +13,7 @@ from maquette.compile.schedule import Schedule
 from maquette.ir.graph import Program
 from maquette.machines.types import System
 from maquette.plans.engine import Engine
-from maquette.plans.legality import adjusted, legal, supported
+from maquette.plans.legality import adjusted, joined, legal, supported
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
 from maquette.price.memory import Memory, fits
 from maquette.price.replica import kv_blocks
@@ -76,6 +76,7 @@ def space(
     asked = [m for m in meshes(system.devices, program) if wish.allows(m)]
     for precision, mesh in product(precisions, asked):
         no = supported(system, engine, precision) or legal(program, layers, mesh)
+        no = no or joined(system, mesh)
         for chosen in policies:
             plan = Plan(precision=precision, mesh=mesh, policy=chosen, engine=engine.name)
             found = no or fits(schedule, system.machine, engine, plan)
