@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from maquette.report.document import dumps
-from maquette.report.tables import console
+from maquette.report.tables import console, write
 
 Report = Callable[[str, int, int], None]
 
@@ -20,9 +20,7 @@ def publish(document: Mapping[str, Any], parts: Iterable[RenderableType], as_jso
     if as_json:
         print(dumps(document))
         return
-    out = console()
-    for part in parts:
-        out.print(part)
+    write(parts)
 
 
 @contextmanager

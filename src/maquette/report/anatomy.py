@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
     batch_environment,
@@ -221,11 +220,3 @@ def _exchanges(deployment: Deployment, envs: Sequence[Env]) -> tuple[Exchange, .
         Exchange(section, kind, n, int(times), size / times, took)
         for (section, kind, n), (times, size, took) in found.items()
     )
-
-
-def parallel(plan: Plan) -> str:
-    """A plan's mesh and replicas in words: ``tp4 × 2``."""
-    text = f"{plan.mesh}" + (f" × {plan.replicas}" if plan.replicas > 1 else "")
-    if plan.prefill_mesh is not None:
-        text += f" + {plan.prefill_mesh} × {plan.prefill_replicas} to prefill"
-    return text

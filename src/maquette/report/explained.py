@@ -8,9 +8,10 @@ from rich.console import RenderableType
 
 from maquette.price.interval import Estimate
 from maquette.price.seconds import RESOURCES
-from maquette.report.anatomy import Anatomy, Exchange, Line, Phase, parallel
+from maquette.report.anatomy import Anatomy, Exchange, Line, Phase
 from maquette.report.document import Document, milliseconds, plain, stamp
 from maquette.report.listing import calibration_document
+from maquette.report.names import formats, occupied, parallel
 from maquette.report.numbers import amount, dollars, number, percent, seconds
 from maquette.report.tables import pairs, table
 from maquette.search.deployment import Deployment
@@ -42,7 +43,7 @@ def deployed(deployment: Deployment) -> Document:
         "system": deployment.system.name,
         "devices": deployment.plan.devices,
         "engine": f"{deployment.engine.name} {deployment.engine.version}",
-        "plan": {**plain(deployment.plan), "summary": str(parallel(deployment.plan))},
+        "plan": {**plain(deployment.plan), "summary": parallel(deployment.plan)},
         **memory(deployment),
         "usd_per_hour": deployment.usd_per_hour,
         "price_date": price.date if price else None,
@@ -111,6 +112,8 @@ def tables(found: Anatomy) -> Iterator[RenderableType]:
     """What a person reads."""
     deployment, n = found.deployment, found.context
     yield pairs("", [*heading(deployment), *_memory_lines(found)])
+    yield ""
+    yield pairs("", _summary(found))
     decode = f"A decode step of {found.batch} sequences at {n:,} tokens of context"
     prefill = f"The prefill of one prompt of {n:,} tokens"
     if found.prefill.steps > 1:
@@ -121,8 +124,6 @@ def tables(found: Anatomy) -> Iterator[RenderableType]:
     if found.decode.exchanges:
         yield ""
         yield _exchange_table(found)
-    yield ""
-    yield pairs("", _summary(found))
 
 
 def heading(deployment: Deployment) -> list[tuple[str, str]]:
@@ -133,11 +134,12 @@ def heading(deployment: Deployment) -> list[tuple[str, str]]:
     if deployment.usd_per_hour is not None and price is not None:
         cost = f"{dollars(deployment.usd_per_hour)} per hour (prices of {price.date})"
     return [
-        ("model", f"{deployment.model.name} in {plan.precision}"),
-        ("system", f"{deployment.system.name}: {parallel(plan)} with {deployment.engine.title}"),
+        ("model", f"{deployment.model.name} in {formats(plan.precision)}"),
+        ("plan", f"{parallel(plan)} on {occupied(plan, deployment.system)}, "
+                 f"{deployment.engine.title}"),
         ("cost", cost),
         ("priced by", f"{cal.basis}; {cal.source}"),
-    ]
+    ]  # fmt: skip
 
 
 def _memory_lines(found: Anatomy) -> list[tuple[str, str]]:
@@ -194,10 +196,11 @@ def _summary(found: Anatomy) -> list[tuple[str, str]]:
 
     step, prefill = found.decode.seconds, found.prefill.seconds
     rows = [
-        ("decode step", f"{seconds(step.point, bounds(step))} ({step.reason}; 80 % interval)"),
-        ("prefill", seconds(prefill.point, bounds(prefill))),
+        ("decode step", f"{seconds(step.point, bounds(step))} for {found.batch} sequences of "
+                        f"{found.context:,} tokens (80 % interval; {step.reason})"),
+        ("prefill", f"{seconds(prefill.point, bounds(prefill))} for one prompt of that length"),
         ("output", number(found.tokens_per_s, None, "tokens/s per replica")),
-    ]
+    ]  # fmt: skip
     if found.usd_per_mtok_output is not None:
         cost = dollars(found.usd_per_mtok_output)
         rows.append(("cost", f"{cost} per million output tokens, prefill not counted"))

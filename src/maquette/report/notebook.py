@@ -13,7 +13,7 @@ from maquette.plans.engine import Engine
 from maquette.price.calibration import Calibration
 from maquette.report import explained, listing, planned, simulated
 from maquette.report.anatomy import Anatomy
-from maquette.report.tables import console, html
+from maquette.report.tables import html, write
 from maquette.search.simulation import Simulation
 from maquette.search.types import Answer
 
@@ -36,9 +36,7 @@ parts.register(Calibration, lambda c: listing.calibration(c)[1])
 
 def show(thing: object) -> None:
     """Print what is worth knowing of a result, a machine, a model, an engine or a calibration."""
-    out = console()
-    for part in parts(thing):
-        out.print(part)
+    write(parts(thing))
 
 
 def as_html(thing: object) -> str:

@@ -15,6 +15,7 @@ from maquette.report.anatomy import Anatomy, anatomy
 from maquette.report.document import program_version
 from maquette.report.explained import heading
 from maquette.report.measures import SPREADS, bounds, latency_rows
+from maquette.report.names import devices, occupied
 from maquette.report.numbers import NONE, digits, dollars, percent, seconds
 from maquette.search.simulation import Simulation
 from maquette.search.types import Answer
@@ -50,7 +51,8 @@ class Part:
 
 def simulation_page(found: Simulation) -> str:
     """The page of one simulation."""
-    name = f"{found.deployment.model.name} on {found.deployment.system.name}"
+    held = found.deployment
+    name = f"{held.model.name} on {occupied(held.plan, held.system)}"
     parts = [
         replace(_latency_part(found), pairs=simulated.summary(found)),
         _time_part(found),
@@ -77,7 +79,7 @@ def answer_page(answer: Answer, best: Simulation | None) -> str:
         parts.append(Part("To start it", code=answer.launch))
     parts.append(Part("Provenance", pairs=[*planned.search_lines(answer), *_prices(answer)]))
     cards = _cards(best) if best is not None else []
-    title = f"Plan: {model} on {', '.join(s.name for s in answer.question.systems)}"
+    title = f"Plan: {model} on {', '.join(map(devices, answer.question.systems))}"
     return _render(title, answer.question.requests.source, cards, parts, answer.warnings)
 
 
@@ -171,9 +173,12 @@ def _frontier_part(answer: Answer) -> Part:
 
 
 def _plans_part(answer: Answer) -> Part:
-    text = planned.nothing(answer) if not answer.outcomes else ""
-    return Part("Plans simulated, best first", text, heads=planned.PLAN_HEADS,
-                rows=planned.plan_rows(answer))  # fmt: skip
+    title = "Plans simulated, best first"
+    if not answer.outcomes:
+        return Part(title, planned.nothing(answer))
+    (heads, rows), at = planned.plan_rows(answer), answer.question.targets.percentile
+    text = f"TTFT and TPOT are p{at:g}; those marked ✗ miss their target."
+    return Part(title, text, heads=heads, rows=rows)
 
 
 def _why_parts(answer: Answer) -> Iterator[Part]:
@@ -183,7 +188,9 @@ def _why_parts(answer: Answer) -> Iterator[Part]:
     text = f"{why.binding}."
     yield Part("What ten percent more of each would change", text, figures.gains(why.gains))
     if why.runner_up:
-        yield Part("Against the runner-up", pairs=[("", line) for line in why.runner_up])
+        yield Part(
+            "Against the runner-up", pairs=[("", line) for line in planned.rivals(answer, why)]
+        )
 
 
 def _render(

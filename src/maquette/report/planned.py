@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import RenderableType
 
-from maquette.report.anatomy import parallel
 from maquette.report.document import Document, milliseconds, plain, stamp
 from maquette.report.listing import calibration_document
 from maquette.report.measures import (
@@ -20,11 +20,13 @@ from maquette.report.measures import (
     served,
     target_keys,
 )
+from maquette.report.names import devices, formats, occupied, parallel, spoken
 from maquette.report.numbers import digits, dollars, percent, seconds
-from maquette.report.tables import pairs, table
+from maquette.report.tables import listing, pairs, table
 from maquette.search.types import Answer, Explanation, FrontierPoint, Gain, Outcome, Share
 
 LISTED = 12  # plans in a table
+POINTS = 7  # of the frontier in a terminal
 
 
 def document(answer: Answer) -> Document:
@@ -116,21 +118,26 @@ def tables(answer: Answer) -> Iterator[RenderableType]:
     """What a person reads."""
     yield pairs("", asked(answer))
     yield ""
-    if answer.winner is None:
-        yield "No plan keeps the targets." if answer.outcomes else nothing(answer)
-    else:
+    if answer.winner is not None:
         yield pairs("The winner", best(answer, answer.winner))
+    elif answer.outcomes:
+        yield pairs("No plan keeps the targets; the nearest", best(answer, answer.outcomes[0]))
+    else:
+        yield nothing(answer)
     if answer.outcomes:
         yield ""
-        yield table("Simulated plans, best first", PLAN_HEADS, plan_rows(answer))
+        yield plan_table(answer)
+    if answer.frontier:
+        yield ""
+        yield frontier_table(answer)
     if answer.explanation is not None:
         yield ""
-        yield from why(answer.explanation)
+        yield from why(answer, answer.explanation)
     yield ""
     yield pairs("The search", search_lines(answer))
     if answer.launch:
         yield ""
-        yield pairs("To start a replica", [("", t) for t in answer.launch.values()][:1])
+        yield listing("To start a replica", next(iter(answer.launch.values())))
 
 
 def asked(answer: Answer) -> list[tuple[str, str]]:
@@ -141,7 +148,7 @@ def asked(answer: Answer) -> list[tuple[str, str]]:
             if value is not None]  # fmt: skip
     return [
         ("model", q.model.name),
-        ("on", ", ".join(s.name for s in q.systems) + f" with {', '.join(q.engines)}"),
+        ("on", ", ".join(map(devices, q.systems)) + f" with {', '.join(q.engines)}"),
         ("traffic", q.requests.source),
         ("targets", ", ".join(aims) + " (assumed: none were given)" * q.assumed),
     ]
@@ -155,15 +162,17 @@ def nothing(answer: Answer) -> str:
 
 
 def best(answer: Answer, found: Outcome) -> list[tuple[str, str]]:
-    """The winner in lines."""
-    q, m = answer.question, found.metrics
-    where = found.candidate.system
-    dates = ", ".join(f"{k} {v}" for k, v in answer.price_dates.items()) or "unknown date"
-    cost = f"{dollars(found.usd_per_mtok_output)} per million output tokens, "
-    cost += f"{dollars(found.candidate.usd_per_hour)} per hour (prices of {dates})"
+    """The winner, or the nearest to one, in lines."""
+    q, m, where = answer.question, found.metrics, found.candidate.system
+    cost, date = "no price known", answer.price_dates.get(where.machine.name)
+    if date is not None:
+        cost = f"{dollars(found.usd_per_mtok_output)} per million output tokens, "
+        cost += f"{dollars(found.candidate.usd_per_hour)} per hour (prices of {date})"
     rows = [
-        ("plan", f"{parallel(found.plan)} on {where.name}, {found.plan.precision}, "
-                 f"{found.plan.engine}, {found.plan.policy.max_batched_tokens:,} tokens per step"),
+        ("plan", f"{parallel(found.plan)} on {occupied(found.plan, where)}, "
+                 f"{formats(found.plan.precision)}, {found.plan.engine}, steps of "
+                 f"{found.plan.policy.max_batched_tokens:,} tokens"),
+        *[("missing", miss) for miss in found.misses],
         ("cost", cost),
         ("served", served(m)),
         ("output", rates(m, of_output(found.intervals))),
@@ -176,45 +185,104 @@ def best(answer: Answer, found: Outcome) -> list[tuple[str, str]]:
         aim = f", target {seconds(target)}" if target is not None else ""
         rows.append((label, seconds(value, bounds(found.intervals, f"{name}_s")) + aim))
     if found.probability is not None:
-        rows.append(("how sure", f"{percent(found.probability, 0)} of draws keep the targets"))
+        sure = f"{percent(found.probability, 0)} of calibration draws keep the targets"
+        rows.append(("how sure", f"{sure}; [brackets] hold 80 % of them"))
     rows.append(("energy", energy(found.joules_per_token)))
     if answer.explanation is not None:
         rows.append(("why", answer.explanation.binding))
-        headroom = answer.explanation.saturation
-        if headroom is not None:
-            rows.append(("headroom", f"the rate can grow {digits(headroom)} times"))
+        rows += headroom(answer, found)
     return rows
 
 
-PLAN_HEADS = ("plan", "system", "formats", ">tokens/step", ">$/h", ">$/Mtok out", ">TTFT", ">TPOT",
-              ">tokens/s/user", "~verdict")  # fmt: skip
+def headroom(answer: Answer, found: Outcome) -> list[tuple[str, str]]:
+    """How far the rate is from where the targets break."""
+    factor = answer.explanation.saturation if answer.explanation else None
+    if factor is None:
+        return []
+    asked = found.metrics.offered_per_s
+    rate = f"{digits(factor)} times the rate, {digits(factor * asked)} requests/s"
+    return [("headroom", f"the targets hold to about {rate}")]
 
 
-def plan_rows(answer: Answer) -> list[tuple[str, ...]]:
-    """A row of text per simulated plan."""
-    at = answer.question.targets.percentile
-    return [_plan_row(o, at) for o in answer.outcomes[:LISTED]]
+def plan_table(answer: Answer) -> RenderableType:
+    """The simulated plans."""
+    at, (heads, rows) = answer.question.targets.percentile, plan_rows(answer)
+    caption = (
+        f"step: most tokens in one; TTFT, TPOT: p{at:g}, ✗ misses its target; "
+        "tok/s: for one user, on average"
+    )
+    return table("Simulated plans, best first", heads, rows, caption=caption)
 
 
-def _plan_row(o: Outcome, at: float) -> tuple[str, ...]:
-    m = o.metrics
-    verdict = "keeps the targets" if o.meets else "; ".join(o.misses)
-    user = digits(1 / m.tpot.mean) if m.tpot.mean == m.tpot.mean else ""
+def plan_rows(answer: Answer) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Heads, and a row for each simulated plan; engine and formats only where they differ."""
+    shown = answer.outcomes[:LISTED]
+    columns = {
+        "plan": [parallel(o.plan) for o in shown],
+        **_varying(answer),
+        ">step": [f"{o.plan.policy.max_batched_tokens:,}" for o in shown],
+        ">$/h": [digits(o.candidate.usd_per_hour) for o in shown],
+        ">$/Mtok": [digits(o.usd_per_mtok_output) for o in shown],
+        ">TTFT": [_reached(answer, o, "ttft") for o in shown],
+        ">TPOT": [_reached(answer, o, "tpot") for o in shown],
+        ">tok/s": [digits(1 / o.metrics.tpot.mean) for o in shown],
+    }
+    if any(o.metrics.finished < o.metrics.requests for o in shown):
+        columns[">served"] = [f"{o.metrics.finished:,}" for o in shown]
+    return list(columns), list(zip(*columns.values(), strict=True))
+
+
+def _varying(answer: Answer) -> dict[str, list[str]]:
+    """Columns of what the plans take, those left out in which all would be the same."""
+    shown = answer.outcomes[:LISTED]
+    several = len(answer.question.systems) > 1
+    machines = [f" × {o.candidate.system.machine.name}" if several else "" for o in shown]
+    found = {
+        "engine": [o.plan.engine for o in shown],
+        "formats": [formats(o.plan.precision) for o in shown],
+    }
+    took = [f"{o.plan.devices}{m}" for o, m in zip(shown, machines, strict=True)]
+    differing = {k: v for k, v in found.items() if len(set(v)) > 1}
+    return {"devices" if several else ">devices": took, **differing}
+
+
+def _reached(answer: Answer, o: Outcome, name: str) -> str:
+    """A latency at the targets' percentile, marked where it is above its target."""
+    aims: dict[str, Any] = {
+        "ttft": answer.question.targets.ttft,
+        "tpot": answer.question.targets.tpot,
+    }
+    value = getattr(o.metrics, name).percentiles.get(answer.question.targets.percentile)
+    over = value is not None and aims[name] is not None and value > aims[name]
+    return seconds(value) + (" ✗" if over else "  ")
+
+
+FRONTIER_HEADS = (">tok/s", ">$/Mtok", "plan", "devices", "formats", ">in flight")
+
+
+def frontier_table(answer: Answer) -> RenderableType:
+    """A few points of the frontier, from the fastest for one to the cheapest for all."""
+    n = len(answer.frontier)
+    few = [answer.frontier[i] for i in sorted({round(k * (n - 1) / (POINTS - 1))
+                                               for k in range(POINTS)})]  # fmt: skip
+    caption = "tok/s: for one user; bounds: full batches of so many in flight, no request waits"
+    rows = [_point_row(answer, p) for p in few]
+    return table("Interactivity against cost", FRONTIER_HEADS, rows, caption=caption)
+
+
+def _point_row(answer: Answer, p: FrontierPoint) -> tuple[str, ...]:
+    machine = next(s.machine.name for s in answer.question.systems if s.name == p.system)
     return (
-        parallel(o.plan),
-        o.candidate.system.name,
-        str(o.plan.precision.weights),
-        f"{o.plan.policy.max_batched_tokens:,}",
-        digits(o.candidate.usd_per_hour),
-        digits(o.usd_per_mtok_output),
-        seconds(m.ttft.percentiles.get(at)),
-        seconds(m.tpot.percentiles.get(at)),
-        user,
-        verdict,
+        digits(p.tokens_per_s_user),
+        digits(p.usd_per_mtok_output),
+        f"{p.plan.mesh}",
+        f"{p.plan.mesh.devices} × {machine}",
+        formats(p.plan.precision),
+        f"{p.batch:,}",
     )
 
 
-def why(found: Explanation) -> Iterator[RenderableType]:
+def why(answer: Answer, found: Explanation) -> Iterator[RenderableType]:
     """What binds, what more would buy, and the next best plan."""
     heads = ("decode step", ">time", ">share", "bound")
     yield table("What a decode step waits for", heads, share_rows(found.decode))
@@ -223,7 +291,12 @@ def why(found: Explanation) -> Iterator[RenderableType]:
     yield table("What more would buy", heads, gain_rows(found.gains))
     if found.runner_up:
         yield ""
-        yield pairs("Against the runner-up", [("", line) for line in found.runner_up])
+        yield pairs("Against the runner-up", [("", line) for line in rivals(answer, found)])
+
+
+def rivals(answer: Answer, found: Explanation) -> list[str]:
+    """What sets the next best plans apart, in sentences."""
+    return [spoken(line, answer.question.systems) for line in found.runner_up]
 
 
 def share_rows(found: Sequence[Share], n: int = 6) -> list[tuple[str, ...]]:
@@ -251,7 +324,7 @@ def search_lines(answer: Answer) -> list[tuple[str, str]]:
         parts = [f"{n:,} {reason}" for reason, n in sorted(counts.items(), key=lambda r: -r[1])]
         return "; ".join(parts) or "none"
 
-    cals = [f"{name}: {c.basis} ({c.source})" for name, c in answer.calibrations.items()]
+    cals = [f"{name}: {c.basis}; {c.source}" for name, c in answer.calibrations.items()]
     return [
         ("enumerated", f"{answer.enumerated:,} plans of a replica"),
         ("infeasible", reasons(dict(answer.infeasible))),

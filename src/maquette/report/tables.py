@@ -71,12 +71,37 @@ def pairs(title: str, rows: Iterable[Row]) -> Table:
     return made
 
 
+class Listing(Text):
+    """Lines to be copied: never wrapped, however narrow the terminal."""
+
+
+def listing(title: str, text: str) -> Listing:
+    """Lines to be copied, under a title."""
+    return Listing.assemble((f"{title}\n", "bold"), text)  # type: ignore[return-value]
+
+
+def write(parts: Iterable[RenderableType]) -> None:
+    """Print the parts; in a file or a pipe, without spaces at the ends of lines."""
+    out = console()
+    if out.is_terminal:
+        _print(out, parts)
+        return
+    with out.capture() as text:
+        _print(out, parts)
+    for line in text.get().splitlines():
+        print(line.rstrip())
+
+
+def _print(out: Console, parts: Iterable[RenderableType]) -> None:
+    for part in parts:
+        out.print(part, soft_wrap=isinstance(part, Listing))
+
+
 def html(*parts: RenderableType) -> str:
     """The parts as one block of HTML, for a notebook."""
     with open(os.devnull, "w") as nowhere:
         paper = Console(record=True, width=WIDTH, file=nowhere, highlight=False)
-        for part in parts:
-            paper.print(part)
+        _print(paper, parts)
         return paper.export_html(inline_styles=True, code_format=_FORMAT)
 
 
