@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from maquette.catalogue.engines import engine
 from maquette.catalogue.machines import machine
@@ -15,7 +17,7 @@ from maquette.models.decoder import program
 from maquette.plans.engine import Engine
 from maquette.plans.legality import PRECISIONS
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
-from maquette.price.calibration import first_principles
+from maquette.price.calibration import NAMES, first_principles
 from maquette.price.environment import (
     batch_environment,
     mesh_environment,
@@ -301,3 +303,54 @@ def test_a_full_pipeline_is_no_faster_than_its_longest_stage(pp):
     ours = model_.overhead + model_.tokens[8] + model_.seqs[8] + a.slope[0, 8] * 8 * 1000
     assert ours == pytest.approx(direct)
     assert none["tokens"] == 0.0
+
+
+# -- the speed of light of whole steps ------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    tp=st.sampled_from([1, 2, 4, 8]),
+    pp=st.sampled_from([1, 2, 4, 5]),
+    batch=st.integers(1, 64),
+    context=st.integers(1, 4000),
+    logs=st.lists(st.floats(-3, 3), min_size=len(NAMES), max_size=len(NAMES)),
+)
+def test_no_replica_streams_faster_than_its_memory(tp, pp, batch, context, logs):
+    """Tokens per second of a full replica against the bytes that its fullest device must read."""
+    schedule = lowered("llama-3.1-70b")
+    plan = Plan(mesh=Mesh(tp=tp, pp=pp), policy=Policy(max_seqs=64, max_batched_tokens=64))
+    step = step_model(schedule, H100, plan, CAL.at(CAL.vector + np.array(logs)))
+    seconds = step.overhead + step.tokens[batch] + step.seqs[batch]
+    seconds += sum(a.slope[0, batch] * batch * context for a in step.attention)
+    held = memory(schedule, H100, PLAIN, plan)
+    table = 2 * 128256 * 8192 / tp if pp == 1 else 0.0  # the embedding is looked up, not streamed
+    cache = held.kv_per_token * batch * (context - 1)
+    per_stage = (held.weights - table + cache) / STREAM
+    assert seconds / plan.mesh.lanes >= per_stage * (1 - 1e-9)
+    flops = 2 * (70.55e9 - 2 * 128256 * 8192) * batch / tp / pp
+    assert seconds / plan.mesh.lanes >= flops / 989e12 * 0.999
+
+
+@pytest.mark.parametrize(
+    ("name", "mesh"),
+    [("mixtral-8x7b", Mesh(tp=2, dp=2, ep=4)), ("deepseek-v3", Mesh(dp=8, ep=8)),
+     ("gpt-oss-120b", Mesh(tp=4, ep=4)), ("qwen3-30b-a3b", Mesh(tp=1, pp=2, dp=4, ep=1))],
+)  # fmt: skip
+@settings(max_examples=10, deadline=None)
+@given(batch=st.integers(1, 60), context=st.integers(200, 3000), chunk=st.integers(1, 400))
+def test_the_step_model_is_the_walk_on_any_mesh(name, mesh, batch, context, chunk):
+    schedule = lowered(name)
+    plan = Plan(mesh=mesh, policy=Policy(max_batched_tokens=512, max_seqs=64))
+    decode, prefill = uniform(schedule, batch, 1, context), uniform(schedule, 1, chunk, chunk)
+    env = environment(schedule, plan, prefill, decode)
+    direct = sum(float(s.total) for s in walk_seconds(schedule, H100, CAL, env))
+    direct += float(stages(schedule, H100, CAL, mesh_of(plan), env))
+    direct += CAL["step"] + CAL["seq"] * (batch + 1)
+    step = step_model(schedule, H100, plan, CAL)
+    ours = step.overhead + step.tokens[batch + chunk] + step.seqs[batch + 1] + step.prefill
+    for a in step.attention:
+        key = next(n for n, w in schedule.windows.items() if w == a.window)
+        ours += max(a.pair * prefill[f"pairs:{key}"], a.read * prefill[f"context:{key}"])
+        ours += a.slope[0, batch] * decode[f"context:{key}"]
+    assert ours == pytest.approx(direct, rel=1e-9)

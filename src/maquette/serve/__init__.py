@@ -19,7 +19,7 @@
 - In a disaggregated fleet the prefill emits the first token; then the cache crosses the replica's
   link, one request after the other, and keeps its blocks there meanwhile.  The decode replica
   holds no blocks before the transfer has ended; preempted there, a request is prefilled there.
-- A pipeline's stages are lanes: batches in flight, each with its share of sequences, blocks and
+- Pipeline stages and attention groups are lanes: batches in flight, each with its share of sequences, blocks and
   prefixes; a request goes to the lane with the fewest.
 
 `lane`, `decoders`, `blocks` and `schedulers` sum runs of steps in closed form; `stepwise` takes
