@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,16 @@ from maquette.validate.compare import compare
 HERE = Path(__file__).parents[2] / "validation"
 
 
-@pytest.fixture(scope="module")
-def reconstruct():
-    spec = importlib.util.spec_from_file_location("reconstruct", HERE / "reconstruct.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def reconstruct():
+    return script("reconstruct")
 
 
 @pytest.mark.parametrize(
@@ -55,3 +60,13 @@ def test_every_published_row_names_its_source():
     for path in sorted((HERE / "published").glob("*.csv")):
         with path.open(newline="") as stream:
             assert all(row["source"] for row in csv.DictReader(stream)), path.name
+
+
+def test_the_page_of_validation_says_what_is_predicted_now():
+    held = (HERE.parent / "docs" / "validation.md").read_text(encoding="utf-8")
+    made = script("document").page()
+    number = r"-?\d[\d,]*\.?\d*"
+    assert re.sub(r"[+-]?" + number, "#", made) == re.sub(r"[+-]?" + number, "#", held)
+    pairs = zip(re.findall(number, held), re.findall(number, made), strict=True)
+    for old, new in ((float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs):
+        assert new == pytest.approx(old, rel=0.02, abs=2), "run python validation/document.py"

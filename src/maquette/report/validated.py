@@ -29,6 +29,7 @@ def document(found: Validation) -> Document:
         "rows_priced": dict(found.priced),
         "rows_unpriced": plain(found.unpriced),
         "files_skipped": plain(found.skipped),
+        "taken_for_granted": plain(found.notes),
         "calibrations": list(found.calibrations),
     }
 
@@ -96,6 +97,8 @@ def _counted(found: Validation) -> list[tuple[str, str]]:
     for lane, total in found.rows.items():
         rows.append((lane, f"{found.priced[lane]:,} of {total:,} rows priced"))
         rows += [("", f"{n:,} not: {why}") for why, n in list(found.unpriced[lane].items())[:5]]
+    rows += [("not read", f"{s.file} {s.why}") for s in found.skipped]
+    rows += [("taken so", f"{n.file}: {n.why}") for n in found.notes]
     rows += [("priced by", c) for c in found.calibrations]
     return rows
 
@@ -113,6 +116,7 @@ def fits_document(found: Fits, path: str) -> Document:
         ],
         "rows_unpriced": plain(found.unpriced),
         "files_skipped": plain(found.skipped),
+        "taken_for_granted": plain(found.notes),
     }  # fmt: skip
 
 

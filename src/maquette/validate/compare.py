@@ -31,6 +31,7 @@ class Line:
     predicted: float
     low: float
     high: float
+    ideal: float  # of the roofline of the stated peaks, the null model
     basis: str
     evidence: str
 
@@ -72,6 +73,7 @@ def compare(
                             point,
                             point * exp(-Z80 * sd),
                             point * exp(Z80 * sd),
+                            float(priced.ideal[i]),
                             cal.basis,
                             str(evidence[row]),
                         )

@@ -1,0 +1,89 @@
+"""Write docs/validation.md: published figures beside predictions, as they are now.
+
+python validation/document.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maquette.validate.compare import Line, compare
+from maquette.validate.score import NOISE_FLOORS
+from maquette.validate.shelf import shelf
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "validation.md"
+TEXT = Path(__file__).with_name("document.md")
+
+
+def main() -> None:
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+def page() -> str:
+    """The whole page: `document.md` with its tables filled in."""
+    lines, _ = compare(ROOT / "validation" / "published", shelf())
+    by_file: dict[str, list[Line]] = {}
+    for line in lines:
+        by_file.setdefault(line.file, []).append(line)
+    return TEXT.read_text(encoding="utf-8").format(
+        offline=offline(by_file["mlperf_inference.csv"]),
+        fitted=summaries(by_file),
+        floors=floors(),
+    )
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> str:
+    """A Markdown table whose first `left` columns are words."""
+    rule = ["---"] * left + ["--:"] * (len(heads) - left)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows))
+
+
+def offline(lines: Sequence[Line]) -> str:
+    rows = [
+        (
+            line.machine, line.engine, line.model, f"{line.published:,.0f}",
+            f"{line.predicted:,.0f}", f"{line.low:,.0f} to {line.high:,.0f}",
+            f"{line.error:+.0%}", f"{line.ideal / line.published - 1:+.0%}",
+        )
+        for line in lines
+    ]  # fmt: skip
+    error = np.median([abs(line.error) for line in lines])
+    null = np.median([abs(line.ideal / line.published - 1) for line in lines])
+    inside = sum(line.low <= line.published <= line.high for line in lines)
+    heads = ("machine", "engine", "model", "published", "predicted", "80 % interval", "error",
+             "roofline")  # fmt: skip
+    return (
+        table(heads, rows, 3) + f"\n\nMedian error {error:.0%}, of the roofline {null:.0%}; "
+        f"{inside} of {len(lines)} figures lie inside the interval."
+    )
+
+
+def summaries(by_file: dict[str, list[Line]]) -> str:
+    rows = []
+    for file, lines in by_file.items():
+        if file == "mlperf_inference.csv":
+            continue
+        error = np.abs([line.error for line in lines])
+        null = np.abs([line.ideal / line.published - 1 for line in lines])
+        rows.append(
+            (f"`{file}`", str(len(lines)), f"{np.median(error):.1%}", f"{error.max():.0%}",
+             f"{np.median(null):.0%}")
+        )  # fmt: skip
+    return table(("file", "figures", "median error", "largest", "roofline"), rows, 1)
+
+
+def floors() -> str:
+    rows = [
+        (f"{lane} {quantity}", source, f"{floor:.1%}")
+        for (lane, quantity), (floor, source) in NOISE_FLOORS.items()
+    ]
+    return table(("quantity", "source", "scatter"), rows, 2)
+
+
+if __name__ == "__main__":
+    main()
