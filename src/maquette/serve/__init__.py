@@ -9,6 +9,10 @@
   running sequence last in that order is freed and computed anew later, generated tokens included;
   decoding sequences are served in the same order (vLLM: in the order of admission, which differs
   only with priorities).  The token after the prompt is not in the cache before its own step.
+- A block holds its tokens in every layer whose KV `price.memory` counts per token, for as long as
+  the sequence runs.  Where an engine frees what a window has passed, those layers are a fixed
+  amount per sequence, set aside before blocks are counted; elsewhere they keep the whole context.
+  Only the price of attention ends at the window.
 - Without chunked prefill a step either holds whole prompts or decodes, prompts first (vLLM v0).
   What could exceed the budget, preempted and computed anew, is rejected.
 - Static batches reserve blocks for their whole outputs, are prefilled, and decode until the last
@@ -19,8 +23,8 @@
 - In a disaggregated fleet the prefill emits the first token; then the cache crosses the replica's
   link, one request after the other, and keeps its blocks there meanwhile.  The decode replica
   holds no blocks before the transfer has ended; preempted there, a request is prefilled there.
-- Pipeline stages and attention groups are lanes: batches in flight, each with its share of sequences, blocks and
-  prefixes; a request goes to the lane with the fewest.
+- Pipeline stages and attention groups are lanes: batches in flight, each with its share of
+  sequences, blocks and prefixes; a request goes to the lane with the fewest.
 
 `lane`, `decoders`, `blocks` and `schedulers` sum runs of steps in closed form; `stepwise` takes
 every step and is the oracle.  Both stand in a `cluster`, which orders events, and write a `book`.

@@ -68,6 +68,7 @@ class StepLane:
         self.decode_context = [0] * len(price.windows)
         self._serial = 0
         self._preempted = False  # whether the last call of `_room_for` preempted
+        self.log: list[dict[int, int]] = []  # of every step: tokens computed, by request
 
     # -- from outside ---------------------------------------------------------------------------
 
@@ -138,6 +139,7 @@ class StepLane:
         else:
             self._form_static(now)
         if self.chunks or self.stepping:
+            self.log.append({s.rid: 1 for s in self.stepping} | {s.rid: n for s, n in self.chunks})
             self.start, self.end = now, now + self._time()
             heappush(self.place.heap, (self.end, END, self.index))
         return dropped
