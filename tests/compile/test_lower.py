@@ -13,7 +13,7 @@ from maquette.plans.types import Policy
 from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
 
 ENGINE = Engine("plain", "no fusion rules", "1", "test", Policy(), ("bf16",))
-BYTES = {"ab": 2.0, "cb": 2.0, "ub": 2.0, "sb": 4.0, "w:bf16": 2.0}
+BYTES = {"ab": 2.0, "cb": 2.0, "ub": 2.0, "w:bf16": 2.0}
 
 
 def schedule_of(name: str):

@@ -8,7 +8,7 @@ stays inside does not.  All counts are polynomials (`ir.sizes.Size`) over
   class), see `FEATURES`; ``hit``, the experts of one device that received a token;
 - shard symbols (`plans.sharding`) and ``dp``;
 - bytes per element by role: ``w:bf16`` weights published in that format, ``ub`` weights never
-  quantised, ``ab`` activations, ``cb`` the KV cache, ``sb`` recurrent state.
+  quantised, ``ab`` activations, ``cb`` the KV cache; states of other widths are plain numbers.
 
 so that one Schedule prices every batch, mesh and precision, arrays of them at once.
 """

@@ -27,7 +27,7 @@ from maquette.ir.axes import Axis
 from maquette.ir.graph import Graph, walk
 from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Scan, Value, View, make
 from maquette.ir.scalar import Arg
-from maquette.ir.sizes import Size, size
+from maquette.ir.sizes import Size
 
 TENSOR_AXES = frozenset({"g", "r", "h", "f", "v"})
 MEMBER, EXPERT = "m", "e"
@@ -202,19 +202,3 @@ def _linear(value: Value, held: list[frozenset[str]]) -> bool:
     if op == "div":
         return owing[0] and not any(owing[1:])
     return op in ("read", "neg", "to_f32", "to_bf16", "to_f16") and owing[0]
-
-
-def stored(local: Local, part_times: int = 1) -> dict[str, Size]:
-    """Elements each weight of a part keeps on one device, over its occurrences."""
-    return {
-        name: _elements(v) * size(part_times)
-        for name, v in local.graph.inputs.items()
-        if v.role == "weight"
-    }
-
-
-def _elements(value: Input) -> Size:
-    total = size(1)
-    for a in value.axes:
-        total = total * a.size
-    return total

@@ -114,7 +114,6 @@ def formats(machine: Machine, precision: Precision, schedule: Schedule) -> dict[
         # 16 bits, and quantise (read two bytes, write one) in front of each product.
         "ab": 2.0,
         "cb": dtype(precision.kv).bytes,
-        "sb": 4.0,
         "peak": matrix_peak(machine, precision.activations),
         "full_peak": matrix_peak(machine, "bf16"),
         "reach": reach(machine, precision.activations),

@@ -23,7 +23,6 @@ class Screened:
     candidates: tuple[Candidate, ...]
     pruned: Counter[str]
     frontier: tuple[FrontierPoint, ...]
-    priced: int
 
 
 def screen(
@@ -36,7 +35,7 @@ def screen(
 ) -> Screened:
     """Price every option at every batch size, then every number of replicas at the asked rate."""
     if not where.options:
-        return Screened((), Counter(), (), 0)
+        return Screened((), Counter(), ())
     plans = [
         (o.plan.mesh, o.plan.precision, o.plan.policy.max_batched_tokens) for o in where.options
     ]
@@ -50,7 +49,7 @@ def screen(
             kept.extend(_replicated(where, curve, row, asked, targets, replicas, pruned))
     kept.extend(apart(where, curve, asked, targets, hourly(where, 1), replicas))
     points = _frontier(where, curve, asked)
-    return Screened(tuple(kept), pruned, points, curve.step.size)
+    return Screened(tuple(kept), pruned, points)
 
 
 def _replicated(
