@@ -17,6 +17,7 @@ from maquette.catalogue.traffic import preset
 from maquette.errors import NotYet
 from maquette.models.decoder import program
 from maquette.plans.types import Mesh, Plan, Policy, Precision
+from maquette.search import apart, contest
 from maquette.search.bounds import load
 from maquette.search.evaluate import judge, run
 from maquette.search.explain import BOOSTS
@@ -319,3 +320,26 @@ def test_the_winner_is_run_on_all_requests():
     assert found.winner is not None
     assert found.winner.metrics.requests == 3500
     assert found.winner.plan.devices > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "tpot"), [("llama-3.1-8b", 6.0, 0.0095), ("mixtral-8x7b", 6.0, 0.016)]
+)
+def test_prefilling_apart_wins_where_it_should(name, rate, tpot, monkeypatch):
+    """Long prompts, tight TPOT; against every pair of meshes and numbers of replicas."""
+    requests = generate(synthetic(rate=rate, input_tokens=3500, output_tokens=150), 200, seed=7)
+    asked = replace(question(name, on="h100x6"), requests=requests, targets=Targets(1, tpot, 99.0))
+    found = plan(asked).winner
+    monkeypatch.setattr(apart, "KEPT", 10**6)
+    monkeypatch.setattr(contest, "LIMIT", 10**6)
+    best = plan(asked).winner
+    assert found is not None
+    assert best is not None
+    assert found.plan.mode == "disaggregated"
+    assert found.candidate.cost == best.candidate.cost
+
+
+def test_what_needs_a_link_is_not_planned_without_one():
+    found = plan(question(on="xeon-8480x2", rate=0.05, n=20, ttft=60.0, tpot=5.0))
+    assert {o.plan.mesh.devices for o in found.outcomes} == {1}
+    assert any("no link of xeon-8480" in reason for reason in found.infeasible)
