@@ -54,7 +54,7 @@ def rms(k: Keys, key: str = "rms_norm_eps", default: float = 1e-6, offset: float
 
 
 def layers(k: Keys, key: str = "num_hidden_layers") -> int:
-    return k.count(key, most=100_000)
+    return k.count(key, most=10_000)
 
 
 def activation(k: Keys, key: str = "hidden_act", default: str = "silu") -> Activation:
