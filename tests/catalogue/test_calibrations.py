@@ -141,3 +141,10 @@ def test_a_link_through_the_host_is_not_borrowed_from_one_that_is_not():
     assert twin.values["link"] == pool[0].values["link"] and "PCIe" not in twin.source
     at = NAMES.index("link")
     assert card.covariance[at][at] == pytest.approx(PCIE_SD**2)
+
+
+def test_an_old_version_borrows_from_another_old_one():
+    assert (
+        "another version on the same machine: vllm-0.6"
+        in find(machine("h100-sxm"), "vllm-0.2").source
+    )

@@ -149,9 +149,11 @@ def _of(machine: str, engine: str, pool: Sequence[Calibration]) -> Calibration |
     exact = next((c for c in here if c.engine == engine), None)
     if exact is not None or not here:
         return exact
-    related = next((c for c in here if _family(c.engine) == _family(engine)), None)
-    if related is not None:
-        return _borrowed(related, engine, OTHER_VERSION, "another version", pool)
+    related = [c for c in here if _family(c.engine) == _family(engine)]
+    if related:  # of old versions another old one is nearer than the present
+        old = _family(engine) != engine
+        nearest = min(related, key=lambda c: (_family(c.engine) != c.engine) != old)
+        return _borrowed(nearest, engine, OTHER_VERSION, "another version", pool)
     best = min(here, key=lambda c: KIN.index(c.engine) if c.engine in KIN else len(KIN))
     return _borrowed(best, engine, OTHER_ENGINE, "another engine", pool)
 
