@@ -326,18 +326,23 @@ def winner(answer: Answer) -> Simulation | None:
 
 
 def obstacles(answer: Answer) -> list[Fault]:
-    """Why no plan of a search fits its systems at all, and what is short; [] if some plan does."""
+    """Why no plan that was asked for fits, and what is short; [] if some plan does."""
     question = answer.question
-    if answer.interrupted or answer.enumerated > sum(answer.infeasible.values()):
+    if answer.interrupted or answer.outcomes:
         return []
     found: list[Fault] = []
     formats = question.precisions or (question.model.native,)
     for where, name, fmt in product(question.systems, question.engines, formats):
         chosen = engines.engine(name)
         cal = calibrations.find(where.machine, name, question.calibrations)
-        policy = engines.policy(chosen, where.machine)
+        policy = adjusted(engines.policy(chosen, where.machine), question.policy)
         try:
-            deploy(question.model, where, chosen, cal, precision=PRECISIONS[fmt], policy=policy)
+            deploy(
+                question.model, where, chosen, cal, wish=question.wish, policy=policy,
+                precision=PRECISIONS[fmt], replicas=question.replicas,
+            )  # fmt: skip
         except InputError as error:
             found += [f for f in error.faults if f not in found]
+        else:
+            return []
     return found

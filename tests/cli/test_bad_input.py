@@ -98,6 +98,9 @@ CASES = [
     (("explain", "llama-3.1-8b", "--on", "a100", "--weights", "fp8"), "fp8"),
     (("explain", "llama-3.1-8b", "--on", "cs-3"), "not priced yet"),
     ((*SIMULATE, "--for", "chat", "--max-batched-tokens", "64"), "--max-batched-tokens"),
+    (("plan", "llama-3.1-8b", "--on", "h100x8", "--for", "chat", "--tp", "3"), "over tp 3"),
+    ((*PLAN, "--for", "chat", "--tp", "2"), "2 devices"),
+    ((*PLAN, "--for", "chat", "--replicas", "2"), "2 devices"),
     # contradictions, both named
     ((*SIMULATE, "--for", "chat", "--trace", "x.csv"), "--for and --trace"),
     ((*SIMULATE, "--for", "chat", "--input-tokens", "9"), "--for and --input-tokens"),

@@ -230,3 +230,12 @@ def test_unexpected_errors_name_themselves(monkeypatch):
     done = call("show", "engines")
     assert done.code == 1 and "out of cheese" in done.err and "MAQUETTE_DEBUG=1" in done.err
     assert "Traceback" not in done.err
+
+
+def test_plan_can_be_pinned():
+    asked = ("plan", "llama-3.1-8b", "--on", "h100x8", *TINY, "--tp", 2, "--replicas", 2)
+    d = succeed(*asked, "--json").document
+    assert d["pinned"] == {"tp": 2, "replicas": 2}
+    assert d["outcomes"] and all(o["plan"]["mesh"]["tp"] == 2 for o in d["outcomes"])
+    assert all(o["plan"]["replicas"] == 2 for o in d["outcomes"])
+    assert "tp 2 only" in succeed(*asked).out

@@ -41,6 +41,67 @@ def test_every_event_is_whole(document):
     }
 
 
+NUMBER = (int, float)
+REQUIRED = {  # phase → fields of the trace-event format beside name, ph and pid, and their types
+    "X": {"ts": NUMBER, "dur": NUMBER, "tid": int, "cat": str, "args": dict},
+    "C": {"ts": NUMBER, "args": dict},
+    "b": {"ts": NUMBER, "cat": str, "id": str},
+    "e": {"ts": NUMBER, "cat": str, "id": str},
+    "M": {"args": dict},
+}
+METADATA = {"process_name": {"name": str}, "process_sort_index": {"sort_index": int}}
+
+
+def faults(document: dict) -> list[str]:
+    """What of a document the trace-event format (JSON object form) does not allow."""
+    found = [] if document.get("displayTimeUnit") in ("ms", "ns") else ["displayTimeUnit"]
+    series: dict[tuple, set] = {}
+    for i, event in enumerate(document["traceEvents"]):
+        wanted = {"name": str, "ph": str, "pid": int} | REQUIRED.get(event.get("ph"), {"ph": ()})
+        if event.get("ph") == "M":
+            about = METADATA.get(event.get("name"), {"": ()})
+            found += [f"{i}: {k}" for k, t in about.items() if type(event["args"].get(k)) is not t]
+        for key, kind in wanted.items():
+            if not isinstance(event.get(key), kind) or isinstance(event.get(key), bool):
+                found.append(f"{i}: {key}")
+        if event.get("ph") == "C":
+            values = event["args"]
+            if not values or any(type(v) not in NUMBER or v < 0 for v in values.values()):
+                found.append(f"{i}: counter")
+            if series.setdefault((event["pid"], event["name"]), set(values)) != set(values):
+                found.append(f"{i}: other series than before")
+        if event.get("ts", 0) < 0 or event.get("dur", 0) < 0:
+            found.append(f"{i}: negative time")
+    return found
+
+
+def test_the_format_is_kept(document):
+    assert not faults(document)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 0.0, "cat": "", "args": {}},
+        {"ph": "X", "name": "a", "pid": 1, "tid": "1", "ts": 0, "dur": 1, "cat": "", "args": {}},
+        {"ph": "C", "name": "a", "pid": 1, "ts": 0, "args": {"n": "7"}},
+        {"ph": "b", "name": "a", "pid": 1, "ts": 0, "cat": "c"},
+        {"ph": "M", "name": "process_name", "pid": 1, "args": {}},
+        {"ph": "?", "name": "a", "pid": 1},
+    ],
+)
+def test_the_check_of_the_format_can_fail(event):
+    assert faults({"displayTimeUnit": "ms", "traceEvents": [event]})
+
+
+def test_counters_are_those_of_the_trace(document, simulation):
+    s = simulation.trace.segments
+    blocks = [e["args"]["blocks"] for e in of(document, "C") if e["name"] == "KV blocks in use"]
+    assert blocks == s.kv_blocks.tolist() and max(blocks) > 0
+    running = [e["args"]["running"] for e in of(document, "C") if e["name"] == "sequences"]
+    assert running == s.running.tolist()
+
+
 def test_steps_of_a_thread_never_overlap(document):
     by_thread = defaultdict(list)
     for e in of(document, "X"):

@@ -64,6 +64,15 @@ mesh = bundle(
     click.option("--replicas", type=POSITIVE, help="Copies of the model.  [all that fit]"),
 )  # fmt: skip
 
+pins = bundle(
+    "pins",
+    click.option("--tp", type=POSITIVE, help="Only plans with so many tensor parallel devices."),
+    click.option("--pp", type=POSITIVE, help="Only plans with so many pipeline stages."),
+    click.option("--dp", type=POSITIVE, help="Only plans with so many attention groups."),
+    click.option("--ep", type=POSITIVE, help="Only plans with so many expert-parallel groups."),
+    click.option("--replicas", type=POSITIVE, help="Only plans with so many copies."),
+)
+
 formats = bundle(
     "formats",
     click.option("--precision", "--weights", "weights", metavar="FORMAT",

@@ -16,6 +16,7 @@ from maquette.errors import InputError
               help="Serving engines to try, separated by commas.")  # fmt: skip
 @click.option("--precision", "--weights", "weights", metavar="FORMATS",
               help="Precisions to try, such as bf16,fp8.  [the model's own]")  # fmt: skip
+@options.pins
 @options.policy
 @options.calibration
 @options.traffic
@@ -27,6 +28,7 @@ def plan(
     machines: Values,
     engine: str,
     weights: str | None,
+    pins: Values,
     policy: Values,
     calibration: str | None,
     traffic: Values,
@@ -49,7 +51,7 @@ def plan(
     with options.speaking(but="requests"), progress() as tell:
         config, where, own, stream = options.asked(model, machines, calibration, traffic)
         answer = api.plan(
-            config, where, engine=engine, weights=() if weights is None else weights,
+            config, where, engine=engine, weights=() if weights is None else weights, **pins,
             policy=options.policy_changes(policy), calibration=own, traffic=stream, **targets,
             seed=traffic["seed"], progress=tell,
         )  # fmt: skip

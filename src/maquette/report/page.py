@@ -106,6 +106,10 @@ def _cards(found: Simulation) -> list[Card]:
         held = bounds(found.intervals, f"{name}_s")
         note = f"{seconds(held[0])} to {seconds(held[1])}" if held else ""
         cards.append(Card(f"{name.upper()} p{at:g}", seconds(value), note, aim, kept))
+    if found.probability is not None:
+        share = percent(found.probability, 0)
+        cards.append(Card("how sure", share, "of calibration draws", "keep the targets",
+                          None if found.probability >= 0.5 else False))  # fmt: skip
     m = found.metrics
     rate = f"{digits(m.requests_per_s)} requests/s"
     cards.append(Card("output tokens/s", digits(m.output_tokens_per_s),

@@ -23,7 +23,7 @@ from maquette.report.measures import (
 from maquette.report.names import devices, formats, occupied, parallel, spoken
 from maquette.report.numbers import digits, dollars, percent, seconds
 from maquette.report.tables import listing, pairs, table
-from maquette.search.types import Answer, Explanation, FrontierPoint, Gain, Outcome, Share
+from maquette.search.types import Answer, Explanation, FrontierPoint, Gain, Outcome, Question, Share
 
 LISTED = 12  # plans in a table
 POINTS = 7  # of the frontier in a terminal
@@ -40,6 +40,7 @@ def document(answer: Answer) -> Document:
         "systems": [s.name for s in question.systems],
         "engines": list(question.engines),
         **target_keys(question.targets),
+        "pinned": _pinned(question),
         "targets_assumed": question.assumed,
         "traffic": question.requests.source,
         "traffic_notes": list(question.requests.notes),
@@ -60,6 +61,12 @@ def document(answer: Answer) -> Document:
         "seed": question.seed,
         "warnings": list(answer.warnings),
     }
+
+
+def _pinned(question: Question) -> Document:
+    """What of the mesh and the replicas the search was not free to choose."""
+    asked = {k: getattr(question.wish, k) for k in ("tp", "pp", "dp", "ep")}
+    return {k: n for k, n in (asked | {"replicas": question.replicas}).items() if n is not None}
 
 
 def outcome(found: Outcome, percentile: float) -> Document:
@@ -146,9 +153,10 @@ def asked(answer: Answer) -> list[tuple[str, str]]:
     aims = [f"{name} p{q.targets.percentile:g} {seconds(value)}"
             for name, value in (("TTFT", q.targets.ttft), ("TPOT", q.targets.tpot))
             if value is not None]  # fmt: skip
+    pinned = "".join(f", {k} {n} only" for k, n in _pinned(q).items())
     return [
         ("model", q.model.name),
-        ("on", ", ".join(map(devices, q.systems)) + f" with {', '.join(q.engines)}"),
+        ("on", ", ".join(map(devices, q.systems)) + f" with {', '.join(q.engines)}" + pinned),
         ("traffic", q.requests.source),
         ("targets", ", ".join(aims) + " (assumed: none were given)" * q.assumed),
     ]
@@ -185,7 +193,8 @@ def best(answer: Answer, found: Outcome) -> list[tuple[str, str]]:
         aim = f", target {seconds(target)}" if target is not None else ""
         rows.append((label, seconds(value, bounds(found.intervals, f"{name}_s")) + aim))
     if found.probability is not None:
-        sure = f"{percent(found.probability, 0)} of calibration draws keep the targets"
+        few = "only " * (found.probability < 0.5)
+        sure = f"{few}{percent(found.probability, 0)} of calibration draws keep the targets"
         rows.append(("how sure", f"{sure}; [brackets] hold 80 % of them"))
     rows.append(("energy", energy(found.joules_per_token)))
     if answer.explanation is not None:

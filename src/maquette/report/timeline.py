@@ -117,7 +117,7 @@ def _request(trace: Trace, i: int) -> Iterator[Event]:
         "cached_tokens": int(trace.cached_tokens[i]), "preemptions": int(trace.preemptions[i]),
         "status": STATUS[int(trace.status[i])],
     }  # fmt: skip
-    whole = {"cat": "request", "id": i, "pid": int(trace.replica[i]) + 1}
+    whole = {"cat": "request", "id": f"{i:#x}", "pid": int(trace.replica[i]) + 1}
     opened, *inside = spans
     yield {**whole, "ph": "b", "ts": _us(opened[1]), "name": opened[0], "args": about}
     for name, start, stop in inside:
