@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from functools import cached_property
+from threading import Lock
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
@@ -168,6 +169,7 @@ class View(Value):
 V = TypeVar("V", bound=Value)
 
 _interned: WeakValueDictionary[Any, Value] = WeakValueDictionary()
+_making = Lock()
 _section: ContextVar[str] = ContextVar("section", default="")
 
 
@@ -178,8 +180,10 @@ def make(cls: type[V], /, **parts: Any) -> V:
     key = (cls, *(parts[f.name] for f in fields(cls)))
     found = _interned.get(key)
     if found is None:
-        found = cls(**parts)
-        _interned[key] = found
+        with _making:  # two threads that build one expression get one node
+            found = _interned.get(key)
+            if found is None:
+                found = _interned[key] = cls(**parts)
     assert isinstance(found, cls)
     return found
 
