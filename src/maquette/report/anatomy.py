@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
@@ -114,42 +117,53 @@ def anatomy(deployment: Deployment, batch: int, context: int) -> Anatomy:
     """A decode step of `batch` sequences at `context` tokens each, and the prefill of one prompt
     of `context` tokens, in as many chunks as the token budget makes of it."""
     budget = deployment.plan.policy.max_batched_tokens
-    ends = [*range(budget, context, budget), context]
-    chunks = [(1, end - start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    ends = np.append(np.arange(budget, context, budget), context)
+    chunks = Shapes(np.ones(len(ends)), np.diff(ends, prepend=0), ends)
+    step = Shapes(np.array([batch]), np.ones(1), np.array([context]))
     return Anatomy(
         deployment,
         batch,
         context,
-        _phase("decode", deployment, [(batch, 1, context)]),
+        _phase("decode", deployment, step),
         _phase("prefill", deployment, chunks),
     )
 
 
-Shape = tuple[int, int, int]  # sequences, new tokens of each, context after them
+class Shapes(NamedTuple):
+    """Steps, an element each: sequences, new tokens of each, context after them."""
+
+    seqs: NDArray[Any]
+    new: NDArray[Any]
+    context: NDArray[Any]
+
+    def sum(self, values: Any) -> float:
+        """A price over all steps, from one value for each or one that all share."""
+        return float(np.broadcast_to(np.asarray(values, dtype=float), self.seqs.shape).sum())
 
 
-def _phase(name: str, deployment: Deployment, shapes: Sequence[Shape]) -> Phase:
-    envs = [_environment(deployment, name, shape) for shape in shapes]
+def _phase(name: str, deployment: Deployment, shapes: Shapes) -> Phase:
+    env = _environment(deployment, name, shapes)
 
     def price(cal: Calibration) -> float:
-        return sum(line.total for line in _lines(deployment, envs, cal, shapes))
+        return sum(line.total for line in _lines(deployment, env, cal, shapes))
 
-    lines = _lines(deployment, envs, deployment.calibration, shapes)
+    lines = _lines(deployment, env, deployment.calibration, shapes)
     return Phase(
         name=name,
-        batch=shapes[0][0],
-        steps=len(shapes),
+        batch=int(shapes.seqs[0]),
+        steps=len(shapes.seqs),
         lines=lines,
-        exchanges=_exchanges(deployment, envs),
+        exchanges=_exchanges(deployment, env, shapes),
         seconds=estimate(price, deployment.calibration),
         light=sum(line.light for line in lines),
     )
 
 
-def _environment(deployment: Deployment, phase: str, shape: Shape) -> Env:
+def _environment(deployment: Deployment, phase: str, shapes: Shapes) -> Env:
     schedule, plan = deployment.schedule, deployment.plan
     mesh = mesh_of(plan)
-    features, none = uniform(schedule, in_group(shape[0], mesh), *shape[1:]), nothing(schedule)
+    seqs = in_group(shapes.seqs, mesh)
+    features, none = uniform(schedule, seqs, shapes.new, shapes.context), nothing(schedule)
     prefill, decode = (none, features) if phase == "decode" else (features, none)
     env: dict[str, Any] = {
         **mesh_environment(schedule, mesh),
@@ -158,23 +172,20 @@ def _environment(deployment: Deployment, phase: str, shape: Shape) -> Env:
     return env | batch_environment(schedule, mesh, prefill=prefill, decode=decode)
 
 
-def _lines(
-    deployment: Deployment, envs: Sequence[Env], cal: Calibration, shapes: Sequence[Shape]
-) -> tuple[Line, ...]:
+def _lines(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes) -> tuple[Line, ...]:
     """Sections by name, summed over the parts they occur in and over the chunks."""
     schedule, machine = deployment.schedule, deployment.system.machine
     seconds: dict[str, list[float]] = {}
     times: dict[str, int] = {}
-    for env in envs:
-        real = walk_seconds(schedule, machine, cal, env)
-        light = walk_seconds(schedule, machine, IDEAL, env)
-        for r, ideal in zip(real, light, strict=True):
-            row = [float(getattr(r, k)) for k in RESOURCES] + [float(r.total), float(ideal.total)]
-            name = r.section.name
-            seconds[name] = [a + b for a, b in zip(seconds.get(name, [0.0] * 7), row, strict=True)]
-            times[name] = times.get(name, 0) + schedule.times[r.section.part]
-    found = [_line(n, times[n] // len(envs), row) for n, row in seconds.items()]
-    return (*found, *_besides(deployment, envs, cal, shapes))
+    real = walk_seconds(schedule, machine, cal, env)
+    light = walk_seconds(schedule, machine, IDEAL, env)
+    for r, ideal in zip(real, light, strict=True):
+        row = [shapes.sum(x) for x in (*(getattr(r, k) for k in RESOURCES), r.total, ideal.total)]
+        name = r.section.name
+        seconds[name] = [a + b for a, b in zip(seconds.get(name, [0.0] * 7), row, strict=True)]
+        times[name] = times.get(name, 0) + schedule.times[r.section.part]
+    found = [_line(n, times[n], row) for n, row in seconds.items()]
+    return (*found, *_besides(deployment, env, cal, shapes))
 
 
 def _line(name: str, times: int, row: Sequence[float]) -> Line:
@@ -182,40 +193,34 @@ def _line(name: str, times: int, row: Sequence[float]) -> Line:
     return Line(name, times, row[0], row[1], row[2], row[3], row[4], row[5], row[6], bound)
 
 
-def _besides(
-    deployment: Deployment, envs: Sequence[Env], cal: Calibration, shapes: Sequence[Shape]
-) -> list[Line]:
+def _besides(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes) -> list[Line]:
     """What no section holds: hand-over between pipeline stages, and the host."""
-    schedule, machine, mesh = (
-        deployment.schedule,
-        deployment.system.machine,
-        mesh_of(deployment.plan),
-    )
-    found = []
+    schedule, machine = deployment.schedule, deployment.system.machine
+    mesh, found = mesh_of(deployment.plan), []
     if mesh["pp"] > 1:
-        way = sum(float(stages(schedule, machine, cal, mesh, e)) for e in envs)
-        light = sum(float(stages(schedule, machine, IDEAL, mesh, e)) for e in envs)
+        way = shapes.sum(stages(schedule, machine, cal, mesh, env))
+        light = shapes.sum(stages(schedule, machine, IDEAL, mesh, env))
         hops = mesh["pp"] - 1
         found.append(Line(HANDOFF, hops, 0.0, 0.0, 0.0, way, 0.0, way, light, "link"))
-    host = sum(cal["step"] + cal["seq"] * in_group(n, mesh) for n, _, _ in shapes)
+    host = shapes.sum(cal["step"] + cal["seq"] * in_group(shapes.seqs, mesh))
     return [*found, Line(HOST, 1, 0.0, 0.0, 0.0, 0.0, host, host, 0.0, "host")]
 
 
-def _exchanges(deployment: Deployment, envs: Sequence[Env]) -> tuple[Exchange, ...]:
+def _exchanges(deployment: Deployment, env: Env, shapes: Shapes) -> tuple[Exchange, ...]:
     schedule, cal = deployment.schedule, deployment.calibration
     found: dict[tuple[str, str, int], list[float]] = {}
-    for env in envs:
-        for section in schedule.sections:
-            times = schedule.times[section.part]
-            for c in section.collectives:
-                n, size = int(env["group:" + c.group]), float(sent(c, env))
-                if n <= 1:
-                    continue
-                took = collective(deployment.system.machine, c.kind, size, n, cal["link"],
-                                  cal["collective"])  # fmt: skip
-                row = found.setdefault((section.name, c.kind, n), [0.0, 0.0, 0.0])
-                row[0], row[1] = row[0] + times, row[1] + times * size
-                row[2] += times * float(took)
+    for section in schedule.sections:
+        times = schedule.times[section.part]
+        for c in section.collectives:
+            n, size = int(env["group:" + c.group]), sent(c, env)
+            if n <= 1:
+                continue
+            took = collective(deployment.system.machine, c.kind, size, n, cal["link"],
+                              cal["collective"])  # fmt: skip
+            row = found.setdefault((section.name, c.kind, n), [0.0, 0.0, 0.0])
+            row[0] += times * len(shapes.seqs)
+            row[1] += times * shapes.sum(size)
+            row[2] += times * shapes.sum(took)
     return tuple(
         Exchange(section, kind, n, int(times), size / times, took)
         for (section, kind, n), (times, size, took) in found.items()
