@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from maquette.errors import Fault, InputError, nearest
-from maquette.ir import meaning
+from maquette.ir import semantics
 from maquette.ir.axes import full
 from maquette.ir.facts import Contraction, contraction
 from maquette.ir.graph import Graph, Program
-from maquette.ir.meaning import Array, Numbers
 from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Scan, Value, View
+from maquette.ir.semantics import Array, Numbers
 from maquette.ir.sizes import Size
 
 Tensors = Mapping[str, Any]
@@ -30,7 +30,7 @@ def evaluate(
 
     `inputs` are arrays by input name, axes in the input's order.  Symbols that `sizes` does not
     give are solved from the arrays' shapes.  Floats are computed in 32 bits, in 64 when `precise`;
-    narrower formats are not rounded to.  What reads outside a tensor mean: see `ir.meaning`.
+    narrower formats are not rounded to.  What reads outside a tensor mean: see `ir.semantics`.
 
     Raises InputError for missing, unknown or misshapen inputs, all of them at once.
 
@@ -56,7 +56,7 @@ def evaluate(
             elif value in products:
                 found = products[value]
                 pair = known[found.left], known[found.right]
-                known[value] = meaning.contract(value, found, *pair, numbers)  # type: ignore[arg-type]
+                known[value] = semantics.contract(value, found, *pair, numbers)  # type: ignore[arg-type]
             else:
                 known[value] = _pattern(value, [known[o] for o in value.operands], numbers)
     return {name: np.array(known[v]) for name, v in graph.outputs.items()}
@@ -65,17 +65,17 @@ def evaluate(
 def _pattern(value: Value, operands: list[Any], numbers: Numbers) -> Any:
     match value:
         case Map():
-            return meaning.map_(value, operands, numbers)
+            return semantics.map_(value, operands, numbers)
         case Reduce():
-            return _single(meaning.reduce(value, operands, numbers))
+            return _single(semantics.reduce(value, operands, numbers))
         case Scan():
-            return _single(meaning.scan(value, operands, numbers))
+            return _single(semantics.scan(value, operands, numbers))
         case FlatMap():
-            return meaning.flat_map(value, operands[0], numbers)
+            return semantics.flat_map(value, operands[0], numbers)
         case GroupBy():
-            return meaning.group_by(value, operands[0], numbers)
+            return semantics.group_by(value, operands[0], numbers)
         case View():
-            return meaning.view(value, operands, numbers)
+            return semantics.view(value, operands, numbers)
     raise TypeError(f"no meaning for {type(value).__name__}")
 
 

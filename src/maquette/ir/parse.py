@@ -9,9 +9,9 @@ from typing import Any, get_args
 from maquette.errors import Fault, InputError, nearest
 from maquette.ir.axes import Axis
 from maquette.ir.dtypes import DTYPES
-from maquette.ir.expressions import expression, extent, literal
 from maquette.ir.graph import Graph, Program
 from maquette.ir.monoids import MONOIDS, Monoid
+from maquette.ir.parse_expressions import expression, extent, literal
 from maquette.ir.patterns import (
     FlatMap,
     GroupBy,

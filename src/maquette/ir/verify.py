@@ -11,11 +11,11 @@ from dataclasses import replace
 from maquette.errors import Fault, ProgramError, nearest
 from maquette.ir.graph import Graph, Program
 from maquette.ir.patterns import Input, Map, Value
-from maquette.ir.rules import value_faults
 from maquette.ir.scalar import Apply, Arg, Extent, Scalar
 from maquette.ir.text import axes as shown
 from maquette.ir.text import handles
-from maquette.ir.viewing import components
+from maquette.ir.verify_values import value_faults
+from maquette.ir.verify_views import components
 
 
 def verify(graph: Graph, symbols: Collection[str] | None = None) -> tuple[Fault, ...]:

@@ -27,5 +27,6 @@
   sequences, blocks and prefixes; a request goes to the lane with the fewest.
 
 `lane`, `decoders`, `blocks` and `schedulers` sum runs of steps in closed form; `stepwise` takes
-every step and is the oracle.  Both stand in a `cluster`, which orders events, and write a `book`.
+every step and is the oracle.  Both stand in a `cluster`, which orders events; they write what the
+batches did to a `timeline` and what became of each request to `outcomes`.
 """

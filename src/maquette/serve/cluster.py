@@ -10,7 +10,7 @@ from typing import Protocol
 
 from maquette.plans.types import Routing
 from maquette.serve.clock import ARRIVE, END, FORM, quanta
-from maquette.serve.ledger import Ledger
+from maquette.serve.outcomes import Outcomes
 from maquette.serve.sequence import Seq
 from maquette.serve.types import Disaggregation
 
@@ -106,12 +106,12 @@ class Cluster:
         self,
         columns: Columns,
         heap: list[Event],
-        ledger: Ledger,
+        outcomes: Outcomes,
         disaggregation: Disaggregation | None,
     ) -> None:
         self._columns = columns
         self._heap = heap
-        self._ledger = ledger
+        self._outcomes = outcomes
         self._split = disaggregation
         self._lanes: list[AnyLane] = []
         self._home: list[tuple[Pool, int]] = []  # of each lane: its pool and replica there
@@ -158,9 +158,9 @@ class Cluster:
         if columns.arrival:
             self._send(now, 1)
         else:
-            self._ledger.arrive(rid, now)
+            self._outcomes.arrive(rid, now)
         if rid in columns.rejected:
-            self._ledger.reject(rid)
+            self._outcomes.reject(rid)
             if columns.arrival is None:
                 self._send(now, 1)
             return

@@ -10,25 +10,25 @@ from __future__ import annotations
 from heapq import heappop, heappush
 
 from maquette.serve.blocks import Blocks
-from maquette.serve.book import FOLD
 from maquette.serve.clock import END
 from maquette.serve.costs import Costs, chunk_context, chunk_pairs
 from maquette.serve.decoders import Decoders
-from maquette.serve.place import Place
 from maquette.serve.sequence import RID, RID_BITS, SERIAL_BITS, Seq
+from maquette.serve.setup import LaneSetup
+from maquette.serve.timeline import FOLD
 
 
 class Lane:
     """`end` is when the step or run under way ends, -1 when the lane is idle."""
 
-    def __init__(self, place: Place, costs: Costs) -> None:
-        self.place = place
-        self.index = place.index
-        self.ledger = place.ledger
-        self._rows = place.book.rows
-        self._heap = place.heap
+    def __init__(self, setup: LaneSetup, costs: Costs) -> None:
+        self.setup = setup
+        self.index = setup.index
+        self.outcomes = setup.outcomes
+        self._rows = setup.timeline.rows
+        self._heap = setup.heap
         self.costs = costs
-        self.blocks = blocks = Blocks(place.kv_blocks, place.block_size, place.unit_tokens)
+        self.blocks = blocks = Blocks(setup.kv_blocks, setup.block_size, setup.unit_tokens)
         self.decoders = Decoders(costs, blocks.block_size)
         self.seqs: dict[int, Seq] = {}  # waiting and running
         self.waiting: list[int] = []  # heap of keys; may hold some that were dropped
@@ -54,7 +54,7 @@ class Lane:
 
     def submit(self, seq: Seq, now: int) -> None:
         """`seq` arrives.  A run that it could join ends at the first step boundary from now."""
-        place = self.place
+        setup = self.setup
         self.seqs[seq.rid] = seq
         self._serial += 1
         seq.key = (((seq.priority << SERIAL_BITS) + self._serial) << RID_BITS) + seq.rid
@@ -62,9 +62,9 @@ class Lane:
         if self.end >= 0 and self.steps > 1:
             if self.waiting[0] == seq.key and self._open():
                 self._cut(now)
-            if place.timeout is not None:
+            if setup.timeout is not None:
                 self._cut(seq.deadline)
-        if place.timeout is not None:
+        if setup.timeout is not None:
             heappush(self._deadlines, (seq.deadline, seq.rid))
 
     def cached(self, seq: Seq, now: int) -> int:
@@ -76,7 +76,7 @@ class Lane:
 
     def _open(self) -> bool:
         """Whether a waiting request could be admitted while decoding goes on."""
-        return self.decoders.n < self.place.max_seqs
+        return self.decoders.n < self.setup.max_seqs
 
     def _cut(self, time: int) -> None:
         """End the run under way at its first step boundary at or after `time`."""
@@ -121,7 +121,7 @@ class Lane:
                 self.partial = None
             self.release(seq)
             del self.seqs[seq.rid]
-            self.ledger.time_out(seq.rid, self.place.replica)
+            self.outcomes.time_out(seq.rid, self.setup.replica)
             dropped += 1
         self._clear_head()
         return dropped
@@ -139,7 +139,7 @@ class Lane:
 
     def start_step(self, now: int, ticking: bool, rows: int) -> None:
         """Start a step with prefill `chunks`, and with all decoders if `ticking`."""
-        costs, chunks, ledger = self.costs, self.chunks, self.ledger
+        costs, chunks, outcomes = self.costs, self.chunks, self.outcomes
         tokens = 0
         for _, count in chunks:
             tokens += count
@@ -153,8 +153,8 @@ class Lane:
             for seq, count in chunks:
                 pairs += chunk_pairs(attention.window, seq.computed, count)
                 context += chunk_context(attention.window, seq.computed, count)
-            ledger.prefill_pairs[nth] += pairs
-            ledger.prefill_context[nth] += context
+            outcomes.prefill_pairs[nth] += pairs
+            outcomes.prefill_context[nth] += context
             time += max(attention.pair * pairs, attention.read * context)
         self.prefill = tokens
         self.decoders.first = time
@@ -204,7 +204,7 @@ class Lane:
         heappop(self.waiting)
         if self._deadlines:
             self._clear_head()
-        self.ledger.schedule(seq, cached, now)
+        self.outcomes.schedule(seq, cached, now)
 
     def preempt(self, now: int, ahead: int) -> Seq:
         """Free the running sequence that is served last; it will be computed anew."""
@@ -217,7 +217,7 @@ class Lane:
         seq.computed = 0
         seq.target = seq.prompt + seq.generated
         heappush(self.waiting, seq.key)
-        self.ledger.preemptions[seq.rid] += 1
+        self.outcomes.preemptions[seq.rid] += 1
         return seq
 
     def _last_served(self) -> Seq:
@@ -250,16 +250,16 @@ class Lane:
                 self.partial = seq
                 continue
             if seq.generated == 0:
-                self.ledger.first_token(seq.rid, now)
+                self.outcomes.first_token(seq.rid, now)
             else:
-                self.place.book.odd_gaps.extend((now - seq.last_token, 1))
+                self.setup.timeline.odd_gaps.extend((now - seq.last_token, 1))
             seq.generated += 1
             if seq.generated == seq.output:
                 self._finish(seq, now)
                 ended += 1
-            elif self.place.hand_over is not None:
+            elif self.setup.hand_over is not None:
                 del self.seqs[seq.rid]
-                self.place.hand_over(seq, self.place.index, now)
+                self.setup.hand_over(seq, self.setup.index, now)
             else:
                 self.join(seq, seq.target, now, now)
         self.chunks = []
@@ -269,12 +269,12 @@ class Lane:
         rid = seq.rid
         del self.seqs[rid]
         self.release(seq)
-        self.ledger.finish(rid, self.place.replica, now)
+        self.outcomes.finish(rid, self.setup.replica, now)
 
     def release(self, seq: Seq) -> None:
         self.blocks.release(seq)
 
-    # -- the book -------------------------------------------------------------------------------
+    # -- the timeline ---------------------------------------------------------------------------
 
     def _record(self, now: int) -> None:
         decoders, blocks, start, rows = self.decoders, self.blocks, self.start, self._rows
@@ -288,11 +288,11 @@ class Lane:
         rows += self.index, start, took, self.steps, live, self.rows
         rows += self.prefill, first, waiting, used
         if len(rows) >= FOLD:
-            self.place.book.fold()
+            self.setup.timeline.fold()
 
     def _record_late(self, end: int, first: int) -> None:
         """Correct the first gap of those whose last token is older than the step."""
-        odd = self.place.book.odd_gaps
+        odd = self.setup.timeline.odd_gaps
         if self._stall >= 0:
             odd.extend((end - self._stall, self._stalled, first, -self._stalled))
         for last_token in self._late.values():

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from maquette.serve.costs import Costs
 from maquette.serve.lane import Lane
-from maquette.serve.place import Place
 from maquette.serve.sequence import RID, Seq
+from maquette.serve.setup import LaneSetup
 
 
 class _Dynamic(Lane):
@@ -50,7 +50,7 @@ class _Dynamic(Lane):
         """Take waiting requests into the step, whole prompts only if `whole`."""
         blocks, decoders = self.blocks, self.decoders
         running = decoders.n + len(self.chunks) + (self.partial is not None)
-        while self.waiting and budget and running < self.place.max_seqs:
+        while self.waiting and budget and running < self.setup.max_seqs:
             seq = self.seqs[self.waiting[0] & RID]
             computed = seq.computed  # its cache came from a prefill replica
             if seq.units and not computed:
@@ -85,7 +85,7 @@ class Continuous(_Dynamic):
         decoders = self.decoders
         dropped = self.drop_expired(now) if self._deadlines else 0
         preempted = self._reserve(now) if decoders.n else False
-        budget = self.place.max_batched_tokens - decoders.n
+        budget = self.setup.max_batched_tokens - decoders.n
         if self.partial is not None and budget:
             budget, evicted = self._continue(now, budget)
             preempted = preempted or evicted
@@ -121,7 +121,7 @@ class PrefillFirst(_Dynamic):
 
     def form(self, now: int) -> int:
         dropped = self.drop_expired(now) if self._deadlines else 0
-        self._admit(now, self.place.max_batched_tokens, whole=True)
+        self._admit(now, self.setup.max_batched_tokens, whole=True)
         if self.chunks:
             self.start_step(now, ticking=False, rows=len(self.chunks))
         elif self.decoders.n:
@@ -133,8 +133,8 @@ class PrefillFirst(_Dynamic):
 class Static(Lane):
     """One batch at a time."""
 
-    def __init__(self, place: Place, costs: Costs) -> None:
-        super().__init__(place, costs)
+    def __init__(self, setup: LaneSetup, costs: Costs) -> None:
+        super().__init__(setup, costs)
         self._members: list[Seq] = []  # of the batch, whose prefill is not complete
         self._width = 0
         self._reserved = 0
@@ -157,7 +157,7 @@ class Static(Lane):
         blocks = self.blocks
         blocks.available += self._reserved
         self._reserved = 0
-        while self.waiting and len(self._members) < self.place.max_seqs:
+        while self.waiting and len(self._members) < self.setup.max_seqs:
             seq = self.seqs[self.waiting[0] & RID]
             if not blocks.allocate(seq, seq.prompt + seq.output - 1):
                 break
@@ -167,11 +167,11 @@ class Static(Lane):
         self._width = len(self._members)
 
     def _prefill(self) -> None:
-        budget = self.place.max_batched_tokens
+        budget = self.setup.max_batched_tokens
         for seq in self._members:
             left = seq.target - seq.computed
             tokens = min(left, budget)
-            if not tokens or (tokens < left and not self.place.chunked):
+            if not tokens or (tokens < left and not self.setup.chunked):
                 return
             self.chunks.append((seq, tokens))
             budget -= tokens

@@ -13,15 +13,15 @@ from maquette.errors import Fault, InputError
 from maquette.plans.types import Policy
 from maquette.price.step import Replica
 from maquette.serve import requests as reading
-from maquette.serve.book import GAP_EDGES_NS, Book
 from maquette.serve.cluster import Cluster, Columns, Pool
 from maquette.serve.costs import Costs
 from maquette.serve.lane import Lane
-from maquette.serve.ledger import Ledger
-from maquette.serve.place import Event, Place
+from maquette.serve.outcomes import Outcomes
 from maquette.serve.saturation import Load, sustainable
 from maquette.serve.schedulers import Continuous, PrefillFirst, Static
+from maquette.serve.setup import Event, LaneSetup
 from maquette.serve.stepwise import Kind, StepLane, StepPrice
+from maquette.serve.timeline import GAP_EDGES_NS, Timeline
 from maquette.serve.types import REJECTED, TIMED_OUT, UNFINISHED, Disaggregation, Trace
 from maquette.traffic.types import Requests
 
@@ -111,14 +111,14 @@ class Simulation:
         )
         self.heap: list[Event] = []
         at = () if columns.arrival is None else (requests.arrival_ns - requests.arrival_ns[0])
-        self.ledger = Ledger(len(requests), at, len(windows))
-        self.book = Book(
+        self.outcomes = Outcomes(len(requests), at, len(windows))
+        self.timeline = Timeline(
             [i for i, r in enumerate(self.replicas) for _ in range(r.lanes)],
             max(r.max_batched_tokens for r in self.replicas),
             max(r.max_seqs for r in self.replicas),
             max_segments,
         )
-        self.cluster = Cluster(columns, self.heap, self.ledger, disaggregation)
+        self.cluster = Cluster(columns, self.heap, self.outcomes, disaggregation)
         self._priced: dict[tuple[int, ...], Costs | StepPrice] = {}
         lanes = self._lanes(unit, columns.timeout, len(replicas))
         self.lanes = [lane for group in lanes for lane in group]
@@ -139,7 +139,7 @@ class Simulation:
         for number, r in enumerate(self.replicas):
             group: list[Lane | StepLane] = []
             for lane in range(r.lanes):
-                place = Place(
+                setup = LaneSetup(
                     index=index,
                     replica=number,
                     max_seqs=_share(r.max_seqs, r.lanes, lane),
@@ -150,16 +150,16 @@ class Simulation:
                     chunked=self.policy.chunked_prefill,
                     timeout=timeout,
                     heap=self.heap,
-                    book=self.book,
-                    ledger=self.ledger,
+                    timeline=self.timeline,
+                    outcomes=self.outcomes,
                     hand_over=self.cluster.hand_over if number >= decoding else None,
                 )
-                group.append(self._lane(place, r))
+                group.append(self._lane(setup, r))
                 index += 1
             found.append(group)
         return found
 
-    def _lane(self, place: Place, replica: Replica) -> Lane | StepLane:
+    def _lane(self, setup: LaneSetup, replica: Replica) -> Lane | StepLane:
         kind: Kind = "static"
         if self.policy.scheduler == "continuous":
             kind = "continuous" if self.policy.chunked_prefill else "prefill-first"
@@ -168,45 +168,45 @@ class Simulation:
             price = self._priced.get(key) or StepPrice(replica.step)
             self._priced[key] = price
             assert isinstance(price, StepPrice)
-            return StepLane(place, price, kind)
+            return StepLane(setup, price, kind)
         size = replica.max_batched_tokens, replica.max_seqs
         key = (id(replica.step), *size)
         costs = self._priced.get(key) or Costs(replica.step, *size)
         self._priced[key] = costs
         assert isinstance(costs, Costs)
-        return SCHEDULERS[kind](place, costs)
+        return SCHEDULERS[kind](setup, costs)
 
     def trace(self) -> Trace:
         """What happened, as columns."""
-        self.book.fold()
-        book, ledger = self.book, self.ledger
-        status = _column(ledger.status)
-        segments = book.segments()
+        self.timeline.fold()
+        timeline, outcomes = self.timeline, self.outcomes
+        status = _column(outcomes.status)
+        segments = timeline.segments()
         lanes = np.array([r.lanes for r in self.replicas])
-        busy = book.busy_ns / lanes
+        busy = timeline.busy_ns / lanes
         return Trace(
-            arrival_ns=_column(ledger.arrival),
-            scheduled_ns=_column(ledger.scheduled),
-            first_token_ns=_column(ledger.first),
-            finish_ns=_column(ledger.finished),
+            arrival_ns=_column(outcomes.arrival),
+            scheduled_ns=_column(outcomes.scheduled),
+            first_token_ns=_column(outcomes.first),
+            finish_ns=_column(outcomes.finished),
             input_tokens=self.requests.input_tokens,
             output_tokens=self.requests.output_tokens,
-            cached_tokens=_column(ledger.cached),
-            preemptions=_column(ledger.preemptions),
-            replica=_column(ledger.replica),
+            cached_tokens=_column(outcomes.cached),
+            preemptions=_column(outcomes.preemptions),
+            replica=_column(outcomes.replica),
             status=status,
             segments=segments,
-            steps=book.steps,
-            events=book.events,
-            steps_by_tokens=book.steps_by_tokens,
-            steps_by_seqs=book.steps_by_seqs,
-            prefill_pairs=tuple(map(float, ledger.prefill_pairs)),
-            prefill_context=tuple(map(float, ledger.prefill_context)),
+            steps=timeline.steps,
+            events=timeline.events,
+            steps_by_tokens=timeline.steps_by_tokens,
+            steps_by_seqs=timeline.steps_by_seqs,
+            prefill_pairs=tuple(map(float, outcomes.prefill_pairs)),
+            prefill_context=tuple(map(float, outcomes.prefill_context)),
             decode_context=tuple(self._decode_context()),
             busy_ns=round(float(busy.sum())),
-            end_ns=int(max(_column(ledger.arrival).max(), book.end_ns)),
+            end_ns=int(max(_column(outcomes.arrival).max(), timeline.end_ns)),
             gap_edges_ns=GAP_EDGES_NS,
-            gap_counts=book.gap_counts,
+            gap_counts=timeline.gap_counts,
             replicas=len(self.replicas),
             closed_loop=self.requests.concurrency > 0,
             sustainable_per_s=self._sustainable(status),
@@ -218,7 +218,7 @@ class Simulation:
         able = status != REJECTED
         if not able.any():
             return 0.0
-        cached = _column(self.ledger.cached)
+        cached = _column(self.outcomes.cached)
         columns = (self.requests.input_tokens, cached, self.requests.output_tokens)
         split = self.disaggregation
         decoding = self.replicas[: len(self.replicas) - (len(split.prefill) if split else 0)]

@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 
 from maquette.price.step import StepModel
-from maquette.serve.book import FOLD
 from maquette.serve.clock import END, quanta
-from maquette.serve.place import Place
 from maquette.serve.sequence import RID_BITS, SERIAL_BITS, Seq
+from maquette.serve.setup import LaneSetup
+from maquette.serve.timeline import FOLD
 
 Kind = Literal["continuous", "prefill-first", "static"]
 
@@ -50,15 +50,15 @@ class Prefixes:
 class StepLane:
     """A lane that does one step at a time."""
 
-    def __init__(self, place: Place, price: StepPrice, kind: Kind) -> None:
-        self.place, self.price, self.kind = place, price, kind
-        self.index = place.index
+    def __init__(self, setup: LaneSetup, price: StepPrice, kind: Kind) -> None:
+        self.setup, self.price, self.kind = setup, price, kind
+        self.index = setup.index
         self.seqs: dict[int, Seq] = {}
         self.waiting: list[Seq] = []
         self.prefilling: list[Seq] = []
         self.decoding: list[Seq] = []
         self.prefixes = Prefixes()
-        self.free = place.kv_blocks or 1 << 60  # held by no sequence, cached or not
+        self.free = setup.kv_blocks or 1 << 60  # held by no sequence, cached or not
         self.chunks: list[tuple[Seq, int]] = []
         self.stepping: list[Seq] = []  # that decode in the step under way
         self.batch: list[Seq] = []  # of static batching, finished ones included
@@ -102,16 +102,16 @@ class StepLane:
 
     def _emit(self, seq: Seq, now: int) -> int:
         """`seq` has a new token; 1 if that was its last."""
-        place = self.place
+        setup = self.setup
         if seq.generated == 0:
-            place.ledger.first_token(seq.rid, now)
+            setup.outcomes.first_token(seq.rid, now)
         else:
             gap, took = now - seq.last_token, now - self.start
             stepped = any(s is seq for s in self.stepping)
             if not stepped:
-                place.book.odd_gaps.extend((gap, 1))
+                setup.timeline.odd_gaps.extend((gap, 1))
             elif gap != took:
-                place.book.odd_gaps.extend((gap, 1, took, -1))
+                setup.timeline.odd_gaps.extend((gap, 1, took, -1))
         seq.generated += 1
         seq.last_token = now
         if seq.generated == seq.output:
@@ -119,12 +119,12 @@ class StepLane:
             del self.seqs[seq.rid]
             if self.kind != "static":
                 self.release(seq)
-            place.ledger.finish(seq.rid, place.replica, now)
+            setup.outcomes.finish(seq.rid, setup.replica, now)
             return 1
-        if place.hand_over is not None:
+        if setup.hand_over is not None:
             self.decoding.remove(seq)
             del self.seqs[seq.rid]
-            place.hand_over(seq, self.index, now)
+            setup.hand_over(seq, self.index, now)
         return 0
 
     # -- forming a step -------------------------------------------------------------------------
@@ -141,11 +141,11 @@ class StepLane:
         if self.chunks or self.stepping:
             self.log.append({s.rid: 1 for s in self.stepping} | {s.rid: n for s, n in self.chunks})
             self.start, self.end = now, now + self._time()
-            heappush(self.place.heap, (self.end, END, self.index))
+            heappush(self.setup.heap, (self.end, END, self.index))
         return dropped
 
     def _drop_expired(self, now: int) -> int:
-        if self.place.timeout is None:
+        if self.setup.timeout is None:
             return 0
         expired = [s for s in self.seqs.values() if s.deadline <= now]
         for seq in sorted(expired, key=lambda s: (s.deadline, s.rid)):
@@ -155,12 +155,12 @@ class StepLane:
             del self.seqs[seq.rid]
             if self.kind != "static":
                 self.release(seq)
-            self.place.ledger.time_out(seq.rid, self.place.replica)
+            self.setup.outcomes.time_out(seq.rid, self.setup.replica)
         return len(expired)
 
     def _form_continuous(self, now: int) -> None:
         preempted = self._take_decoders()
-        budget = self.place.max_batched_tokens - len(self.stepping)
+        budget = self.setup.max_batched_tokens - len(self.stepping)
         for seq in list(self.prefilling):
             tokens = min(seq.target - seq.computed, budget)
             if tokens and self._room_for(seq, seq.computed + tokens):
@@ -174,28 +174,28 @@ class StepLane:
         self.rows = len(self.stepping) + len(self.chunks)
 
     def _form_prefill_first(self, now: int) -> None:
-        self._admit(now, self.place.max_batched_tokens, whole=True)
+        self._admit(now, self.setup.max_batched_tokens, whole=True)
         if not self.chunks:
             self._take_decoders()
         self.rows = len(self.stepping) + len(self.chunks)
 
     def _form_static(self, now: int) -> None:
-        place = self.place
+        setup = self.setup
         if not self.prefilling and not self.decoding:
             for seq in self.batch:
                 self.release(seq)
             self.batch = []
-            while self.waiting and len(self.batch) < place.max_seqs:
+            while self.waiting and len(self.batch) < setup.max_seqs:
                 seq = self.waiting[0]
                 if not self._allocate(seq, seq.prompt + seq.output - 1):
                     break
                 self.batch.append(self.waiting.pop(0))
-                place.ledger.schedule(seq, 0, now)
+                setup.outcomes.schedule(seq, 0, now)
             self.prefilling = list(self.batch)
-        budget = place.max_batched_tokens
+        budget = setup.max_batched_tokens
         for seq in self.prefilling:
             tokens = min(seq.target - seq.computed, budget)
-            if not tokens or (seq.target - seq.computed > tokens and not place.chunked):
+            if not tokens or (seq.target - seq.computed > tokens and not setup.chunked):
                 break
             self.chunks.append((seq, tokens))
             budget -= tokens
@@ -215,7 +215,7 @@ class StepLane:
     def _admit(self, now: int, budget: int, whole: bool) -> None:
         while self.waiting and budget:
             seq = self.waiting[0]
-            if len(self.prefilling) + len(self.decoding) >= self.place.max_seqs:
+            if len(self.prefilling) + len(self.decoding) >= self.setup.max_seqs:
                 return
             if seq.computed:  # its cache came from a prefill replica
                 if not self._allocate(seq, seq.computed + (not whole)):
@@ -225,7 +225,7 @@ class StepLane:
                     self.stepping.append(seq)
                     budget -= 1
                 continue
-            unit = self.place.unit_tokens
+            unit = self.setup.unit_tokens
             hit = min(self.cached(seq), (seq.target - 1) // unit) * unit if seq.units else 0
             tokens = min(seq.target - hit, budget)
             if (whole and tokens < seq.target - hit) or not self._allocate(seq, hit + tokens):
@@ -234,7 +234,7 @@ class StepLane:
             self.prefilling.append(self.waiting.pop(0))
             self.chunks.append((seq, tokens))
             budget -= tokens
-            self.place.ledger.schedule(seq, hit, now)
+            self.setup.outcomes.schedule(seq, hit, now)
 
     # -- room -----------------------------------------------------------------------------------
 
@@ -250,17 +250,17 @@ class StepLane:
             victim.computed, victim.target = 0, victim.prompt + victim.generated
             self.waiting.append(victim)
             self.waiting.sort(key=lambda s: s.key)
-            self.place.ledger.preemptions[victim.rid] += 1
+            self.setup.outcomes.preemptions[victim.rid] += 1
             self._preempted = True
             if victim is seq:
                 return False
         return True
 
     def _allocate(self, seq: Seq, tokens: int) -> bool:
-        place, prefixes = self.place, self.prefixes
-        shared = min(tokens // place.unit_tokens, len(seq.units)) if seq.units else 0
-        unit_blocks = place.unit_tokens // place.block_size
-        own = -(-tokens // place.block_size) - shared * unit_blocks
+        setup, prefixes = self.setup, self.prefixes
+        shared = min(tokens // setup.unit_tokens, len(seq.units)) if seq.units else 0
+        unit_blocks = setup.unit_tokens // setup.block_size
+        own = -(-tokens // setup.block_size) - shared * unit_blocks
         unheld = [u for u in seq.units[seq.shared : shared] if not prefixes.holders.get(u)]
         need = own - seq.blocks + len(unheld) * unit_blocks
         if need > self.free:
@@ -283,13 +283,13 @@ class StepLane:
             self.prefixes.clock += 1
             self.prefixes.let_go[unit] = self.prefixes.clock
             if self.prefixes.holders[unit] == 0:
-                self.free += self.place.unit_tokens // self.place.block_size
+                self.free += self.setup.unit_tokens // self.setup.block_size
         seq.blocks = seq.shared = 0
 
-    # -- price and book -------------------------------------------------------------------------
+    # -- price and timeline ---------------------------------------------------------------------
 
     def _time(self) -> int:
-        price, ledger = self.price, self.place.ledger
+        price, outcomes = self.price, self.setup.outcomes
         prefill = sum(t for _, t in self.chunks)
         padded = self.rows if self.stepping and self.kind == "static" else len(self.stepping)
         time = price.overhead + price.tokens[padded + prefill] + price.seqs[self.rows]
@@ -302,8 +302,8 @@ class StepLane:
                 keys = np.arange(seq.computed + 1, seq.computed + tokens + 1)
                 pairs += int(np.minimum(keys, clip).sum())
                 context += min(seq.computed, clip - 1) + tokens
-            ledger.prefill_pairs[c] += pairs
-            ledger.prefill_context[c] += context
+            outcomes.prefill_pairs[c] += pairs
+            outcomes.prefill_context[c] += context
             time += max(price.pair[c] * pairs, price.read[c] * context)
             total = sum(min(s.computed + 1, clip) for s in self.stepping)
             self.decode_context[c] += total
@@ -313,13 +313,13 @@ class StepLane:
         return time
 
     def _record(self, now: int) -> None:
-        book, took = self.place.book, now - self.start
+        timeline, took = self.setup.timeline, now - self.start
         prefill = sum(t for _, t in self.chunks)
         running = len(self.prefilling) + len(self.decoding)
         waiting = len(self.seqs) - running
-        used = (self.place.kv_blocks or 1 << 60) - self.free
+        used = (self.setup.kv_blocks or 1 << 60) - self.free
         live = len(self.stepping)
         row = (self.index, self.start, took, 1, live, self.rows, prefill, took, waiting, used)
-        book.rows.extend(row)
-        if len(book.rows) >= FOLD or len(book.odd_gaps) >= FOLD:
-            book.fold()
+        timeline.rows.extend(row)
+        if len(timeline.rows) >= FOLD or len(timeline.odd_gaps) >= FOLD:
+            timeline.fold()

@@ -1,19 +1,19 @@
-"""Where a lane stands and what it may use."""
+"""What a lane is given: its share of a replica, and where it writes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from maquette.serve.book import Book
-from maquette.serve.ledger import Ledger
+from maquette.serve.outcomes import Outcomes
 from maquette.serve.sequence import Seq
+from maquette.serve.timeline import Timeline
 
 Event = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class LaneSetup:
     """One lane's share of its replica, and the simulation's records."""
 
     index: int
@@ -26,6 +26,6 @@ class Place:
     chunked: bool
     timeout: int | None  # quanta
     heap: list[Event]
-    book: Book
-    ledger: Ledger
+    timeline: Timeline
+    outcomes: Outcomes
     hand_over: Callable[[Seq, int, int], None] | None  # a prefill lane's: seq, lane, time

@@ -1,4 +1,4 @@
-"""The book of a simulation: rows appended while the clock runs, read with NumPy afterwards.
+"""The timeline of a simulation: rows appended while the clock runs, read with NumPy afterwards.
 
 A row is a run of decode steps or one step with prefill.  Rows are folded every so often into the
 histograms and the timeline, so that memory does not grow with the number of steps.
@@ -27,7 +27,7 @@ FOLD = COLUMNS << 15  # numbers between folds
 GAP_EDGES_NS: Floats = np.concatenate([[0.0], 1e3 * 1.01 ** np.arange(2316)])
 
 
-class Book:
+class Timeline:
     """What happened so far."""
 
     def __init__(self, lane_replica: list[int], max_tokens: int, max_seqs: int, cap: int) -> None:
@@ -41,7 +41,7 @@ class Book:
         self.end_ns = 0
         self.busy_ns = np.zeros(max(lane_replica) + 1)  # of each replica, lanes added up
         self._replica = np.array(lane_replica, np.int64)
-        self._timeline: list[Floats] = []
+        self._stretches: list[Floats] = []
         self._halvings = 0
         self._cap = cap
 
@@ -63,19 +63,19 @@ class Book:
         _count_gaps(self.gap_counts, first, _rise(took, steps, first), steps, live)
         once = np.ones(len(odd))
         _count_gaps(self.gap_counts, odd[:, 0], 0 * once, once, odd[:, 1])
-        self._extend_timeline(_as_segments(rows, self._replica))
+        self._extend(_as_segments(rows, self._replica))
 
-    def _extend_timeline(self, segments: Floats) -> None:
+    def _extend(self, segments: Floats) -> None:
         for _ in range(self._halvings):
             segments = _halved(segments)
-        self._timeline.append(segments)
-        if sum(map(len, self._timeline)) > 2 * self._cap:
-            self._timeline = [_halved(np.concatenate(self._timeline))]
+        self._stretches.append(segments)
+        if sum(map(len, self._stretches)) > 2 * self._cap:
+            self._stretches = [_halved(np.concatenate(self._stretches))]
             self._halvings += 1
 
     def segments(self) -> Segments:
         """The timeline, at most `cap` stretches, by start and then replica."""
-        rows = np.concatenate([np.zeros((0, 8)), *self._timeline])
+        rows = np.concatenate([np.zeros((0, 8)), *self._stretches])
         least = max(self._cap, len(np.unique(rows[:, 0])))
         while len(rows) > least:
             rows = _halved(rows)
@@ -116,7 +116,7 @@ def _count_gaps(counts: Ints, first: Floats, rise: Floats, steps: Floats, weight
 
 
 def _as_segments(rows: Floats, replica: Ints) -> Floats:
-    """Columns of Segments from rows of the book, by replica and then start."""
+    """Columns of Segments from rows of the timeline, by replica and then start."""
     lane, start, took, steps, _, seqs, prefill, _, waiting, blocks = rows.T
     owner = replica[lane.astype(np.int64)]
     columns = [owner, start, start + took, steps, seqs, waiting, prefill, blocks]

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from maquette.errors import Fault, ProgramError, nearest
 from maquette.ir.axes import Axis, full, union
-from maquette.ir.bodies import articled, body_faults
 from maquette.ir.monoids import Monoid
 from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Scan, Value, View
 from maquette.ir.scalar import kind
 from maquette.ir.sizes import Size
 from maquette.ir.text import axes as shown
-from maquette.ir.viewing import components, view_faults
+from maquette.ir.verify_bodies import articled, body_faults
+from maquette.ir.verify_views import components, view_faults
 
 _SYMBOL = re.compile(r"[^\W\d][\w.]*(/[^\W\d][\w.]*)*\Z")
 

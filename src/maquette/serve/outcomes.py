@@ -10,7 +10,7 @@ from maquette.serve.sequence import Seq
 from maquette.serve.types import FINISHED, REJECTED, TIMED_OUT, UNFINISHED
 
 
-class Ledger:
+class Outcomes:
     """One column per fact, one row per request.  Times in nanoseconds; -1 is never."""
 
     __slots__ = (

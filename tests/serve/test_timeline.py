@@ -1,4 +1,4 @@
-"""The book: gaps counted without listing them, and a timeline that can be cut down."""
+"""The timeline: gaps counted without listing them, and a timeline that can be cut down."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maquette.serve.book import GAP_EDGES_NS, Book
 from maquette.serve.clock import QUANTA
+from maquette.serve.timeline import GAP_EDGES_NS, Timeline
 
 run = st.tuples(
     st.integers(1, 10**8), st.integers(0, 10**5), st.integers(1, 400), st.integers(1, 9)
 )
 
 
-def book_of(runs: list[tuple[int, int, int, int]], cap: int, fold_every: int = 10**9) -> Book:
-    book, start = Book([0], 16, 16, cap), 0
+def timeline_of(
+    runs: list[tuple[int, int, int, int]], cap: int, fold_every: int = 10**9
+) -> Timeline:
+    timeline, start = Timeline([0], 16, 16, cap), 0
     for nth, (first, rise, steps, live) in enumerate(runs):
         took = steps * first + rise * steps * (steps - 1) // 2
         row = (0, start, took, steps, live, live, 0, first, nth % 3, nth)
-        book.rows.extend(x * QUANTA if i in (1, 2, 7) else x for i, x in enumerate(row))
+        timeline.rows.extend(x * QUANTA if i in (1, 2, 7) else x for i, x in enumerate(row))
         start += took
         if nth % fold_every == fold_every - 1:
-            book.fold()
-    book.fold()
-    return book
+            timeline.fold()
+    timeline.fold()
+    return timeline
 
 
 def test_bins_are_one_percent_wide() -> None:
@@ -36,7 +38,7 @@ def test_bins_are_one_percent_wide() -> None:
 @settings(deadline=None)
 @given(st.lists(run, min_size=1, max_size=6))
 def test_gaps_as_if_listed(runs: list[tuple[int, int, int, int]]) -> None:
-    book = book_of(runs, 10)
+    timeline = timeline_of(runs, 10)
     listed = [
         first + rise * j
         for first, rise, steps, live in runs
@@ -44,18 +46,18 @@ def test_gaps_as_if_listed(runs: list[tuple[int, int, int, int]]) -> None:
         for _ in range(live)
     ]
     expected, _ = np.histogram(listed, GAP_EDGES_NS)
-    assert book.gap_counts.sum() == len(listed)
+    assert timeline.gap_counts.sum() == len(listed)
     # A gap within rounding of an edge may fall on either side of it.
-    assert np.abs(np.cumsum(book.gap_counts) - np.cumsum(expected)).max() <= 9
-    assert book.steps == sum(r[2] for r in runs)
+    assert np.abs(np.cumsum(timeline.gap_counts) - np.cumsum(expected)).max() <= 9
+    assert timeline.steps == sum(r[2] for r in runs)
 
 
 def test_a_capped_timeline_keeps_the_totals() -> None:
     rng = np.random.default_rng(0)
     runs = [tuple(int(x) for x in rng.integers(1, [10**6, 10, 50, 9])) for _ in range(1000)]
-    whole = book_of(runs, 10**6).segments()  # type: ignore[arg-type]
+    whole = timeline_of(runs, 10**6).segments()  # type: ignore[arg-type]
     for fold_every in (10**9, 100, 7):
-        cut = book_of(runs, 40, fold_every).segments()  # type: ignore[arg-type]
+        cut = timeline_of(runs, 40, fold_every).segments()  # type: ignore[arg-type]
         assert 20 <= len(cut.steps) <= 40
         assert cut.steps.sum() == whole.steps.sum()
         assert cut.start_ns[0] == whole.start_ns[0]
@@ -68,7 +70,7 @@ def test_a_capped_timeline_keeps_the_totals() -> None:
 
 
 def test_an_empty_book() -> None:
-    book = Book([0], 4, 4, 5)
-    book.fold()
-    assert len(book.segments().steps) == 0
-    assert book.end_ns == 0
+    timeline = Timeline([0], 4, 4, 5)
+    timeline.fold()
+    assert len(timeline.segments().steps) == 0
+    assert timeline.end_ns == 0
