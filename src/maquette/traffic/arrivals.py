@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import gammaincinv
 
 from maquette.errors import Fault, InputError
 from maquette.traffic.types import Floats, Ints
@@ -72,6 +71,8 @@ def unit_gaps(arrivals: Arrivals, u: Floats) -> Floats:
     if arrivals.process == "constant":
         return np.ones_like(u)
     if arrivals.process == "gamma":
+        from scipy.special import gammaincinv  # slow to import, and a trace needs none of it
+
         shape = arrivals.cv**-2
         return np.asarray(gammaincinv(shape, u) / shape)
     if arrivals.process == "bursts":

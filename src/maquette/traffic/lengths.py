@@ -8,7 +8,6 @@ from math import exp, isfinite, log, sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtri
 
 from maquette.errors import Fault, InputError
 from maquette.traffic.types import Floats, Ints
@@ -50,6 +49,8 @@ class Lengths:
         elif self.kind == "fixed":
             real = np.full(len(u), self.p50)
         elif self.kind == "lognormal":
+            from scipy.special import ndtri  # slow to import, and a trace needs none of it
+
             assert self.p50 is not None and self.sigma is not None
             with np.errstate(over="ignore"):
                 real = np.exp(log(self.p50) + self.sigma * ndtri(u))

@@ -8,7 +8,6 @@ from math import sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from maquette.errors import Fault, InputError
 from maquette.traffic.arrivals import Arrivals, Process, arrival_ns
@@ -104,6 +103,8 @@ def generate(spec: TrafficSpec, n: int, seed: int = 0) -> Requests:
     u = {name: _uniform(seed, stream, n) for stream, name in enumerate(_STREAMS)}
     u_output = u["output"]
     if spec.correlation:
+        from scipy.special import ndtr, ndtri  # slow to import, and a trace needs none of it
+
         r = spec.correlation
         u_output = ndtr(r * ndtri(u["input"]) + sqrt(1 - r * r) * ndtri(u_output))
     lengths = spec.input.at(u["input"])
