@@ -22,12 +22,14 @@ from maquette.ir import (
 from maquette.ir.build import (
     Tensor,
     activation,
-    apply,
     concat,
+    cos,
+    dot,
     exp,
     iota,
     rsqrt,
     silu,
+    sin,
     softmax,
     state,
     weight,
@@ -46,11 +48,10 @@ def rotate(x: Tensor, width: int, theta: float = 10000.0) -> Tensor:
     """Rotary positions: feature i turns with feature i + width/2, by an angle of the position."""
     half = width // 2
     feature = iota("k", width)
-    slowness = apply("mod", feature, half) * (-2 * math.log(theta) / width)
+    slowness = feature % half * (-2 * math.log(theta) / width)
     angle = (iota("s", "s") + (T - S)) * exp(slowness)
-    partner = x.at(k=apply("mod", feature + half, width))
-    turn = where(feature < half, -apply("sin", angle), apply("sin", angle))
-    return x * apply("cos", angle) + partner * turn
+    partner = x.at(k=(feature + half) % width)
+    return x * cos(angle) + partner * where(feature < half, -sin(angle), sin(angle))
 
 
 def layer(d: int = 64, g: int = 2, r: int = 3, k: int = 8, f: int = 96) -> Graph:
@@ -58,23 +59,21 @@ def layer(d: int = 64, g: int = 2, r: int = 3, k: int = 8, f: int = 96) -> Graph
     x = activation("x", b="b", s="s", d=d)
     with section("qkv"):
         h = norm(x, weight("attention_norm", d=d))
-        q = rotate((h * weight("wq", d=d, g=g, r=r, k=k)).sum("d"), k)
-        new_key = rotate((h * weight("wk", d=d, g=g, k=k)).sum("d"), k)
-        new_value = (h * weight("wv", d=d, g=g, k=k)).sum("d")
+        q = rotate(dot(h, weight("wq", d=d, g=g, r=r, k=k), "d"), k)
+        new_key = rotate(dot(h, weight("wk", d=d, g=g, k=k), "d"), k)
+        new_value = dot(h, weight("wv", d=d, g=g, k=k), "d")
     keys = concat("t", state("keys", b="b", t=T - S, g=g, k=k), new_key.rename(s="t"))
     values = concat("t", state("values", b="b", t=T - S, g=g, k=k), new_value.rename(s="t"))
     with section("attention"):
         visible = iota("t", "t") <= iota("s", "s") + (T - S)
-        scores = (q * keys).sum("k") * k**-0.5
-        attended = (softmax(where(visible, scores, -math.inf), "t") * values).sum("t")
+        scores = dot(q, keys, "k") * k**-0.5
+        attended = dot(softmax(where(visible, scores, -math.inf), "t"), values, "t")
     with section("out"):
-        x = x + (attended * weight("wo", g=g, r=r, k=k, d=d)).sum("g", "r", "k")
+        x = x + dot(attended, weight("wo", g=g, r=r, k=k, d=d), "g", "r", "k")
     with section("mlp"):
         h = norm(x, weight("mlp_norm", d=d))
-        up = silu((h * weight("w_gate", d=d, f=f)).sum("d")) * (h * weight("w_up", d=d, f=f)).sum(
-            "d"
-        )
-        y = x + (up * weight("w_down", f=f, d=d)).sum("f")
+        gate, up = dot(h, weight("w_gate", d=d, f=f), "d"), dot(h, weight("w_up", d=d, f=f), "d")
+        y = x + dot(silu(gate) * up, weight("w_down", f=f, d=d), "f")
     return Graph("layer", {"x": y.value, "keys": keys.value, "values": values.value})
 
 

@@ -6,8 +6,10 @@ import gc
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from maquette.ir import Graph, by_section, patterns, section_traffic, work
-from maquette.ir.build import Tensor, activation, silu, softmax, weight
+import numpy as np
+
+from maquette.ir import Graph, by_section, evaluate, patterns, section_traffic, work
+from maquette.ir.build import Tensor, activation, apply, clip, dot, silu, softmax, weight
 
 
 def layer(width: int) -> Tensor:
@@ -21,6 +23,16 @@ def layer(width: int) -> Tensor:
 def test_the_same_expression_is_the_same_node() -> None:
     assert layer(8).value is layer(8).value
     assert layer(8).value is not layer(9).value
+
+
+def test_words_and_operators_are_the_patterns_they_stand_for() -> None:
+    x, w = activation("x", b="b", d=8), weight("w", d=8, f=3)
+    assert dot(x, w, "d").value is (x * w).sum("d").value
+    assert (x % 3).value is apply("mod", x, 3).value
+    assert (x // 3).value is apply("floordiv", x, 3).value
+    bounded = Graph("bounded", {"y": clip(x, 1.0, 5.0).value})
+    found = evaluate(bounded, {"x": np.arange(8.0).reshape(1, 8)})
+    assert found["y"].tolist() == [[1, 1, 2, 3, 4, 5, 5, 5]]
 
 
 def test_a_thousand_programs_leave_nothing_behind() -> None:

@@ -1,13 +1,13 @@
 """Writing programs by hand: values with operators.
 
-    >>> from maquette.ir.build import activation, weight
+    >>> from maquette.ir.build import activation, dot, weight
     >>> x = activation("x", n="n", d=512)
     >>> w = weight("w", d=512, f=2048)
-    >>> y = (x * w).sum("d")
+    >>> y = dot(x, w, "d")
     >>> [str(a) for a in y.axes]
     ['n=n', 'f=2048']
 
-Axes meet by name, so ``x * w`` lives on the union of their axes and ``sum`` contracts.
+Axes meet by name, so ``x * w`` lives on the union of their axes and ``dot`` contracts.
 """
 
 from __future__ import annotations
@@ -71,6 +71,12 @@ class Tensor:
 
     def __rtruediv__(self, other: TensorLike) -> Tensor:
         return apply("div", other, self)
+
+    def __floordiv__(self, other: TensorLike) -> Tensor:
+        return apply("floordiv", self, other)
+
+    def __mod__(self, other: TensorLike) -> Tensor:
+        return apply("mod", self, other)
 
     def __neg__(self) -> Tensor:
         return apply("neg", self)
@@ -219,8 +225,24 @@ def where(test: Tensor, yes: TensorLike, no: TensorLike) -> Tensor:
     return apply("where", test, yes, no)
 
 
+def clip(x: Tensor, low: float, high: float) -> Tensor:
+    return apply("max", apply("min", x, high), low)
+
+
 def exp(x: Tensor) -> Tensor:
     return apply("exp", x)
+
+
+def sin(x: Tensor) -> Tensor:
+    return apply("sin", x)
+
+
+def cos(x: Tensor) -> Tensor:
+    return apply("cos", x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    return apply("tanh", x)
 
 
 def rsqrt(x: Tensor) -> Tensor:
@@ -243,6 +265,11 @@ def softmax(x: Tensor, over: str) -> Tensor:
     """Exponentials scaled to sum to one along an axis, safe for large values."""
     e = exp(x - x.max(over))
     return e / e.sum(over)
+
+
+def dot(left: Tensor, right: Tensor, *over: str) -> Tensor:
+    """The contraction of two tensors over named axes: ``(left * right).sum(*over)``."""
+    return (left * right).sum(*over)
 
 
 def reduce(monoid: Monoid, over: tuple[str, ...], *args: Tensor) -> tuple[Tensor, ...]:

@@ -6,7 +6,20 @@ import math
 from dataclasses import replace
 from typing import TypeAlias
 
-from maquette.ir.build import Tensor, apply, concat, exp, iota, state, tensor, weight, where
+from maquette.ir.build import (
+    Tensor,
+    apply,
+    clip,
+    concat,
+    dot,
+    exp,
+    iota,
+    state,
+    tanh,
+    tensor,
+    weight,
+    where,
+)
 from maquette.ir.dtypes import DType
 from maquette.ir.patterns import section
 from maquette.ir.sizes import Size, sym
@@ -37,7 +50,7 @@ def attend(x: Tensor, attn: Attention, norm: Norm, fmt: DType) -> Mixed:
         mixed = _softmax(q, keys, values, attn)
     with section("o"):
         w = tensor("w_o", "weight", fmt, **sizes(mixed, "g", "r", "w"), d=x.value.axis("d").size)
-        out = (mixed * w).sum("g", "r", "w")
+        out = dot(mixed, w, "g", "r", "w")
         if attn.out_bias:
             out = out + weight("b_o", d=x.value.axis("d").size)
     return out, {"keys": keys, "values": values}
@@ -58,11 +71,11 @@ def _project(x: Tensor, attn: Attention, fmt: DType) -> tuple[Tensor, Tensor, Te
     made = []
     for name, shape in shapes.items():
         w = tensor(f"w_{name}", "weight", fmt, **sizes(x, "d"), **shape)
-        y = (x * w).sum("d")
+        y = dot(x, w, "d")
         if attn.bias:
             y = y + weight(f"b_{name}", **shape)
         if attn.clip is not None:
-            y = apply("max", apply("min", y, attn.clip), -attn.clip)
+            y = clip(y, -attn.clip, attn.clip)
         made.append(y)
     return made[0], made[1], made[2]
 
@@ -102,14 +115,14 @@ def mix(scores: Tensor, values: Tensor, sink: Tensor | None = None) -> Tensor:
     total = e.sum("t")
     if sink is not None:
         total = total + exp(sink - top)
-    return (e * values).sum("t") / total
+    return dot(e, values, "t") / total
 
 
 def _softmax(q: Tensor, keys: Tensor, values: Tensor, attn: Attention) -> Tensor:
     scale = attn.scale or 1 / math.sqrt(attn.head_dim)
-    scores = (q * scale * keys).sum("k")
+    scores = dot(q * scale, keys, "k")
     if attn.softcap:
-        scores = apply("tanh", scores / attn.softcap) * attn.softcap
+        scores = tanh(scores / attn.softcap) * attn.softcap
     scores = where(visible(attn.window), scores, float("-inf"))
     sink = weight("sinks", **sizes(q, "g", "r")) if attn.sinks else None
     return mix(scores, values, sink)

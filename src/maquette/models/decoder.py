@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from maquette.ir.build import Tensor, activation, apply, indices, weight
+from maquette.ir.build import Tensor, activation, dot, indices, tanh, weight
 from maquette.ir.graph import Graph, Program
 from maquette.ir.patterns import Map, make, section
 from maquette.ir.scalar import Arg
@@ -93,11 +93,11 @@ def _head(config: ModelConfig) -> Graph:
     with section("norm_final"):
         last = normalise(x.last("s"), config.norm, "norm_final", "d")
     with section("lm_head"):
-        logits = (last * _table(config, TABLE if config.tied else "lm_head")).sum("d")
+        logits = dot(last, _table(config, TABLE if config.tied else "lm_head"), "d")
         if config.logit_scale != 1.0:
             logits = logits * config.logit_scale
         if config.logit_softcap:
-            logits = apply("tanh", logits / config.logit_softcap) * config.logit_softcap
+            logits = tanh(logits / config.logit_softcap) * config.logit_softcap
     return Graph("head", {"logits": logits.value})
 
 

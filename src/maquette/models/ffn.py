@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from maquette.ir.axes import Axis
-from maquette.ir.build import Tensor, apply, sigmoid, silu, tensor, weight
+from maquette.ir.build import Tensor, apply, clip, dot, sigmoid, silu, tanh, tensor, weight
 from maquette.ir.dtypes import DType
 from maquette.ir.patterns import section
 from maquette.models.config import Activation, Dense
@@ -26,7 +26,7 @@ def feed_forward(
         into = []
         for name in ("gate", "up") if ffn.gated else ("up",):
             w = tensor(f"{prefix}w_{name}", "weight", fmt, **own, d=d, f=ffn.hidden)
-            y = (x * w).sum("d")
+            y = dot(x, w, "d")
             if ffn.bias:
                 y = y + weight(f"{prefix}b_{name}", **own, f=ffn.hidden)
             into.append(y)
@@ -34,7 +34,7 @@ def feed_forward(
         hidden = activate(ffn.activation, *into)
     with section(down_section):
         w = tensor(f"{prefix}w_down", "weight", fmt, **own, f=ffn.hidden, d=d)
-        out = (hidden * w).sum("f")
+        out = dot(hidden, w, "f")
         if ffn.bias and not of:
             out = out + weight(f"{prefix}b_down", d=d)
     return out
@@ -45,7 +45,7 @@ def activate(kind: Activation, gate: Tensor, up: Tensor | None = None) -> Tensor
     if kind == "clamped_swiglu":  # gpt-oss: both sides bounded, a steeper sigmoid, up + 1
         assert up is not None
         gate = apply("min", gate, 7.0)
-        up = apply("max", apply("min", up, 7.0), -7.0)
+        up = clip(up, -7.0, 7.0)
         return gate * sigmoid(gate * 1.702) * (up + 1.0)
     y = _ACTIVATIONS[kind](gate)
     return y if up is None else y * up
@@ -56,7 +56,7 @@ def _gelu(x: Tensor) -> Tensor:
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
-    return x * 0.5 * (1.0 + apply("tanh", (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)))
+    return x * 0.5 * (1.0 + tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)))
 
 
 def _relu(x: Tensor) -> Tensor:

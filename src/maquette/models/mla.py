@@ -8,7 +8,7 @@ of every head are made from the latents first, and a query-key pair is then thre
 
 from __future__ import annotations
 
-from maquette.ir.build import Tensor, tensor, weight, where
+from maquette.ir.build import Tensor, dot, tensor, weight, where
 from maquette.ir.dtypes import DType
 from maquette.ir.patterns import section
 from maquette.ir.sizes import SizeLike
@@ -29,7 +29,7 @@ def attend_latent(x: Tensor, mla: Latent, norm: Norm, fmt: DType, absorbed: bool
     value = over(q_nope, q_rope, latents, rotaries, mla, fmt)
     with section("o"):
         w_o = tensor("w_o", "weight", fmt, h=mla.heads, w=mla.value_dim, **sizes(x, "d"))
-        out = (value * w_o).sum("h", "w")
+        out = dot(value, w_o, "h", "w")
         if mla.bias:
             out = out + weight("b_o", **sizes(x, "d"))
     return out, {"latents": latents, "rotary": rotaries}
@@ -39,19 +39,19 @@ def _over_latents(
     q_nope: Tensor, q_rope: Tensor, latents: Tensor, rotaries: Tensor, mla: Latent, fmt: DType
 ) -> Tensor:
     with section("absorb_q"):
-        query = (q_nope * _up_keys(mla, fmt)).sum("k")
+        query = dot(q_nope, _up_keys(mla, fmt), "k")
     with section("attn"):
         mixed = _mix(query, latents, "c", q_rope, rotaries, latents, mla.scale)
     with section("absorb_v"):
-        return (mixed * _up_values(mla, fmt)).sum("c")
+        return dot(mixed, _up_values(mla, fmt), "c")
 
 
 def _over_heads(
     q_nope: Tensor, q_rope: Tensor, latents: Tensor, rotaries: Tensor, mla: Latent, fmt: DType
 ) -> Tensor:
     with section("expand"):
-        keys = (latents * _up_keys(mla, fmt)).sum("c")
-        values = (latents * _up_values(mla, fmt)).sum("c")
+        keys = dot(latents, _up_keys(mla, fmt), "c")
+        values = dot(latents, _up_values(mla, fmt), "c")
     with section("attn"):
         return _mix(q_nope, keys, "k", q_rope, rotaries, values, mla.scale)
 
@@ -65,7 +65,7 @@ def _mix(
     values: Tensor,
     scale: float,
 ) -> Tensor:
-    scores = (query * scale * keys).sum(along) + (q_rope * scale * rotaries).sum("p")
+    scores = dot(query * scale, keys, along) + dot(q_rope * scale, rotaries, "p")
     return mix(where(visible(None), scores, float("-inf")), values)
 
 
@@ -85,13 +85,13 @@ def _down_and_up(
     source, axis, low = x, "d", d["d"]
     if mla.q_rank is not None:
         with section("q_down"):
-            source = (x * tensor("w_dq", "weight", fmt, **d, q=mla.q_rank)).sum("d")
+            source = dot(x, tensor("w_dq", "weight", fmt, **d, q=mla.q_rank), "d")
             if mla.bias:
                 source = source + weight("b_dq", q=mla.q_rank)
         axis, low = "q", source.value.axis("q").size
     with section("kv_down"):
-        latent = (x * tensor("w_dkv", "weight", fmt, **d, c=mla.kv_rank)).sum("d")
-        rotary = (x * tensor("w_kr", "weight", fmt, **d, p=mla.rope.dims)).sum("d")
+        latent = dot(x, tensor("w_dkv", "weight", fmt, **d, c=mla.kv_rank), "d")
+        rotary = dot(x, tensor("w_kr", "weight", fmt, **d, p=mla.rope.dims), "d")
         if mla.bias:
             latent = latent + weight("b_dkv", c=mla.kv_rank)
             rotary = rotary + weight("b_kr", p=mla.rope.dims)
@@ -101,6 +101,6 @@ def _down_and_up(
             source = normalise(source, norm, "norm_q", "q")
     with section("q_up"):
         shape: dict[str, SizeLike] = {axis: low, "h": mla.heads}
-        q_nope = (source * tensor("w_uq", "weight", fmt, **shape, k=mla.nope_dim)).sum(axis)
-        q_rope = (source * tensor("w_qr", "weight", fmt, **shape, p=mla.rope.dims)).sum(axis)
+        q_nope = dot(source, tensor("w_uq", "weight", fmt, **shape, k=mla.nope_dim), axis)
+        q_rope = dot(source, tensor("w_qr", "weight", fmt, **shape, p=mla.rope.dims), axis)
     return q_nope, q_rope, latent, rotary

@@ -6,6 +6,7 @@ from maquette.ir.axes import Axis, axis
 from maquette.ir.build import (
     Tensor,
     apply,
+    dot,
     group_by,
     iota,
     sigmoid,
@@ -38,10 +39,10 @@ def mixture(x: Tensor, moe: Experts, expert_fmt: DType, fmt: DType) -> Tensor:
     shared = _shared(x, moe, fmt)
     with section("combine"):
         # Linear in the experts' outputs, so that shards of experts may be summed afterwards.
-        out = (done.at(e=chosen, m=slot) * weights).sum("j")
+        out = dot(done.at(e=chosen, m=slot), weights, "j")
         if moe.expert.bias:
             bias = weight("expert_b_down", e=moe.count, d=x.value.axis("d").size)
-            out = out + (bias.at(e=chosen) * weights).sum("j")
+            out = out + dot(bias.at(e=chosen), weights, "j")
         return out if shared is None else out + shared
 
 
@@ -52,14 +53,14 @@ def _shared(x: Tensor, moe: Experts, fmt: DType) -> Tensor | None:
     if moe.shared_gate:
         with section("shared_down"):
             gate = weight("w_shared_gate", d=x.value.axis("d").size)
-            out = out * sigmoid((x * gate).sum("d"))
+            out = out * sigmoid(dot(x, gate, "d"))
     return out
 
 
 def route(x: Tensor, moe: Experts) -> tuple[Tensor, Tensor]:
     """The chosen experts and their weights, both over ``[b,s,j]``."""
     router = moe.router
-    logits = (x * weight("w_router", d=x.value.axis("d").size, e=moe.count)).sum("d").to("f32")
+    logits = dot(x, weight("w_router", d=x.value.axis("d").size, e=moe.count), "d").to("f32")
     if router.bias:
         logits = logits + weight("b_router", e=moe.count)
     scores = softmax(logits, "e") if router.scoring == "softmax" else sigmoid(logits)
@@ -87,5 +88,5 @@ def _in_best_groups(scores: Tensor, router: Router) -> Tensor:
     else:
         best = grouped.at(i=top(grouped, "i", "y", router.group_top)).sum("y")
     kept = top(best, "u", "z", router.groups_kept)
-    own = apply("floordiv", iota("e", count), per_group)
+    own = iota("e", count) // per_group
     return where(apply("eq", kept, own), 1.0, 0.0).max("z") > 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from maquette.ir.build import Tensor, apply, iota, where
+from maquette.ir.build import Tensor, clip, cos, exp, iota, sin, where
 from maquette.ir.sizes import sym
 from maquette.models.config import Rope, Stretch
 
@@ -19,18 +19,18 @@ def rotate(x: Tensor, rope: Rope, along: str) -> Tensor:
     width = x.value.axis(along).size
     feature = iota(along, width)
     if rope.interleaved:
-        number = apply("floordiv", feature, 2)
-        odd = apply("mod", feature, 2)
+        number = feature // 2
+        odd = feature % 2
         second = odd > 0
         partner = feature + 1 - odd * 2
     else:
         half = rope.dims // 2
-        number = apply("mod", feature, half)
+        number = feature % half
         second = feature >= half
-        partner = apply("mod", feature + half, rope.dims)
+        partner = (feature + half) % rope.dims
     angle = positions() * frequencies(number, rope)
     gain = rope.stretch.amplitude if rope.stretch else 1.0
-    cosine, sine = apply("cos", angle), apply("sin", angle)
+    cosine, sine = cos(angle), sin(angle)
     if gain != 1.0:
         cosine, sine = cosine * gain, sine * gain
     turned = x * cosine + x.at(**{along: partner}) * where(second, sine, -sine)
@@ -39,7 +39,7 @@ def rotate(x: Tensor, rope: Rope, along: str) -> Tensor:
 
 def frequencies(number: Tensor, rope: Rope) -> Tensor:
     """Radians per position of pair `number` (0 turns fastest)."""
-    base = apply("exp", number * (-2 * math.log(rope.theta) / rope.dims))
+    base = exp(number * (-2 * math.log(rope.theta) / rope.dims))
     stretch = rope.stretch
     if stretch is None:
         return base
@@ -52,4 +52,4 @@ def _keep(base: Tensor, number: Tensor, stretch: Stretch) -> Tensor:
     """1 where a frequency stays as it is, 0 where it is slowed in full, a ramp between."""
     x = base * (stretch.context / (2 * math.pi)) if stretch.over == "turns" else number
     ramp = (x - stretch.slow) / (stretch.fast - stretch.slow)
-    return apply("max", apply("min", ramp, 1.0), 0.0)
+    return clip(ramp, 0.0, 1.0)

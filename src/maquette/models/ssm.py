@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from maquette.ir.build import (
     Tensor,
-    apply,
+    clip,
     concat,
+    dot,
     exp,
     iota,
     recurrence,
@@ -47,7 +48,7 @@ def recur(x: Tensor, ssm: StateSpace, norm: Norm, fmt: DType) -> Mixed:
         y = normalise(y * silu(gate), norm, "norm_gate", "h", "p")
     with section("out_proj"):
         w = tensor("w_out", "weight", fmt, **inner, **sizes(x, "d"))
-        out = (y * w).sum("h", "p")
+        out = dot(y, w, "h", "p")
         if ssm.bias:
             out = out + weight("b_out", **sizes(x, "d"))
     states = {f"conv_{name}": after for name, (_, after) in convolved.items()}
@@ -57,7 +58,7 @@ def recur(x: Tensor, ssm: StateSpace, norm: Norm, fmt: DType) -> Mixed:
 def _project(
     x: Tensor, name: str, ssm: StateSpace, fmt: DType, shape: dict[str, SizeLike]
 ) -> Tensor:
-    y = (x * tensor(f"w_{name}", "weight", fmt, **sizes(x, "d"), **shape)).sum("d")
+    y = dot(x, tensor(f"w_{name}", "weight", fmt, **sizes(x, "d"), **shape), "d")
     return y + weight(f"b_{name}", **shape) if ssm.bias else y
 
 
@@ -67,7 +68,7 @@ def _convolve(y: Tensor, name: str, ssm: StateSpace) -> tuple[Tensor, Tensor]:
     before = state(f"conv_{name}", b="b", s=ssm.conv - 1, **channels)
     padded = concat("s", before, y)
     taps = padded.at(s=iota("s", "s") + iota("i", ssm.conv))
-    out = (taps * weight(f"conv_w_{name}", i=ssm.conv, **channels)).sum("i")
+    out = dot(taps, weight(f"conv_w_{name}", i=ssm.conv, **channels), "i")
     if ssm.conv_bias:
         out = out + weight(f"conv_b_{name}", **channels)
     return silu(out), padded.slice("s", sym("s"), ssm.conv - 1)
@@ -81,11 +82,11 @@ def _scan(
     dt = softplus(step.to("f32") + weight("dt_bias", **heads))
     low, high = ssm.dt_range
     if (low, high) != (0.0, float("inf")):
-        dt = apply("max", apply("min", dt, high), low)
+        dt = clip(dt, low, high)
     decay = exp(-dt * exp(weight("a_log", **heads)))
-    own = apply("floordiv", iota("h", ssm.heads), ssm.heads // ssm.groups)
+    own = iota("h", ssm.heads) // (ssm.heads // ssm.groups)
     total, driven = recurrence(decay, dt * drive * into.at(g=own), "s")
     before = tensor("recurrent", "state", ssm.format, b="b", **sizes(drive, "h", "p"), n=ssm.state)
     held = total * before + driven
-    y = (held * out_of.at(g=own)).sum("n") + drive * weight("d_skip", **heads)
+    y = dot(held, out_of.at(g=own), "n") + drive * weight("d_skip", **heads)
     return y, held.last("s")
