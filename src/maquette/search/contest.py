@@ -110,8 +110,10 @@ def _known(seconds: float) -> float:
 
 
 def rivals(winner: Outcome, ranked: Iterable[Outcome]) -> list[Outcome]:
-    """The next best mesh that keeps the targets, and the nearest miss that costs less."""
+    """The next best mesh, or else fleet, that keeps the targets, and the nearest cheaper miss."""
     ranked, mesh = list(ranked), winner.plan.mesh
-    other = [o for o in ranked if o.meets and o.plan.mesh != mesh]
+    good = [o for o in ranked if o.meets]
+    other = [o for o in good if o.plan.mesh != mesh]
+    other = other or [o for o in good if o.plan.devices != winner.plan.devices]
     missed = [o for o in ranked if not o.meets and o.candidate.cost < winner.candidate.cost]
     return [*other[:1], *missed[:1]]
