@@ -65,7 +65,7 @@ def test_writing_replaces_whole_files(tmp_path):
 
 def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "x").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="is a file; expected a folder"):
         files.folder(tmp_path / "x", "--out")
     with pytest.raises(InputError, match="is a directory"):
         files.place(tmp_path)

@@ -46,6 +46,8 @@ def write(path: Path, text: str) -> Path:
 
 
 def _refused(path: Path, option: str, error: OSError) -> Fault:
+    if isinstance(error, FileExistsError):
+        return Fault(option or str(path), f"{path} is a file", "a folder")
     return Fault(option or str(path), f"{path} cannot be written: {error.strerror}")
 
 

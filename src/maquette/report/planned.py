@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rich.console import RenderableType
 
@@ -210,6 +209,8 @@ def headroom(answer: Answer, found: Outcome) -> list[tuple[str, str]]:
         return []
     asked = found.metrics.offered_per_s
     rate = f"{digits(factor)} times the rate, {digits(factor * asked)} requests/s"
+    if factor < 1:
+        return [("headroom", f"none: for longer than this, about {rate} can be served")]
     return [("headroom", f"the targets hold to about {rate}")]
 
 
@@ -232,8 +233,8 @@ def plan_rows(answer: Answer) -> tuple[list[str], list[tuple[str, ...]]]:
         ">step": [f"{o.plan.policy.max_batched_tokens:,}" for o in shown],
         ">$/h": [digits(o.candidate.usd_per_hour) for o in shown],
         ">$/Mtok": [digits(o.usd_per_mtok_output) for o in shown],
-        ">TTFT": [_reached(answer, o, "ttft") for o in shown],
-        ">TPOT": [_reached(answer, o, "tpot") for o in shown],
+        ">TTFT": _reached(answer, "ttft"),
+        ">TPOT": _reached(answer, "tpot"),
         ">tok/s": [digits(1 / o.metrics.tpot.mean) for o in shown],
     }
     if any(o.metrics.finished < o.metrics.requests for o in shown):
@@ -255,15 +256,13 @@ def _varying(answer: Answer) -> dict[str, list[str]]:
     return {"devices" if several else ">devices": took, **differing}
 
 
-def _reached(answer: Answer, o: Outcome, name: str) -> str:
-    """A latency at the targets' percentile, marked where it is above its target."""
-    aims: dict[str, Any] = {
-        "ttft": answer.question.targets.ttft,
-        "tpot": answer.question.targets.tpot,
-    }
-    value = getattr(o.metrics, name).percentiles.get(answer.question.targets.percentile)
-    over = value is not None and aims[name] is not None and value > aims[name]
-    return seconds(value) + (" ✗" if over else "  ")
+def _reached(answer: Answer, name: str) -> list[str]:
+    """A latency of each plan at the targets' percentile, marked where it is above its target."""
+    target, at = getattr(answer.question.targets, name), answer.question.targets.percentile
+    values = [getattr(o.metrics, name).percentiles.get(at) for o in answer.outcomes[:LISTED]]
+    over = [None not in (v, target) and v > target for v in values]
+    marks = [" ✗" if x else "  " * any(over) for x in over]
+    return [seconds(v) + mark for v, mark in zip(values, marks, strict=True)]
 
 
 FRONTIER_HEADS = (">tok/s", ">$/Mtok", "plan", "devices", "formats", ">in flight")
