@@ -237,3 +237,30 @@ def test_no_file_is_left_half_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         files.write(target, "after")
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"] and target.read_text() == "before"
+
+
+def test_interrupted_while_writing_still_answers(monkeypatch, tmp_path):
+    import maquette.api
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(maquette.api, "winner", interrupted)
+    asked = ("plan", "llama-3.1-8b", "--on", "h100", "--for", "chat", "--requests", 60)
+    done = call(*asked, "--out", tmp_path / "x", "--json")
+    assert done.code == 2 and "only those named above were written" in done.err
+    assert done.document["winner"] and not list((tmp_path / "x").iterdir())
+
+
+def test_interrupted_while_it_loads(monkeypatch, capsys):
+    """Before there is a command line there is no traceback either."""
+    import maquette.__main__ as program
+    import maquette.cli.main as commands
+
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "main", interrupted)
+    with pytest.raises(SystemExit) as left:
+        program.main()
+    assert left.value.code == 2 and "interrupted" in capsys.readouterr().err
