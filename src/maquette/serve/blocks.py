@@ -39,10 +39,6 @@ class Blocks:
         self._others: dict[int, int] = {}  # of those with several holders: how many besides one
         self.idle: OrderedDict[int, None] = OrderedDict()  # cached, held by nobody; oldest first
 
-    @property
-    def in_use(self) -> int:
-        return self.capacity - self.available
-
     def fits(self, tokens: int) -> bool:
         """Whether a sequence of `tokens` tokens fits in the empty cache."""
         return tokens <= self.capacity * self.block_size

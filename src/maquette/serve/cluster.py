@@ -135,7 +135,10 @@ class Cluster:
     def run(self) -> None:
         """Until nothing is left to happen."""
         heap, lanes = self._heap, self._lanes
-        self._send(0, self._columns.concurrency or 1)
+        if self._columns.arrival:
+            self._expect(self._columns.arrival)
+        else:
+            self._send(0, self._columns.concurrency)
         while heap:
             now, phase, number = heappop(heap)
             if phase == ARRIVE:
@@ -148,15 +151,20 @@ class Cluster:
                 self._end(lanes[number], now)
 
     def _send(self, now: int, requests: int) -> None:
-        """The next requests, each at its own time, or in a closed loop now."""
-        arrival = self._columns.arrival
+        """In a closed loop, as many clients send their next request."""
         for number in islice(self._unsent, requests):
-            heappush(self._heap, (arrival[number] if arrival else now, ARRIVE, number))
+            heappush(self._heap, (now, ARRIVE, number))
+
+    def _expect(self, arrival: list[int]) -> None:
+        """The next request of an open loop is on its way."""
+        number = next(self._unsent, -1)
+        if number >= 0:
+            heappush(self._heap, (arrival[number], ARRIVE, number))
 
     def _arrive(self, now: int, rid: int) -> None:
         columns = self._columns
         if columns.arrival:
-            self._send(now, 1)
+            self._expect(columns.arrival)
         else:
             self._outcomes.arrive(rid, now)
         if rid in columns.rejected:

@@ -213,8 +213,8 @@ class Decoders:
             upto, at, slope = cost.piece(n, total)
             first += at + slope * total
             rise += slope * n
-            if upto < total + n * (steps - 1):
-                steps = (upto - total) // n + 1
+            if upto < ENDLESS:
+                steps = min(steps, (upto - total) // n + 1)
         for windowed in self._windowed:
             steps = min(steps, windowed.cross(tick))
             total = _context(windowed, tick)

@@ -285,8 +285,19 @@ class Lane:
             self._record_late(start + first, first)
         waiting, used = len(self.seqs) - running, blocks.capacity - blocks.available
         took = now - start
-        rows += self.index, start, took, self.steps, live, self.rows
-        rows += self.prefill, first, waiting, used
+        row = (
+            self.index,
+            start,
+            took,
+            self.steps,
+            live,
+            self.rows,
+            self.prefill,
+            first,
+            waiting,
+            used,
+        )
+        rows.extend(row)
         if len(rows) >= FOLD:
             self.setup.timeline.fold()
 
