@@ -79,7 +79,9 @@ def summary(found: Simulation) -> list[tuple[str, str]]:
     if targets.ttft is not None or targets.tpot is not None:
         verdict = "kept" if not found.misses else f"missed: {'; '.join(found.misses)}"
         sure = (
-            f" ({percent(found.probability, 0)} of draws)" if found.probability is not None else ""
+            f" (kept in {percent(found.probability, 0)} of calibration draws)"
+            if found.probability is not None
+            else ""
         )
         rows.append(("targets", verdict + sure))
     rows.append(("batches", batches(m)))
