@@ -66,10 +66,14 @@ class Calibration:
         return replace(self, values=capped)
 
     def draws(self, n: int, seed: int) -> list[Calibration]:
-        """`n` calibrations drawn from the posterior (log-normal)."""
+        """`n` calibrations drawn from the posterior (log-normal).
+
+        Draws come in pairs mirrored about the median, so that a few of them are centred.
+        """
         rng = np.random.default_rng(seed)
-        logs = rng.multivariate_normal(self.vector, np.array(self.covariance), size=n)
-        return [self.at(row) for row in logs]
+        away = rng.multivariate_normal(np.zeros(len(NAMES)), np.array(self.covariance), -(-n // 2))
+        mirrored = np.stack([away, -away], axis=1).reshape(-1, len(NAMES))
+        return [self.at(self.vector + row) for row in mirrored[:n]]
 
 
 def first_principles(machine: str, engine: str) -> Calibration:
