@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+import pace
 from maquette.catalogue import machines as catalogue
 from maquette.catalogue.loader import read_toml, structure
 from maquette.catalogue.machines import machine, names, system, systems
@@ -232,7 +232,7 @@ def test_loading_is_quick_and_light() -> None:
         float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
         for _ in range(5)
     )
-    assert best < 0.05
+    assert best < 6 * pace.unit()
 
 
 def test_a_second_load_is_shared() -> None:
@@ -240,8 +240,9 @@ def test_a_second_load_is_shared() -> None:
 
 
 def test_every_file_is_read_by_the_strict_loader_in_little_time() -> None:
-    start = time.process_time()
-    for name in EVERY:
-        path = catalogue.FOLDER / f"{name}.toml"
-        structure(Machine, read_toml(path), path.name)
-    assert time.process_time() - start < 2
+    def load_all() -> None:
+        for name in EVERY:
+            path = catalogue.FOLDER / f"{name}.toml"
+            structure(Machine, read_toml(path), path.name)
+
+    assert pace.cpu(load_all, 1) < 150 * pace.unit()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
+import pace
 from maquette.catalogue.models import model, names
 from maquette.ir.build import activation
 from maquette.ir.facts import by_section, work
@@ -67,15 +66,14 @@ def test_programs_verify_and_their_text_reads_back(name):
 
 
 @pytest.mark.parametrize("name", ["deepseek-v3", "llama-3.1-405b", "kimi-k2", "gpt-oss-120b"])
-def test_building_the_largest_takes_less_than_50_ms(name):
+def test_building_the_largest_is_quick(name):
     config = model(name)
-    times = []
-    for _ in range(3):
+
+    def build():
         program.cache_clear()
-        start = time.perf_counter()
-        program(config)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.050
+        return program(config)
+
+    assert pace.cpu(build) < 3 * pace.unit()
 
 
 def test_windows_and_experts_are_declared():

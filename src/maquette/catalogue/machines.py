@@ -26,6 +26,9 @@ FOLDER = Path(__file__).with_name("machines")
 _TIMES = re.compile(r"(.+?)x(\d+)")
 
 
+MOST = 16_384  # devices of a system: beyond what is built, plans would be counted for ever
+
+
 def names() -> tuple[str, ...]:
     """The names of all machines of the catalogue."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
@@ -88,6 +91,8 @@ def systems(text: str, overrides: Sequence[str] = ()) -> tuple[System, ...]:
 def _counted(found: Machine, n: int, text: str) -> System:
     if n < 1:
         raise InputError(Fault(text, f"has {n} devices", "at least 1"))
+    if n > MOST:
+        raise InputError(Fault(text, f"has {n:,} devices", f"at most {MOST:,}"))
     return System(found, n)
 
 

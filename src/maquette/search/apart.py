@@ -18,6 +18,7 @@ from maquette.search.bounds import GRID, Curve, Load
 from maquette.search.space import Option, Space
 from maquette.search.types import Candidate, Targets
 
+BEYOND = 16  # replicas tried beyond the fewest that sustain the rate
 KEPT = 3  # of the same price, those with most to spare
 
 
@@ -106,9 +107,12 @@ def _pair(
     """Candidates of two meshes, and how much the tightest of their bounds leaves to spare."""
     one, other = prefill.option.plan.mesh, decode.option.plan.mesh
     devices, lanes = where.system.devices, other.lanes
-    for n in range(1, devices // one.devices + 1):
+    fewest = max(1, int(asked.rate / prefill.fills))
+    for n in range(fewest, min(devices // one.devices, fewest + BEYOND) + 1):
         room = (devices - n * one.devices) // other.devices
-        for m in range(1, room + 1) if replicas is None else range(replicas, replicas + 1):
+        least = max(1, int(asked.rate / decode.top)) if replicas is None else replicas
+        last = min(room, least + BEYOND) if replicas is None else replicas
+        for m in range(least, last + 1):
             if m > room:
                 continue
             batch = float(np.interp(asked.rate / m, decode.ends, GRID))
