@@ -45,7 +45,7 @@ def fault_of(tmp_path, text, name="t.csv", **options):
         (
             HEADER + "0,5,5\n2,5,5\n1.5,5,5\n3,5,5\n",
             "t.csv: row 4, arrival_s: 0.5 s before row 3; expected rows in order of time "
-            "(sort the file by arrival_s, or read it with sort=True)",
+            "(sort the file by arrival_s, or in Python read it with sort=True)",
         ),
         (HEADER + "2,5,5\n1,5,5\n0,5,5\n", "1 s before row 2 (and 1 more such rows)"),
         (

@@ -8,7 +8,7 @@ from math import gcd
 from typing import Any
 
 from maquette.errors import Fault, InputError
-from maquette.ir.dtypes import DTYPES
+from maquette.ir.dtypes import DTYPES, dtype
 from maquette.ir.graph import Program
 from maquette.ir.patterns import Reduce
 from maquette.machines.types import System
@@ -115,6 +115,8 @@ def staged(plan: Plan, layers: int) -> Infeasible | None:
 def supported(system: System, engine: Engine, precision: Precision) -> Infeasible | None:
     """Why an engine on a machine cannot run a precision, or None."""
     matrix = system.machine.compute.matrix
+    if dtype(precision.activations).storage_only:
+        return Infeasible(f"{precision.activations} is for storage: no product computes in it")
     if precision.weights not in engine.formats:
         known = ", ".join(engine.formats)
         return Infeasible(f"{engine.name} does not serve {precision.weights} weights ({known})")

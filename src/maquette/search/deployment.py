@@ -131,9 +131,8 @@ def _first(
         raise InputError(Fault("", f"{need} {system.devices}"))
     mesh, no = refused[-1]
     where = f"{made.name} as {mesh} in {plan.precision} on {system.name}"
-    raise InputError(
-        Fault(where, f"cannot be: {no}", hint="more devices, or fewer bits per weight")
-    )
+    hint = "more devices, or fewer bits per weight" if no.unit.startswith("GB") else ""
+    raise InputError(Fault(where, f"cannot be: {no}", hint=hint))
 
 
 def _candidates(made: Program, system: System, wish: Wish) -> Iterator[Mesh]:

@@ -76,7 +76,7 @@ def binding(found: tuple[Share, ...]) -> str:
         by_resource[s.resource] = by_resource.get(s.resource, 0.0) + s.share
     name, share = max(by_resource.items(), key=lambda item: item[1])
     first = next(s for s in found if s.resource == name)
-    return f"{share:.0%} of a decode step waits for {name}, most of it in {first.section!r}"
+    return f"{100 * share:.0f} % of a decode step waits for {name}, most of it in {first.section!r}"
 
 
 def boosted(candidate: Candidate, cal: Calibration, what: str) -> tuple[Candidate, Calibration]:

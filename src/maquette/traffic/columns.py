@@ -99,7 +99,7 @@ def token_counts(table: Table, column: str, drop_empty: bool) -> Ints:
     least = 0 if drop_empty else 1
     for record in np.flatnonzero(out < least).tolist():
         hint = (
-            "a failed request? drop_empty=True leaves such requests out" if not out[record] else ""
+            "a failed request? leave it out (in Python: drop_empty=True)" if not out[record] else ""
         )
         table.fault(record, column, f"{out[record]} tokens", f"{least} or more", hint)
     return out

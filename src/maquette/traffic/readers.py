@@ -109,7 +109,7 @@ def _check_order(table: Table, column: str, arrivals: Ints) -> None:
     late = (arrivals[record - 1] - arrivals[record]) / 1e9
     more = f" (and {len(back) - 1:,} more such rows)" if len(back) > 1 else ""
     what = f"{late:.9g} s before row {table.rows[record - 1]}{more}"
-    hint = f"sort the file by {column}, or read it with sort=True"
+    hint = f"sort the file by {column}, or in Python read it with sort=True"
     table.fault(record, column, what, "rows in order of time", hint)
 
 
