@@ -63,7 +63,7 @@ class Lane:
             if self.waiting[0] == seq.key and self._open():
                 self._cut(now)
             if setup.timeout is not None:
-                self._cut(seq.deadline)
+                self._cut(max(seq.deadline, now))  # it may come late from a prefill replica
         if setup.timeout is not None:
             heappush(self._deadlines, (seq.deadline, seq.rid))
 
