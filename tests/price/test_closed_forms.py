@@ -11,16 +11,10 @@ from hypothesis import strategies as st
 
 from maquette.catalogue.engines import engine
 from maquette.catalogue.machines import machine
-from maquette.catalogue.models import model
-from maquette.compile.lower import lower
-from maquette.models.decoder import program
-from maquette.plans.engine import Engine
 from maquette.plans.legality import PRECISIONS
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
-from maquette.price.calibration import NAMES, first_principles
+from maquette.price.calibration import NAMES
 from maquette.price.environment import (
-    batch_environment,
-    mesh_environment,
     mesh_of,
     nothing,
     uniform,
@@ -29,27 +23,12 @@ from maquette.price.experts import imbalance, touched
 from maquette.price.memory import memory
 from maquette.price.network import collective, hand_over
 from maquette.price.replica import replica, stages, step_model
-from maquette.price.seconds import IDEAL, formats, sent, walk_seconds
+from maquette.price.seconds import IDEAL, sent, walk_seconds
+from price.priced import CAL, H100, PLAIN, environment, lowered
 
-PLAIN = Engine("plain", "no fusion rules", "1", "test", Policy(), ("bf16", "fp8"))
-H100 = machine("h100-sxm")
-CAL = first_principles("h100-sxm", "plain")
 BF16, FP8 = Precision(), PRECISIONS["fp8"]
 LINK = float(H100.links["scale_up"].bandwidth.value)
 STREAM = float(H100.tiers["hbm"].bandwidth.value)
-
-
-def lowered(name):
-    return lower(program(model(name)), PLAIN)
-
-
-def environment(schedule, plan, prefill=None, decode=None):
-    mesh, none = mesh_of(plan), nothing(schedule)
-    return {
-        **mesh_environment(schedule, mesh),
-        **formats(H100, plan.precision, schedule),
-        **batch_environment(schedule, mesh, prefill=prefill or none, decode=decode or none),
-    }
 
 
 def ideal(schedule, plan, **batch):

@@ -10,12 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maquette.catalogue.machines import machine
-from maquette.catalogue.models import model
-from maquette.compile.lower import lower
-from maquette.models.decoder import program
-from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy
-from maquette.price.calibration import NAMES, first_principles, transferred
+from maquette.price.calibration import NAMES, transferred
 from maquette.price.environment import (
     batch_environment,
     causal_pairs,
@@ -27,25 +23,13 @@ from maquette.price.experts import imbalance, popularity, touched
 from maquette.price.interval import estimate
 from maquette.price.memory import fits
 from maquette.price.network import collective
-from maquette.price.replica import mesh_of, replica, step_model
+from maquette.price.replica import replica, step_model
 from maquette.price.seconds import IDEAL, formats, walk_seconds
-
-ENGINE = Engine("plain", "no fusion rules", "1", "test", Policy(), ("bf16", "fp8"))
-H100 = machine("h100-sxm")
-CAL = first_principles("h100-sxm", "plain")
-
-
-def schedule_of(name):
-    return lower(program(model(name)), ENGINE)
+from price.priced import CAL, H100, PLAIN, environment, lowered
 
 
 def walk(schedule, plan, cal, prefill, decode):
-    mesh = mesh_of(plan)
-    env = {
-        **mesh_environment(schedule, mesh),
-        **formats(H100, plan.precision, schedule),
-        **batch_environment(schedule, mesh, prefill=prefill, decode=decode),
-    }
+    env = environment(schedule, plan, prefill, decode)
     return walk_seconds(schedule, H100, cal, env)
 
 
@@ -61,7 +45,7 @@ NAMES_OF_MODELS = ["llama-3.1-8b", "mixtral-8x7b", "deepseek-v2", "mamba2-2.7b",
     logs=st.lists(st.floats(-2, 2), min_size=len(NAMES), max_size=len(NAMES)),
 )
 def test_no_price_beats_the_speed_of_light(name, batch, context, tp, logs):
-    schedule = schedule_of(name)
+    schedule = lowered(name)
     plan = Plan(mesh=Mesh(tp=tp))
     cal = CAL.at(CAL.vector + np.array(logs))
     shape, none = uniform(schedule, batch, 1.0, context), nothing(schedule)
@@ -81,7 +65,7 @@ def test_no_price_beats_the_speed_of_light(name, batch, context, tp, logs):
 )
 def test_the_step_model_is_the_walk(name, batch, context, chunk, past):
     """Tabulated coefficients against walking the mixed batch itself."""
-    schedule = schedule_of(name)
+    schedule = lowered(name)
     plan = Plan(mesh=Mesh(tp=2), policy=Policy(max_batched_tokens=1024, max_seqs=80))
     decode = uniform(schedule, batch, 1.0, context)
     prefill = uniform(schedule, 1.0, chunk, past + chunk)
@@ -98,7 +82,7 @@ def test_the_step_model_is_the_walk(name, batch, context, chunk, past):
 
 
 def test_arrays_of_plans_price_as_each_plan_alone():
-    schedule = schedule_of("llama-3.1-70b")
+    schedule = lowered("llama-3.1-70b")
     none = nothing(schedule)
     mesh = {"tp": np.array([1, 2, 8]), "pp": np.array([1, 2, 1]), "dp": 1, "ep": 1}
     shape = uniform(schedule, np.array([1.0, 8.0, 64.0]), 1.0, np.array([10.0, 500.0, 4000.0]))
@@ -160,17 +144,17 @@ def test_skew_touches_fewer_and_loads_unevenly():
 
 
 def test_what_does_not_fit_says_by_how_much():
-    schedule = schedule_of("llama-3.1-70b")
-    found = fits(schedule, H100, ENGINE, Plan())
+    schedule = lowered("llama-3.1-70b")
+    found = fits(schedule, H100, PLAIN, Plan())
     assert isinstance(found, Infeasible)
     assert found.unit == "GB per device"
     assert found.short_by == pytest.approx(141.1 + 1 - 0.9 * 85.5 + 1.5, abs=1.5)
-    assert isinstance(replica(schedule, H100, ENGINE, Plan(), CAL), Infeasible)
+    assert isinstance(replica(schedule, H100, PLAIN, Plan(), CAL), Infeasible)
 
 
 def test_kv_cache_of_a_plan_in_closed_form():
-    schedule = schedule_of("llama-3.1-8b")
-    held = fits(schedule, H100, ENGINE, Plan())
+    schedule = lowered("llama-3.1-8b")
+    held = fits(schedule, H100, PLAIN, Plan())
     assert not isinstance(held, Infeasible)
     assert held.kv_per_token == 2 * 32 * 8 * 128 * 2
     assert held.kv_tokens == pytest.approx(held.kv / held.kv_per_token)
@@ -178,9 +162,9 @@ def test_kv_cache_of_a_plan_in_closed_form():
 
 
 def test_heads_are_replicated_beyond_their_number():
-    schedule = schedule_of("llama-3.1-70b")
+    schedule = lowered("llama-3.1-70b")
     eight, sixteen = (
-        fits(schedule, replace(H100, node=16), ENGINE, Plan(mesh=Mesh(tp=tp))) for tp in (8, 16)
+        fits(schedule, replace(H100, node=16), PLAIN, Plan(mesh=Mesh(tp=tp))) for tp in (8, 16)
     )
     assert not isinstance(eight, Infeasible)
     assert not isinstance(sixteen, Infeasible)
@@ -196,8 +180,8 @@ def test_interval_widens_with_distance_from_measurement():
 
 
 def test_recurrent_states_limit_the_sequences_that_fit():
-    schedule = schedule_of("mamba2-2.7b")
-    few = fits(schedule, machine("a10g"), ENGINE, Plan(policy=Policy(max_batched_tokens=2048)))
+    schedule = lowered("mamba2-2.7b")
+    few = fits(schedule, machine("a10g"), PLAIN, Plan(policy=Policy(max_batched_tokens=2048)))
     assert not isinstance(few, Infeasible)
     state = 64 * (80 * 64 * 128 * 4 + 3 * (5120 + 2 * 128) * 2)  # scan in f32, convolution in bf16
     assert few.state_per_seq == pytest.approx(state, rel=0.01)
@@ -206,7 +190,7 @@ def test_recurrent_states_limit_the_sequences_that_fit():
 
 
 def test_the_longest_stage_sets_the_pace_and_the_memory():
-    schedule = schedule_of("llama-3.1-8b")
+    schedule = lowered("llama-3.1-8b")
     assert schedule.layers == 32
     even = Plan(mesh=Mesh(pp=2))
     uneven = even.but(stages=(24, 8))
@@ -218,5 +202,5 @@ def test_the_longest_stage_sets_the_pace_and_the_memory():
         for p in (even, uneven)
     ]
     assert layers[1] == pytest.approx(layers[0] * 24 / 16)
-    held = [fits(schedule, H100, ENGINE, p) for p in (even, uneven)]
+    held = [fits(schedule, H100, PLAIN, p) for p in (even, uneven)]
     assert held[1].kv_per_token == pytest.approx(held[0].kv_per_token * 24 / 16)

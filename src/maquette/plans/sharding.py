@@ -48,7 +48,6 @@ class Local:
     graph: Graph
     partials: tuple[Partial, ...]
     exchanges: tuple[Value, ...]  # tokens on their way to experts or back
-    grouped: frozenset[str]  # names of weights held once per expert
 
 
 def localise(graph: Graph) -> Local:
@@ -58,9 +57,8 @@ def localise(graph: Graph) -> Local:
     for value in graph.values:
         local[value] = _shard(value, value in grouped, local)
     outputs = {name: local[v] for name, v in graph.outputs.items()}
-    weights = frozenset(v.name for v in grouped if isinstance(v, Input))
     shared = Graph(graph.name, outputs)
-    return Local(shared, tuple(_owed(shared)), tuple(_exchanged(shared)), weights)
+    return Local(shared, tuple(_owed(shared)), tuple(_exchanged(shared)))
 
 
 def shards(symbols: Iterable[str], mesh: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,11 +106,15 @@ def _attention(schedule: Schedule, name: str, priced: Priced, n: int) -> Iterato
     none = nothing(schedule)
     one = {**none, "seqs": 1.0}
     pairs, context = {**one, f"pairs:{name}": UNIT}, {**one, f"context:{name}": UNIT}
-    prefill = [(priced(given, none), priced(one, none)) for given in (pairs, context)]
-    decode = [(priced(none, given), priced(none, one)) for given in (pairs, context)]
+    prefill, decode = priced(one, none), priced(none, one)
     slopes = [
-        [float(a - b) / UNIT for a, b in zip(with_, without, strict=True)]
-        for with_, without in (*prefill, *decode)
+        [float(a - b) / UNIT for a, b in zip(priced(*given), without, strict=True)]
+        for given, without in (
+            ((pairs, none), prefill),
+            ((context, none), prefill),
+            ((none, pairs), decode),
+            ((none, context), decode),
+        )
     ]
     attends = [f"pairs:{name}" in s.matrix.symbols for s in schedule.sections]
     for chosen in (True, False):
