@@ -17,7 +17,7 @@ import numpy as np
 from maquette.catalogue.engines import engine
 from maquette.catalogue.machines import machine
 from maquette.catalogue.models import model
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.models.decoder import program
 from maquette.plans.legality import PRECISIONS
 from maquette.price.calibration import first_principles

@@ -18,7 +18,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.plans.types import Infeasible, Mesh, Plan, Precision
 from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
 from maquette.price.memory import fits

@@ -17,7 +17,7 @@ from maquette.catalogue import calibrations, engines, machines, models
 from maquette.catalogue import requests as streams
 from maquette.catalogue.machines import machine, system
 from maquette.catalogue.models import model
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.errors import Fault, InputError, UnknownName, together
 from maquette.ir.dtypes import DTYPES
 from maquette.machines.types import Machine, System

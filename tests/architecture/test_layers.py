@@ -13,11 +13,12 @@ units
 ir
 machines
 traffic
-models
+models capture
 plans
-compile
+compiler
 price
 run space
+bench
 serve train
 catalogue
 search

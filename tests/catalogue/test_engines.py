@@ -7,7 +7,7 @@ import pytest
 from maquette.catalogue.engines import engine, engines, names, policy
 from maquette.catalogue.machines import machine
 from maquette.catalogue.models import model
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.errors import InputError, UnknownName
 from maquette.ir.dtypes import DTYPES
 from maquette.ir.facts import by_section

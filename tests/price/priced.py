@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maquette.catalogue.machines import machine
 from maquette.catalogue.models import model
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
 from maquette.plans.types import Policy

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maquette.catalogue import engines, machines, models
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.models.decoder import program
 from maquette.plans.types import Precision
 from maquette.price.calibration import first_principles

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from maquette.catalogue import calibrations, engines, machines, models
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.models.decoder import program
 from maquette.plans.types import Infeasible, Mesh, Plan, Precision
 from maquette.price.memory import fits

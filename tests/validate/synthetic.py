@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.plans.types import Precision
 from maquette.price.calibration import first_principles
 from maquette.validate.static import AXES, Batches, prepare, seconds

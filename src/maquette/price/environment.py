@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.plans.sharding import shards
 from maquette.plans.types import Plan
 from maquette.price.experts import imbalance, touched

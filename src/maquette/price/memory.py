@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.machines.facts import capacity
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine

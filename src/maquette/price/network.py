@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from maquette.compile.schedule import CollectiveKind
+from maquette.compiler.schedule import CollectiveKind
 from maquette.machines.types import Link, Machine
 
 SHARE = {"all-reduce": 2.0, "all-gather": 1.0, "all-to-all": 1.0}

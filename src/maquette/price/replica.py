@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Plan

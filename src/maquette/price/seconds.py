@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from maquette.compile.schedule import Collective, Schedule, Section
+from maquette.compiler.schedule import Collective, Schedule, Section
 from maquette.errors import Fault, InputError, NotYet
 from maquette.ir.dtypes import dtype
 from maquette.ir.sizes import Size

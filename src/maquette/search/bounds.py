@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Machine
 from maquette.plans.types import Mesh, Precision
 from maquette.price.calibration import Calibration

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from maquette.compile.lower import lower
-from maquette.compile.schedule import Schedule
+from maquette.compiler.lower import lower
+from maquette.compiler.schedule import Schedule
 from maquette.errors import Fault, InputError
 from maquette.ir.graph import Program
 from maquette.machines.types import System

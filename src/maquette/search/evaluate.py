@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.plans.engine import Engine
 from maquette.price.calibration import PARAMETERS, Calibration
 from maquette.search.fleet import fleet

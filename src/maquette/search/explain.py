@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Fact, Machine, System
 from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.errors import Fault, InputError
 from maquette.machines.facts import link
 from maquette.machines.types import System

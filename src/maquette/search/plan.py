@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from maquette.catalogue import engines
 from maquette.catalogue.calibrations import find
 from maquette.catalogue.models import repository
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.models.decoder import program
 from maquette.plans.legality import PRECISIONS
 from maquette.price.calibration import Calibration

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.price.calibration import Calibration
 from maquette.search.apart import apart
 from maquette.search.bounds import GRID, Curve, Load, curves

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.ir.graph import Program
 from maquette.machines.types import System
 from maquette.plans.engine import Engine

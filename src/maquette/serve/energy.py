@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Machine
 from maquette.plans.types import Plan
 from maquette.price.environment import batch_environment, mesh_environment, mesh_of, nothing

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.plans.types import Precision
 from maquette.validate import schema
 from maquette.validate.names import counted, engine_at, precision, squeeze

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.plans.types import Infeasible, Mesh, Plan
 from maquette.price.calibration import Calibration
 from maquette.price.replica import replica

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from maquette.compile.lower import lower
-from maquette.compile.schedule import Schedule
+from maquette.compiler.lower import lower
+from maquette.compiler.schedule import Schedule
 from maquette.plans.types import Infeasible, Mesh, Plan
 from maquette.price.calibration import Calibration
 from maquette.price.replica import replica as price_replica

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from maquette.catalogue import calibrations, engines, machines, models
-from maquette.compile.lower import lower
+from maquette.compiler.lower import lower
 from maquette.ir.dtypes import dtype
 from maquette.ir.graph import Program
 from maquette.machines.types import Machine

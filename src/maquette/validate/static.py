@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.compile.schedule import Schedule
+from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Mesh, Plan, Precision

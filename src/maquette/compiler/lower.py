@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from maquette.compile.schedule import (
+from maquette.compiler.schedule import (
     Collective,
     CollectiveKind,
     Moved,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from maquette.catalogue.models import model
-from maquette.compile.lower import lower
-from maquette.compile.schedule import to_features
+from maquette.compiler.lower import lower
+from maquette.compiler.schedule import to_features
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
 from maquette.plans.types import Policy
