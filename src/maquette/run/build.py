@@ -1,0 +1,105 @@
+"""From Sources to callables: compiled once, cached by content, loaded into this process.
+
+A cached library is valid for one text, one compiler with its flags, and one processor: all of them
+are in its name.  It is written beside its place and renamed, so processes may race for it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from maquette.errors import Fault, NotYet
+from maquette.run.host import thread_count
+from maquette.run.source import Source
+from maquette.run.toolchain import HINT, Toolchain, toolchain
+
+Entry = Callable[[Any], None]  # takes the address of an array of buffers' base pointers
+
+_loaded: dict[str, ctypes.CDLL] = {}  # libraries stay loaded: code may hold their addresses
+_loading = Lock()
+
+
+def build(sources: Iterable[Source]) -> dict[str, Entry]:
+    """Compile what is not cached, two at a time, and load: the entry point of each symbol.
+
+    Raises NotYet where there is no C++ compiler, InputError where it fails.
+
+    >>> text = 'extern "C" void twice(void *const *b) { *(int *)b[1] = 2 * *(int *)b[0]; }'
+    >>> entry = build([Source("twice", text)])["twice"]
+    >>> x, y = ctypes.c_int(21), ctypes.c_int()
+    >>> entry((ctypes.c_void_p * 2)(ctypes.addressof(x), ctypes.addressof(y)))
+    >>> y.value
+    42
+    """
+    wanted = {s.symbol: s for s in sources}
+    if not wanted:
+        return {}
+    chain = toolchain()
+    if chain is None:
+        raise NotYet(Fault("C++ compiler", "none found", hint=HINT))
+    places = {symbol: place(source, chain) for symbol, source in wanted.items()}
+    missing = {places[n]: s for n, s in wanted.items() if not places[n].exists()}
+    if missing:
+        with ThreadPoolExecutor(min(len(missing), max(2, thread_count()))) as pool:
+            list(pool.map(lambda item: _compile(item[1], item[0], chain), missing.items()))
+    return {symbol: _entry(path, symbol) for symbol, path in places.items()}
+
+
+def place(source: Source, chain: Toolchain) -> Path:
+    """Where the library of a source is, or will be."""
+    content = hashlib.sha256(f"{chain.identity}\0{source.text}".encode()).hexdigest()
+    return cache_folder() / f"{source.symbol[:60]}-{content[:24]}.so"
+
+
+def cache_folder() -> Path:
+    """``$MAQUETTE_CACHE``, else maquette in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    A folder that cannot be written to is replaced by a temporary one, with a warning, once.
+    """
+    own, shared = os.environ.get("MAQUETTE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return _writable(own or os.path.join(shared or "~/.cache", "maquette"))
+
+
+@cache
+def _writable(folder: str) -> Path:
+    path = Path(folder).expanduser() / "kernels"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except (OSError, RuntimeError) as error:
+        held = Path(tempfile.mkdtemp(prefix="maquette-"))
+        what = f"cannot write kernels to {path} ({error}); they go to {held} and are not kept"
+        warnings.warn(what, RuntimeWarning, stacklevel=5)
+        return held
+
+
+def _compile(source: Source, path: Path, chain: Toolchain) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".making-", suffix=".so")
+    os.close(handle)
+    try:
+        chain.compile(source.text, Path(name))
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _entry(path: Path, symbol: str) -> Entry:
+    with _loading:
+        library = _loaded.get(str(path))
+        if library is None:
+            library = _loaded[str(path)] = ctypes.CDLL(str(path))
+    entry = getattr(library, symbol)
+    entry.argtypes, entry.restype = [ctypes.c_void_p], None
+    return entry  # type: ignore[no-any-return]
