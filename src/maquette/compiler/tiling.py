@@ -60,3 +60,16 @@ class Counts:
     traffic: Mapping[Tier, float]  # bytes that cross into each tier from the one below it
     launches: int = 1
     iterations: float = 0  # of the innermost loops, for what each costs beyond its flops
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to run a kernel, and what it does.
+
+    A strategy is a module of `compiler.tile` with ``candidates(kernel, processor)``, a list of
+    these, empty where the kernel is not of its kind; and one of `run.cpp` with
+    ``emit(kernel, tiling, processor)``, the Source.
+    """
+
+    tiling: Tiling
+    counts: Counts

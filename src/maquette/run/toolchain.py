@@ -87,9 +87,14 @@ def _command(wished: str) -> tuple[str, ...] | None:
 
 def _links(command: tuple[str, ...], flag: str) -> bool:
     """Whether a library that uses OpenMP can be made with `flag`."""
-    text = 'int omp_get_max_threads();\nextern "C" int n() { int s = 0;\n'
-    text += "#pragma omp parallel for reduction(+:s)\nfor (int i = 0; i < 9; ++i) s += i;\n"
-    text = text.replace("int omp", 'extern "C" int omp', 1) + "return s + omp_get_max_threads(); }"
+    text = """
+        extern "C" int omp_get_max_threads();
+        extern "C" int n() {
+            int s = omp_get_max_threads();
+            #pragma omp parallel for reduction(+ : s)
+            for (int i = 0; i < 9; ++i) s += i;
+            return s;
+        }"""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "probe.cpp"
         source.write_text(text)
