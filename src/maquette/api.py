@@ -263,6 +263,7 @@ def plan(
     dp: int | None = None,
     ep: int | None = None,
     replicas: int | None = None,
+    confidence: float | None = None,
     seed: int = 0,
     progress: Progress = lambda *_: None,
 ) -> Answer:
@@ -272,6 +273,8 @@ def plan(
     `search.types.ASSUMED` and a warning that says so.  `weights` are the precisions to try (the
     model's own if empty); `policy` holds fields of `Policy` that differ from each engine's own,
     and these the search does not vary; nor does it a size of the mesh or a number of replicas.
+    `confidence` asks for the cheapest plan that keeps the targets in that share of calibrations
+    drawn from the posterior, and not only under the most likely one.
     """
     assumed = ttft is None and tpot is None
     given = (ASSUMED.ttft, ASSUMED.tpot) if assumed else (ttft, tpot)
@@ -282,13 +285,20 @@ def plan(
         lambda: together(*((lambda f=f: _format(f)) for f in _names("weights", weights))),
         lambda: requests(traffic, seed=seed) if isinstance(traffic, str) else traffic,
         lambda: targets(*given, percentile),
-    )
+        lambda: _share(confidence),
+    )[:-1]
     said = {k: v for k, v in (policy or {}).items() if v is not None}
     question = Question(
         config, where, stream, aims, tuple(e.name for e in chosen), tuple(formats),
         tuple(calibration), said, Wish(tp, pp, dp, ep), replicas, seed, assumed,
+        confidence,
     )  # fmt: skip
     return search(question, progress)
+
+
+def _share(confidence: float | None) -> None:
+    if confidence is not None and not 0 < confidence < 1:
+        raise InputError(Fault("confidence", f"{confidence} is out of range", "between 0 and 1"))
 
 
 def _names(what: str, value: str | Sequence[str]) -> list[str]:

@@ -21,6 +21,9 @@ from maquette.errors import InputError
 @options.calibration
 @options.traffic
 @options.targets
+@click.option("--confidence", type=options.Finite(0, 1, min_open=True, max_open=True),
+              metavar="SHARE", help="Keep the targets in this share of calibration draws, such as "
+                                    "0.9, not only at the most likely one.")  # fmt: skip
 @options.outputs
 @options.as_json
 def plan(
@@ -33,6 +36,7 @@ def plan(
     calibration: str | None,
     traffic: Values,
     targets: Values,
+    confidence: float | None,
     outputs: Values,
     as_json: bool,
 ) -> int | None:
@@ -53,7 +57,7 @@ def plan(
         answer = api.plan(
             config, where, engine=engine, weights=() if weights is None else weights, **pins,
             policy=options.policy_changes(policy), calibration=own, traffic=stream, **targets,
-            seed=traffic["seed"], progress=tell,
+            confidence=confidence, seed=traffic["seed"], progress=tell,
         )  # fmt: skip
     if faults := api.obstacles(answer):
         raise InputError(*faults)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,17 +132,23 @@ def spread(
     requests.  These may be fewer than those of `point`: how far draws lie from the simulation
     under `cal` itself is carried over to it as a ratio.
     """
-    rng = np.random.default_rng(seed + 1)
     base = figures(simulated(cal), targets.percentile)
     ratios: dict[str, list[float]] = {name: [] for name in base}
     kept = 0
-    for i, drawn in enumerate(cal.draws(draws, seed)):
+    for i, at in enumerate(drawn(cal, draws, seed)):
         progress(i + 1)
-        trace = simulated(slower(drawn, float(np.exp(rng.normal(0.0, cal.residual)))))
+        trace = simulated(at)
         kept += not missed(trace, targets)
         for name, value in figures(trace, targets.percentile).items():
             ratios[name].append(value / base[name] if base[name] else 1.0)
     return {name: _central(point[name], found) for name, found in ratios.items()}, kept / draws
+
+
+def drawn(cal: Calibration, n: int, seed: int) -> Iterator[Calibration]:
+    """`n` calibrations from the posterior, each with its share of the residual error."""
+    rng = np.random.default_rng(seed + 1)
+    for at in cal.draws(n, seed):
+        yield slower(at, float(np.exp(rng.normal(0.0, cal.residual))))
 
 
 def _central(point: float, ratios: Sequence[float]) -> Interval:

@@ -144,7 +144,9 @@ def explained(
         setting.targets,
         seed=seed,
     )
-    winner = replace(winner, intervals=intervals, probability=probability)
+    if winner.probability is None:
+        winner = replace(winner, probability=probability)
+    winner = replace(winner, intervals=intervals)
     progress("explaining", 1, 3)
     prompt = float(asked.input.mean())
     decode = step(max(1.0, candidate.batch / chosen.mesh.lanes), 1.0, asked.held)

@@ -14,6 +14,7 @@ from maquette.models.decoder import program
 from maquette.plans.legality import PRECISIONS
 from maquette.price.calibration import Calibration
 from maquette.price.seconds import priceable
+from maquette.search.assurance import assured
 from maquette.search.bounds import Load, load
 from maquette.search.contest import LIMIT, Contest, lines, rank
 from maquette.search.evaluate import Setting, judge, run
@@ -103,8 +104,13 @@ def _simulate(
     def judged(candidate: Candidate) -> Outcome:
         done = len(contest.outcomes)
         progress("simulating", done, max(done + 1, min(LIMIT, len(order))))
-        setting = owner[id(candidate)].setting
-        return judge(setting, candidate, run(setting, candidate))
+        return examined(owner[id(candidate)].setting, candidate)
+
+    def examined(setting: Setting, candidate: Candidate) -> Outcome:
+        outcome = judge(setting, candidate, run(setting, candidate))
+        if question.confidence is None or not outcome.meets:
+            return outcome
+        return assured(outcome, setting, question.confidence, question.seed)
 
     contest = Contest(judged)
     proven: set[int] = set()
@@ -118,7 +124,7 @@ def _simulate(
             progress("simulating all requests", len(proven), len(proven) + 1)
             candidate = best.candidate
             whole = replace(owner[id(candidate)].setting, requests=question.requests)
-            outcome = judge(whole, candidate, run(whole, candidate))
+            outcome = examined(whole, candidate)
             proven.add(id(outcome))
             contest.outcomes[id(candidate)] = outcome
     except KeyboardInterrupt:

@@ -68,6 +68,7 @@ class Question:
     replicas: int | None = None  # None tries every number
     seed: int = 0
     assumed: bool = False  # the targets are `ASSUMED`: nobody gave any
+    confidence: float | None = None  # share of calibration draws in which targets must hold
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""Plans that keep their targets with confidence, against running every draw."""
+
+from __future__ import annotations
+
+import pytest
+
+from maquette import api
+from maquette.catalogue.machines import systems
+from maquette.catalogue.models import model
+from maquette.errors import InputError
+from maquette.search.assurance import DRAWS, assured
+from maquette.search.bounds import load
+from maquette.search.evaluate import drawn, judge, missed, run
+from maquette.search.plan import _grounds, plan, silent
+from maquette.search.types import Question, Targets
+from maquette.traffic import generate, synthetic
+
+TARGETS = Targets(0.4, 0.011, 95.0)
+
+
+def question(confidence):
+    requests = generate(synthetic(rate=6.0, input_tokens=400, output_tokens=60), 120, seed=3)
+    on = systems("h100x4")
+    return Question(model("llama-3.1-8b"), on, requests, TARGETS, confidence=confidence)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return {share: plan(question(share)) for share in (None, 0.5, 0.95)}
+
+
+def test_the_winner_keeps_its_targets_in_the_share_asked_for(answers):
+    for share in (0.5, 0.95):
+        winner = answers[share].winner
+        assert winner is not None
+        assert winner.probability >= share
+
+
+def test_confidence_costs_no_less(answers):
+    costs = [answers[s].winner.candidate.cost for s in (None, 0.5, 0.95)]
+    assert costs == sorted(costs)
+    assert costs[0] < costs[-1]  # the targets are tight enough for it to matter
+
+
+def test_what_is_not_sure_enough_says_so(answers):
+    unsure = [o for o in answers[0.95].outcomes if any("calibration draws" in m for m in o.misses)]
+    assert unsure
+    assert all(not o.meets and o.probability < 0.95 and o.margin < 1 for o in unsure)
+
+
+def test_the_share_is_that_of_all_draws():
+    asked = question(None)
+    few = load(asked.requests, 95.0)
+    (ground,) = _grounds(asked, asked.requests, few, silent)
+    setting = ground.setting
+    candidate = max(ground.screened.candidates, key=lambda c: c.cost)
+    outcome = judge(setting, candidate, run(setting, candidate))
+    draws = list(drawn(setting.calibration, DRAWS, 0))
+    kept = sum(not missed(run(setting, candidate, c), TARGETS) for c in draws) / DRAWS
+    assert assured(outcome, setting, max(kept, 0.05), 0).probability == kept
+    assert assured(outcome, setting, max(kept, 0.05), 0).meets == (kept > 0)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan")])
+def test_a_share_is_between_0_and_1(share):
+    with pytest.raises(InputError, match="confidence"):
+        api.plan("llama-3.1-8b", "h100", confidence=share)
