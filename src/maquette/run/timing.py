@@ -1,0 +1,122 @@
+"""Times that can be believed on a machine that does other things too.
+
+A sample is disturbed when its threads did not get the processor for as long as it lasted; such
+samples are left out where enough others remain.  Samples of several calls are taken in turns, so
+that a slow spell of the machine hits all of them alike, and calls are compared by the ratios of
+the samples of one turn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+Call = Callable[[], object]
+_SHARE = 0.96  # of the wall clock that every busy thread must have had
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median with the quartiles around it; `rejected` samples were disturbed and left out."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+    rejected: int = 0
+
+    @property
+    def relative(self) -> float:
+        """Half of the distance between the quartiles over the median."""
+        return (self.high - self.low) / 2 / self.median if self.median else 0.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds of one call, and whether its threads had the processor all the time."""
+
+    seconds: float
+    quiet: bool
+
+
+def spread(values: Sequence[float], rejected: int = 0) -> Spread:
+    """The median and the quartiles of some numbers.
+
+    >>> spread([4.0, 1.0, 2.0, 3.0, 5.0])
+    Spread(median=3.0, low=2.0, high=4.0, n=5, rejected=0)
+    """
+    ordered = sorted(values)
+    return Spread(median(ordered), _at(ordered, 0.25), _at(ordered, 0.75), len(ordered), rejected)
+
+
+def _at(ordered: Sequence[float], share: float) -> float:
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def timed(call: Call, busy: int = 0, times: int = 1) -> Sample:
+    """One sample of a call made `times` times; `busy` threads compute while it lasts.
+
+    With ``busy=0`` it is not known how many do, and the sample counts as quiet.
+    """
+    before = time.process_time()
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    wall = time.perf_counter() - start
+    used = time.process_time() - before
+    return Sample(wall / times, used >= _SHARE * busy * wall)
+
+
+def kept(samples: Sequence[Sample]) -> tuple[list[float], int]:
+    """Seconds of the quiet samples, and how many were not; the fastest third if too few were."""
+    quiet = [s.seconds for s in samples if s.quiet]
+    if 3 * len(quiet) >= len(samples):
+        return quiet, len(samples) - len(quiet)
+    enough = max(1, len(samples) // 3)
+    return sorted(s.seconds for s in samples)[:enough], len(samples) - enough
+
+
+def in_turns(
+    calls: Sequence[Call],
+    *,
+    turns: int,
+    busy: Sequence[int] = (),
+    budget: float = float("inf"),
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> list[list[Sample]]:
+    """Samples of each call, taken in turns until there are `turns` or `budget` seconds are gone.
+
+    `busy` says how many threads each call keeps busy, where that is known.
+
+    At least one turn is made, and every turn is whole.  Every second turn goes backwards, so that
+    what a call leaves in the caches is not always to the gain of the same one.
+    """
+    found: list[list[Sample]] = [[] for _ in calls]
+    until = time.perf_counter() + budget
+    for turn in range(turns):
+        order = range(len(calls)) if turn % 2 == 0 else reversed(range(len(calls)))
+        for i in order:
+            found[i].append(timed(calls[i], busy[i] if busy else 0))
+        progress(turn + 1, turns)
+        if time.perf_counter() > until:
+            break
+    return found
+
+
+def ratios(mine: Sequence[Sample], other: Sequence[Sample]) -> Spread:
+    """How many times as fast `mine` is as `other`: ratios of samples of the same turn.
+
+    >>> a, b = [Sample(1.0, True)] * 3, [Sample(s, True) for s in (2.0, 3.0, 4.0)]
+    >>> ratios(a, b).median
+    3.0
+    """
+    pairs = list(zip(mine, other, strict=True))
+    quiet = [b.seconds / a.seconds for a, b in pairs if a.quiet and b.quiet]
+    if 3 * len(quiet) < len(pairs):
+        quiet = [b.seconds / a.seconds for a, b in pairs]
+    return spread(quiet, len(pairs) - len(quiet))

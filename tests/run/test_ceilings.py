@@ -1,0 +1,57 @@
+"""Ceilings of the processor that runs the tests: plausible relations, never absolute speeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from maquette.run import ceilings, host, toolchain
+from maquette.run.ceilings import Ceilings, measure, measured, tiers
+
+if toolchain.toolchain() is None:
+    pytest.skip("no C++ compiler", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def found() -> Ceilings:
+    return measure(host.processor(), seconds=1.0)
+
+
+def rate(found: Ceilings, name: str, threads: int = 0) -> float:
+    ceiling = found.get(name, threads)
+    assert ceiling is not None, name
+    return ceiling.value.median
+
+
+def test_everything_measured_is_positive_and_has_a_unit(found):
+    assert all(c.value.median > 0 and c.value.n > 0 for c in found.found)
+    assert {c.unit for c in found.found} == {"FlopPerSecond", "BytesPerSecond", "Seconds"}
+
+
+def test_a_multiply_add_is_two_flops_at_the_price_of_one(found):
+    assert 1.2 < rate(found, "fma", 1) / rate(found, "vector", 1) < 3
+
+
+def test_an_exponential_costs_many_operations(found):
+    assert 6 < rate(found, "vector", 1) / rate(found, "exp", 1) < 60
+
+
+def test_nearer_tiers_are_faster(found):
+    near, *others = (rate(found, f"read {t}", 1) for t in tiers(found.processor))
+    assert near > 1.5 * others[-1]
+
+
+def test_a_library_product_stays_below_the_peak(found):
+    best = max(rate(found, f"matmul {n}") for n in ceilings._PRODUCTS)
+    assert best < 1.3 * rate(found, "fma")  # the two are not measured at the same moment
+
+
+def test_the_measured_processor_has_the_same_widths(found):
+    mine, own = measured(found), host.processor()
+    assert (mine.lanes, mine.threads, mine.l2) == (own.lanes, own.threads, own.l2)
+    assert mine.fma == rate(found, "fma")
+    assert mine.launch == rate(found, "launch")
+
+
+def test_samples_of_a_tier_do_not_fit_the_nearer_one():
+    own, sizes = host.processor(), tiers(host.processor())
+    assert sizes["l1"] < own.l1 < sizes["l2"] < own.l2 < sizes["memory"]

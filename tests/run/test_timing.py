@@ -1,0 +1,56 @@
+"""Samples that other work disturbed are left out, and calls are compared within a turn."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from maquette.run.timing import Sample, in_turns, kept, ratios, spread, timed
+
+
+def test_a_sleeping_call_did_not_have_the_processor():
+    assert not timed(lambda: time.sleep(0.02), busy=1).quiet
+    assert timed(lambda: time.sleep(0.001)).quiet  # of which nobody said that it computes
+
+
+def test_disturbed_samples_are_left_out():
+    samples = [Sample(1.0, True), Sample(9.0, False), Sample(1.2, True)]
+    assert kept(samples) == ([1.0, 1.2], 1)
+
+
+def test_the_fastest_stay_where_nearly_all_were_disturbed():
+    samples = [Sample(float(s), False) for s in (5, 3, 9, 1, 7, 8)]
+    assert kept(samples) == ([1.0, 3.0], 4)
+
+
+def test_every_turn_is_whole_whatever_the_budget():
+    calls: list[str] = []
+    found = in_turns([lambda: calls.append("a"), lambda: calls.append("b")], turns=9, budget=0)
+    assert [len(f) for f in found] == [1, 1]
+    assert calls == ["a", "b"]
+
+
+def test_turns_alternate_in_direction():
+    calls: list[str] = []
+    in_turns([lambda: calls.append("a"), lambda: calls.append("b")], turns=2)
+    assert calls == ["a", "b", "b", "a"]
+
+
+def test_a_spell_that_slows_both_leaves_the_ratio_alone():
+    mine = [Sample(s, True) for s in (1.0, 1.0, 10.0, 1.0)]
+    other = [Sample(2 * s.seconds, True) for s in mine]
+    found = ratios(mine, other)
+    assert (found.low, found.median, found.high) == (2.0, 2.0, 2.0)
+
+
+def test_a_pair_with_one_disturbed_sample_is_no_pair():
+    mine, other = [Sample(1.0, True)] * 3, [Sample(2.0, True), Sample(99.0, False), Sample(2, True)]
+    found = ratios(mine, other)
+    assert (found.median, found.n, found.rejected) == (2.0, 2, 1)
+
+
+@pytest.mark.parametrize("values", [[3.0], [1.0, 2.0], [1.0, 5.0, 2.0, 4.0]])
+def test_quartiles_enclose_the_median(values):
+    found = spread(values)
+    assert min(values) <= found.low <= found.median <= found.high <= max(values)
