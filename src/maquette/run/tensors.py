@@ -1,0 +1,144 @@
+"""Tensors of the caller, NumPy's and torch's, as the runtime sees them: a pointer and a layout.
+
+Nothing is copied.  Formats NumPy lacks are seen as the integers that hold their bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from maquette.compiler.kernel import Tensor
+from maquette.errors import Fault, InputError
+from maquette.ir.dtypes import DTYPES, DType
+
+# What holds an element of a format in memory.
+STORED: dict[str, str] = {
+    "f32": "float32", "bf16": "uint16", "f16": "float16", "int8": "int8", "i32": "int32",
+    "bool": "bool",
+}  # fmt: skip
+_NUMPY = {"float32": "f32", "float16": "f16", "int8": "int8", "int32": "i32", "bool": "bool"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Everything about a tensor that code is specialised for.  Strides are in elements."""
+
+    format: str  # of `ir.dtypes`, or the name of one that it lacks
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    torch: bool
+
+
+def is_tensor(x: object) -> bool:
+    """Whether `x` is a NumPy array or a torch tensor."""
+    return isinstance(x, np.ndarray) or _is_torch(x)
+
+
+def _is_torch(x: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def pointer(x: Any) -> int:
+    """The address of the first element."""
+    return x.ctypes.data if isinstance(x, np.ndarray) else x.data_ptr()  # type: ignore[no-any-return]
+
+
+def key(x: Any) -> tuple[Any, ...]:
+    """What a layout follows from, quickly: tensors with equal keys have equal layouts."""
+    if isinstance(x, np.ndarray):
+        return x.shape, x.strides, x.dtype
+    return x.shape, x.stride(), x.dtype, x.device
+
+
+def layout(x: Any, where: str) -> Layout:
+    """The layout of a tensor.  Raises InputError for one that kernels cannot read in place."""
+    if isinstance(x, np.ndarray):
+        return _layout_of_array(x, where)
+    import torch
+
+    if x.device.type != "cpu":
+        raise InputError(Fault(where, f"is on {x.device}", "a tensor on cpu", "x.cpu()"))
+    if x.layout is not torch.strided:
+        raise InputError(Fault(where, f"has layout {x.layout}", "a strided tensor", "x.to_dense()"))
+    name = _torch_formats().get(x.dtype, str(x.dtype))
+    return Layout(name, tuple(x.shape), tuple(x.stride()), True)
+
+
+def _layout_of_array(x: Any, where: str) -> Layout:
+    if not x.dtype.isnative or any(s % x.itemsize for s in x.strides):
+        what = f"{x.dtype} with strides {x.strides} bytes"
+        raise InputError(Fault(where, what, "aligned native elements", "np.ascontiguousarray(x)"))
+    strides = tuple(s // x.itemsize for s in x.strides)
+    return Layout(_NUMPY.get(x.dtype.name, x.dtype.name), x.shape, strides, False)
+
+
+@cache
+def _torch_formats() -> dict[Any, str]:
+    import torch
+
+    return {
+        torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16",
+        torch.int8: "int8", torch.int32: "i32", torch.bool: "bool",
+    }  # fmt: skip
+
+
+def empty(shape: tuple[int, ...], format_: DType, *, torch: bool) -> Any:
+    """A new contiguous tensor, not initialised."""
+    if torch:
+        import torch as framework
+
+        by_name = {name: dtype for dtype, name in _torch_formats().items()}
+        return framework.empty(shape, dtype=by_name[format_.name])
+    return np.empty(shape, STORED[format_.name])
+
+
+def window(tensor: Tensor, address: int) -> Any:
+    """The elements of `tensor` in a buffer at `address`, as an array of what holds them."""
+    kind = np.dtype(STORED[tensor.dtype.name])
+    low, high = reach(tensor.shape, tensor.strides)
+    if not high - low:
+        return np.empty(tensor.shape, kind)
+    start = address + (tensor.offset + low) * kind.itemsize
+    memory = (ctypes.c_char * ((high - low) * kind.itemsize)).from_address(start)
+    strides = tuple(s * kind.itemsize for s in tensor.strides)
+    return np.ndarray(tensor.shape, kind, memory, -low * kind.itemsize, strides)
+
+
+def reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]:
+    """The range of elements that a strided window covers, around its first.
+
+    >>> reach((3, 4), (-4, 1))
+    (-8, 4)
+    """
+    if 0 in shape:
+        return 0, 0
+    ends = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
+    return sum(e for e in ends if e < 0), sum(e for e in ends if e > 0) + 1
+
+
+def widened(array: Any, format_: DType) -> Any:
+    """Numbers to compute with, of elements as they are stored."""
+    if format_.name == "bf16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array
+
+
+def narrowed(array: Any, format_: DType) -> Any:
+    """Elements as they are stored, rounded to nearest even where the format is narrower."""
+    if format_.name != "bf16":
+        return np.asarray(array).astype(STORED[format_.name])
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(array), 0x7FC0, rounded).astype(np.uint16)
+
+
+def supported(format_: str) -> bool:
+    """Whether kernels store the format."""
+    return format_ in STORED and format_ in DTYPES
