@@ -1,0 +1,40 @@
+"""``maquette calibrate --machine this``: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.calling import call, succeed
+from maquette.catalogue.machines import machine
+from maquette.run import measured, toolchain
+
+
+@pytest.mark.skipif(toolchain.toolchain() is None, reason="no C++ compiler")
+def test_this_machine_becomes_a_file_that_show_reads(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAQUETTE_CACHE", str(tmp_path))
+    monkeypatch.setattr("maquette.run.ceilings._TURNS", 3)
+    path = tmp_path / "mine.toml"
+    document = succeed("calibrate", "--machine", "this", "--out", path, "--json").document
+    found = {(c["name"], c["threads"]): c for c in document["ceilings"]}
+    fma = found["fma", document["threads"]]["median_flop_per_s"]
+    assert machine(str(path)).compute.matrix["f32"].value >= 0.999 * fma
+    assert measured.processor().fma == fma
+    shown = succeed("show", "machine", path)
+    assert "measured" in shown.out
+    assert "launch" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ("--rows or --machine", "missing")),
+        (("--rows", "x", "--machine", "this"), ("both",)),
+        (("--machine", "h100"), ("h100", "expected this")),
+        (("--machine", "this", "--update"), ("--update", "no meaning")),
+    ],
+)
+def test_one_thing_at_a_time(arguments, words, tmp_path):
+    done = call("calibrate", *arguments, "--out", tmp_path / "x.toml")
+    assert done.code == 2
+    assert all(w in done.err for w in words)
+    assert not (tmp_path / "x.toml").exists()
