@@ -146,12 +146,6 @@ cases = seeds.map(case_of) | seeds.map(pressed)
 
 
 def differences(a: Trace, b: Trace) -> list[str]:
-    """Names of what differs between two traces.
-
-    All is compared exactly but `busy_ns`, a sum of doubles over more or fewer rows that may round
-    to the nanosecond beside (once in some 30,000 cases).
-    """
+    """Names of what differs between two traces; all is compared exactly."""
     found = [c for c in COLUMNS if not np.array_equal(getattr(a, c), getattr(b, c))]
-    exact = [c for c in SCALARS if c != "busy_ns"]
-    found += [c for c in exact if getattr(a, c) != getattr(b, c)]
-    return found + (["busy_ns"] if abs(a.busy_ns - b.busy_ns) > 1 else [])
+    return found + [c for c in SCALARS if getattr(a, c) != getattr(b, c)]

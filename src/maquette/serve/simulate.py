@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from maquette.errors import Fault, InputError
 from maquette.plans.types import Policy
 from maquette.price.step import Replica
 from maquette.serve import requests as reading
+from maquette.serve.clock import QUANTA
 from maquette.serve.cluster import Cluster, Columns, Pool
 from maquette.serve.costs import Costs
 from maquette.serve.lane import Lane
@@ -182,8 +184,7 @@ class Simulation:
         timeline, outcomes = self.timeline, self.outcomes
         status = _column(outcomes.status)
         segments = timeline.segments()
-        lanes = np.array([r.lanes for r in self.replicas])
-        busy = timeline.busy_ns / lanes
+        busy = sum(Fraction(b, r.lanes) for b, r in zip(timeline.busy, self.replicas, strict=True))
         return Trace(
             arrival_ns=_column(outcomes.arrival),
             scheduled_ns=_column(outcomes.scheduled),
@@ -203,7 +204,7 @@ class Simulation:
             prefill_pairs=tuple(map(float, outcomes.prefill_pairs)),
             prefill_context=tuple(map(float, outcomes.prefill_context)),
             decode_context=tuple(self._decode_context()),
-            busy_ns=round(float(busy.sum())),
+            busy_ns=round(busy / QUANTA),
             end_ns=int(max(_column(outcomes.arrival).max(), timeline.end_ns)),
             gap_edges_ns=GAP_EDGES_NS,
             gap_counts=timeline.gap_counts,
