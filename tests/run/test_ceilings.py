@@ -6,6 +6,7 @@ import pytest
 
 from maquette.run import ceilings, host, toolchain
 from maquette.run.ceilings import Ceilings, measure, measured, tiers
+from maquette.run.ceilings_source import FUNCTIONS
 
 if toolchain.toolchain() is None:
     pytest.skip("no C++ compiler", allow_module_level=True)
@@ -31,8 +32,11 @@ def test_a_multiply_add_is_two_flops_at_the_price_of_one(found):
     assert 1.2 < rate(found, "fma", 1) / rate(found, "vector", 1) < 3
 
 
-def test_an_exponential_costs_many_operations(found):
-    assert 6 < rate(found, "vector", 1) / rate(found, "exp", 1) < 60
+def test_functions_cost_many_operations(found):
+    worth = ceilings.costs(found)
+    assert worth.keys() == set(FUNCTIONS)
+    assert 4 < worth["exp"] < 60
+    assert worth["sigmoid"] > worth["exp"]
 
 
 def test_nearer_tiers_are_faster(found):

@@ -20,7 +20,7 @@ import numpy as np
 
 from maquette.compiler.processor import Processor
 from maquette.run.build import Entry, build
-from maquette.run.ceilings_source import PROBES, operations, source
+from maquette.run.ceilings_source import FUNCTIONS, PROBES, operations, source
 from maquette.run.timing import Call, Spread, in_turns, kept, spread, timed
 
 Progress = Callable[[str, int, int], None]
@@ -109,6 +109,14 @@ def measured(ceilings: Ceilings) -> Processor:
     return replace(own, **rates)
 
 
+def costs(ceilings: Ceilings) -> dict[str, float]:
+    """How many vector operations an application of each function is worth."""
+    vector = ceilings.get("vector", 1)
+    assert vector is not None
+    found = ((f, ceilings.get(f, 1)) for f in FUNCTIONS)
+    return {f: vector.value.median / c.value.median for f, c in found if c is not None}
+
+
 def tiers(processor: Processor) -> dict[str, int]:
     """Bytes that one thread streams so that they come from each tier; nearest tier first.
 
@@ -145,7 +153,7 @@ def _probes(entry: Entry, data: int, processor: Processor) -> Iterator[_Probe]:
         return repeat
 
     for n in threads:
-        for probe in ("fma", "vector", "exp"):
+        for probe in ("fma", "vector", *(FUNCTIONS if n == 1 else ())):
             amount = float(n * operations(probe, processor))
             yield _Probe(probe, n, "FlopPerSecond", amount, calls(probe, n))
         for tier, nbytes in tiers(processor).items():

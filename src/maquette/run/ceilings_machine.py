@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from maquette.machines.types import Compute, Fact, Machine, Tier
-from maquette.run.ceilings import Ceiling, Ceilings, tiers
+from maquette.run.ceilings import Ceiling, Ceilings, costs, tiers
 from maquette.units import Bytes, show
 
 _SYSTEM = "read from the operating system"
@@ -45,10 +45,8 @@ def _compute(ceilings: Ceilings) -> Compute:
     products = [c for c in ceilings.found if c.name.startswith("matmul")]
     assert peak is not None
     best = max(products, key=lambda c: c.value.median, default=None)
-    exp = ceilings.get("exp")
-    note = ""
-    if exp is not None and vector is not None:
-        note = f"an exponential counts {vector.value.median / exp.value.median:.3g} operations"
+    worth = costs(ceilings)
+    note = f"an exponential is worth {worth['exp']:.3g} operations" if "exp" in worth else ""
     top, reached = _fact(ceilings, peak), {}
     if best is not None:
         side = best.name.removeprefix("matmul ")

@@ -1,19 +1,22 @@
 """The C++ that finds a processor's ceilings: chains of multiply-adds, streams, empty kernels.
 
-Header-free, and of vectors in GCC's notation, as all generated code is.
+Header-free, and with the very functions of generated code.
 """
 
 from __future__ import annotations
 
 from maquette.compiler.processor import Processor
+from maquette.run.cpp.vector import prelude
 from maquette.run.source import Source
 
-PROBES = ("fma", "vector", "exp", "read", "write", "copy", "launch", "touch")
+# Of generated code: what each costs, in operations of "vector", is what counts weigh it by.
+FUNCTIONS = ("div", "sqrt", "exp", "log", "tanh", "sigmoid", "softplus", "erf", "sin", "cos")
+PROBES = ("fma", "vector", "read", "write", "copy", "launch", "touch", *FUNCTIONS)
 _CHAINS = 12  # independent ones: latency times units, and few enough for sixteen registers
 
 _FRAME = """\
+{prelude}
 typedef float vec __attribute__((vector_size({width}), aligned({width})));
-typedef int ints __attribute__((vector_size({width}), aligned({width})));
 typedef long long i64;
 
 {functions}
@@ -40,7 +43,7 @@ extern "C" void {symbol}(void *const *buffers) {{
 """
 
 _CHAINED = """\
-static __attribute__((noinline)) void {name}(float *own, float *out, i64 repeats, i64) {{
+static __attribute__((noinline)) void probe_{name}(float *own, float *out, i64 repeats, i64) {{
   const vec a = *(vec *)out * 0.0f + 0.999f, b = *(vec *)out * 0.0f + 0.001f;
   vec {starts};
   for (i64 r = 0; r < repeats; ++r) {{
@@ -51,23 +54,8 @@ static __attribute__((noinline)) void {name}(float *own, float *out, i64 repeats
 }}
 """
 
-# 2^x by an integer exponent and a polynomial of degree five, as generated kernels do it.
-_EXP = """\
-static inline vec exp2_of(vec x) {{
-  const ints low = x < -126.0f;
-  x = (vec)(((ints)(x * 0.0f - 126.0f) & low) | ((ints)x & ~low));
-  const vec magic = x * 0.0f + 12582912.0f;
-  vec rounded = x + magic;
-  __asm__("" : "+{register}"(rounded));
-  const ints n = (ints)rounded << 23;
-  vec f = x - (rounded - magic), p = f * 0.00133336f + 0.00961813f;
-  p = p * f + 0.0555041f; p = p * f + 0.240227f; p = p * f + 0.693147f; p = p * f + 1.0f;
-  return (vec)((ints)p + n);
-}}
-"""
-
 _STREAMS = """\
-static __attribute__((noinline)) void read(float *own, float *out, i64 repeats, i64 count) {
+static __attribute__((noinline)) void probe_read(float *own, float *out, i64 repeats, i64 count) {
   const i64 n = count / LANES;
   vec s0 = {}, s1 = {}, s2 = {}, s3 = {};
   for (i64 r = 0; r < repeats; ++r) {
@@ -80,7 +68,7 @@ static __attribute__((noinline)) void read(float *own, float *out, i64 repeats, 
   }
   *(vec *)out = s0 + s1 + s2 + s3;
 }
-static __attribute__((noinline)) void write(float *own, float *out, i64 repeats, i64 count) {
+static __attribute__((noinline)) void probe_write(float *own, float *out, i64 repeats, i64 count) {
   const i64 n = count / LANES;
   const vec a = *(vec *)out;
   for (i64 r = 0; r < repeats; ++r) {
@@ -92,7 +80,7 @@ static __attribute__((noinline)) void write(float *own, float *out, i64 repeats,
     }
   }
 }
-static __attribute__((noinline)) void copy(float *own, float *out, i64 repeats, i64 count) {
+static __attribute__((noinline)) void probe_copy(float *own, float *out, i64 repeats, i64 count) {
   const i64 n = count / LANES / 2;
   for (i64 r = 0; r < repeats; ++r) {
     const vec *x = (const vec *)own;
@@ -104,7 +92,7 @@ static __attribute__((noinline)) void copy(float *own, float *out, i64 repeats, 
     }
   }
 }
-static __attribute__((noinline)) void touch(float *own, float *out, i64 repeats, i64 count) {
+static __attribute__((noinline)) void probe_touch(float *own, float *out, i64 repeats, i64 count) {
   for (i64 i = 0; i < count; i += 1024) own[i] = 1.0f;
 }
 """
@@ -113,32 +101,36 @@ static __attribute__((noinline)) void touch(float *own, float *out, i64 repeats,
 def source(processor: Processor) -> Source:
     """The probes for the vector width of a processor; ``args[0]`` says which of `PROBES` to run."""
     lanes = processor.lanes
-    chains = [f"c{i}" for i in range(_CHAINS)]
-    chained = {
-        "fma": "{c} = {c} * a + b;",
-        "vector": '{c} = {c} + a; __asm__("" : "+{register}"({c}));',
-        "exp": "{c} = exp2_of({c});",
-    }
-    register = _register(lanes)
-    functions = [_EXP.format(register=register)]
-    for name, step in chained.items():
-        steps = "\n    ".join(step.format(c=c, register=register) for c in chains)
-        starts = ", ".join(f"{c} = a * {i}.0f" for i, c in enumerate(chains))
-        functions.append(
-            _CHAINED.format(name=name, starts=starts, steps=steps, total=" + ".join(chains))
-        )
-    functions.append(_STREAMS.replace("LANES", str(lanes)))
-    cases = "\n".join(
-        f"      case {i}: {name}(own, out, repeats, count); break;"
-        for i, name in enumerate(PROBES)
-        if name != "launch"
-    )
+    opaque = f'__asm__("" : "+{_register(lanes)}"({{c}}));'
+    chained = {"fma": "{c} = {c} * a + b;", "vector": "{c} = {c} + a; " + opaque}
+    chained |= {f: f"{{c}} = v{f}({{c}}); " + opaque for f in FUNCTIONS}
+    chained["div"] = "{c} = a / {c}; " + opaque
     symbol = f"ceilings_{lanes}"
     text = _FRAME.format(
-        width=4 * lanes, functions="\n".join(functions), symbol=symbol,
-        launch=PROBES.index("launch"), cases=cases,
-    )  # fmt: skip
+        prelude=prelude(lanes, (f for f in FUNCTIONS if f != "div")),
+        width=4 * lanes,
+        functions="\n".join(
+            [*(_chained(*c) for c in chained.items()), _STREAMS.replace("LANES", str(lanes))]
+        ),
+        symbol=symbol,
+        launch=PROBES.index("launch"),
+        cases="\n".join(
+            f"      case {i}: probe_{name}(own, out, repeats, count); break;"
+            for i, name in enumerate(PROBES)
+            if name != "launch"
+        ),
+    )
     return Source(symbol, text)
+
+
+def _chained(name: str, step: str) -> str:
+    chains = [f"c{i}" for i in range(_CHAINS)]
+    return _CHAINED.format(
+        name=name,
+        starts=", ".join(f"{c} = a * {i + 1}.0f" for i, c in enumerate(chains)),
+        steps="\n    ".join(step.format(c=c) for c in chains),
+        total=" + ".join(chains),
+    )
 
 
 def operations(probe: str, processor: Processor) -> int:
