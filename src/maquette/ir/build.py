@@ -284,7 +284,7 @@ def reduce(monoid: Monoid, over: tuple[str, ...], *args: Tensor) -> tuple[Tensor
     axes = tuple(a for a in domain if a.name not in over)
     kind = values[0].dtype
     node = make(Reduce, axes=axes, dtype=kind, monoid=monoid, over=tuple(over), args=values)
-    return _items(node, [(axes, v.dtype) for v in values])
+    return _items(node, [(node.component(i), v.dtype) for i, v in enumerate(values)])
 
 
 def scan(monoid: Monoid, along: str, *args: Tensor) -> tuple[Tensor, ...]:

@@ -42,6 +42,7 @@ DTYPES: dict[str, DType] = {
         # NVFP4: one fp8 scale per 16 elements.
         DType("nvfp4", "float", 4.5),
         DType("i32", "int", 32),
+        DType("i64", "int", 64),
         DType("bool", "bool", 8),
     )
 }

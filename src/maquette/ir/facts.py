@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from maquette.ir.axes import Axis, points
 from maquette.ir.dtypes import DType
 from maquette.ir.graph import Graph, Program
-from maquette.ir.monoids import ADD
+from maquette.ir.monoids import ADD, Streamed
 from maquette.ir.patterns import Input, Map, Reduce, Role, Scan, Value, View
 from maquette.ir.reads import covered, largest, maker, reads, sources
 from maquette.ir.scalar import Apply, Arg
@@ -88,6 +88,12 @@ def flops(value: Value) -> Size:
     match value:
         case Map():
             return points(value.axes) * scalar_flops(value.body)
+        case Reduce(monoid=Streamed() as monoid):
+            over = [a for a in value.domain if a.name in value.over]
+            each = (
+                points((*value.component(i), *over)) * p.flops for i, p in enumerate(monoid.parts)
+            )
+            return sum(each, start=size(0))
         case Reduce():
             return points(value.domain) * value.monoid.flops
         case Scan():

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from maquette.errors import Fault, InputError, nearest
-from maquette.ir import semantics
+from maquette.ir import semantics, streams
 from maquette.ir.axes import full
 from maquette.ir.facts import Contraction, contraction
 from maquette.ir.graph import Graph, Program
+from maquette.ir.monoids import Streamed
 from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Scan, Value, View
 from maquette.ir.semantics import Array, Numbers
 from maquette.ir.sizes import Size
@@ -66,6 +67,8 @@ def _pattern(value: Value, operands: list[Any], numbers: Numbers) -> Any:
     match value:
         case Map():
             return semantics.map_(value, operands, numbers)
+        case Reduce(monoid=Streamed()):
+            return _single(streams.fold(value, operands, numbers))
         case Reduce():
             return _single(semantics.reduce(value, operands, numbers))
         case Scan():

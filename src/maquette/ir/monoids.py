@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from maquette.ir.scalar import Apply, Arg, Lit, Scalar, flops
+from maquette.ir.scalar import Apply, Arg, Lit, Scalar, flops, reads
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,27 @@ class Part:
 
     `factor` is a scalar of the earlier components before (operands ``0…n-1``) and after
     (``n…2n-1``) an update, n being the width of the whole monoid; it acts on the component by
-    `action`.  None: nothing it depends on moves it.  It is a cocycle: ``factor(a, a)`` is neutral
-    and ``factor(b, c)`` after ``factor(a, b)`` is ``factor(a, c)``.
+    `action`.  `shift`, a scalar of the same operands, is added after that: a moment about a centre
+    that moves is the moment about the old one and a multiple of a lower moment.  None: nothing it
+    depends on moves it.  The repair is a cocycle: from a to a it changes nothing, and from b to c
+    after a to b it is from a to c.
     """
 
     op: Monoid
     factor: Scalar | None = None
     action: Literal["mul", "add"] = "mul"
+    shift: Scalar | None = None
+
+    @property
+    def flops(self) -> int:
+        """Of repairing one value and combining it."""
+        repairs = [b for b in (self.factor, self.shift) if b is not None]
+        return self.op.flops + sum(1 + flops(b) for b in repairs)
+
+    def needs(self, width: int) -> frozenset[int]:
+        """Which components of a monoid of some width the repair mentions."""
+        bodies = [b for b in (self.factor, self.shift) if b is not None]
+        return frozenset(read.number % width for b in bodies for read in reads(b))
 
 
 @dataclass(frozen=True)
@@ -80,12 +94,14 @@ def streamed(name: str, parts: Sequence[Part]) -> Streamed:
 
 
 def _repaired(part: Part, i: int, side: int, total: Sequence[Scalar], n: int) -> Scalar:
-    held = Arg(side + i)
-    if part.factor is None:
-        return held
+    moved: Scalar = Arg(side + i)
     before: dict[int, Scalar] = {j: Arg(side + j) for j in range(i)}
     after = {n + j: total[j] for j in range(i)}
-    return Apply(part.action, (_substitute(part.factor, before | after), held))
+    if part.factor is not None:
+        moved = Apply(part.action, (_substitute(part.factor, before | after), moved))
+    if part.shift is not None:
+        moved = Apply("add", (moved, _substitute(part.shift, before | after)))
+    return moved
 
 
 def _substitute(body: Scalar, by: Mapping[int, Scalar]) -> Scalar:

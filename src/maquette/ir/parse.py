@@ -10,7 +10,7 @@ from maquette.errors import Fault, InputError, nearest
 from maquette.ir.axes import Axis
 from maquette.ir.dtypes import DTYPES
 from maquette.ir.graph import Graph, Program
-from maquette.ir.monoids import MONOIDS, Monoid
+from maquette.ir.monoids import MONOIDS, Monoid, Part, Streamed, streamed
 from maquette.ir.parse_expressions import expression, extent, literal
 from maquette.ir.patterns import (
     FlatMap,
@@ -161,7 +161,7 @@ def _line(cursor: Cursor, scope: _Scope) -> None:
     if scope.outputs is not None:
         cursor.fail("nothing after 'return' but another graph")
     if cursor.accept("monoid"):
-        monoid = _monoid(cursor)
+        monoid = _monoid(cursor, scope)
         scope.monoids[monoid.name] = monoid
     elif cursor.accept("return"):
         scope.outputs = {}  # even if this line has a fault, so that it is not called missing
@@ -176,7 +176,9 @@ def _output(cursor: Cursor, scope: _Scope) -> tuple[str, Value]:
     return name, _operand(cursor, scope)
 
 
-def _monoid(cursor: Cursor) -> Monoid:
+def _monoid(cursor: Cursor, scope: _Scope) -> Monoid:
+    if cursor.peek() == "streamed" and cursor.peek(1) not in ("(", ":"):
+        return _streamed(cursor, scope)
     # An ordered monoid may itself be called "ordered".
     ordered = cursor.peek() == "ordered" and cursor.peek(1) != "(" and cursor.accept("ordered")
     name = cursor.name()
@@ -189,6 +191,31 @@ def _monoid(cursor: Cursor) -> Monoid:
     if len(combine) != len(identity):
         cursor.fail(f"{len(identity)} combines, one per identity, not {len(combine)}")
     return Monoid(name, identity, combine, commutative=not ordered)
+
+
+def _streamed(cursor: Cursor, scope: _Scope) -> Streamed:
+    cursor.take("streamed")
+    name = cursor.name()
+    cursor.take(":")
+    slots = 2 * cursor.count(",") + 2  # no fewer than there can be
+    parts = cursor.listed(lambda c: _part(c, scope, slots))
+    for i, part in enumerate(parts):
+        known = {*range(i), *range(len(parts), len(parts) + i)}
+        for wrong in sorted(part.needs(slots) - known):
+            cursor.fail(f"component {i} repaired by those before it, not by ${wrong}")
+    return streamed(name, parts)
+
+
+def _part(cursor: Cursor, scope: _Scope, slots: int) -> Part:
+    op = scope.monoids[cursor.one_of(scope.monoids, "monoid")]
+    factor, action, shift = None, "mul", None
+    if cursor.peek() in ("*", "+"):
+        action = "mul" if cursor.next() == "*" else "add"
+        factor = expression(cursor, _slot(slots), 6 if action == "mul" else 5)
+    if cursor.accept("then"):
+        cursor.take("+")
+        shift = expression(cursor, _slot(slots), 5)
+    return Part(op, factor, action, shift)  # type: ignore[arg-type]
 
 
 def _slot(count: int) -> Callable[[Cursor], int]:

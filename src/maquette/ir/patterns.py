@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from maquette.errors import Fault, ProgramError
 from maquette.ir.axes import Axis, union
 from maquette.ir.dtypes import DType, dtype
-from maquette.ir.monoids import Monoid
+from maquette.ir.monoids import Monoid, Streamed
 from maquette.ir.scalar import Scalar
 from maquette.ir.sizes import Size
 
@@ -97,6 +97,21 @@ class Reduce(Value):
     def domain(self) -> tuple[Axis, ...]:
         return union(*(a.axes for a in self.args))
 
+    def component(self, number: int) -> tuple[Axis, ...]:
+        """The axes of one component.
+
+        One of a streamed monoid lacks those along which neither its own argument varies nor any
+        component that repairs it; of any other monoid all components have all axes.
+        """
+        if not isinstance(self.monoid, Streamed) or not 0 <= number < len(self.args):
+            return self.axes
+        wanted, names = {number}, set[str]()
+        for i in reversed(range(number + 1)):
+            if i in wanted:
+                names.update(a.name for a in self.args[i].axes)
+                wanted |= self.monoid.parts[i].needs(self.monoid.width)
+        return tuple(a for a in self.axes if a.name in names)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scan(Value):
@@ -153,7 +168,7 @@ class View(Value):
     rename: ``names`` (old, new) pairs.  split: ``names[0]`` is split into ``axes`` it lacks, in
     row-major order.  merge: ``names[:-1]`` become ``names[-1]``.  slice: ``[start, start+size)`` of
     ``names[0]``.  concat: the arguments end to end along ``names[0]``.  item: component ``start``
-    of a pattern with several.
+    of a pattern with several, over the axes that the component has.
     """
 
     kind: ViewKind

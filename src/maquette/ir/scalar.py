@@ -71,6 +71,7 @@ OPS: Mapping[str, tuple[int, int]] = {
     "and": (2, 0), "or": (2, 0), "not": (1, 0), "where": (3, 0),
     "floordiv": (2, 0), "mod": (2, 0),
     "to_f32": (1, 0), "to_bf16": (1, 0), "to_f16": (1, 0), "to_i32": (1, 0),
+    "to_i64": (1, 0),
 }  # fmt: skip
 
 

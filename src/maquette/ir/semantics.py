@@ -51,7 +51,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "floordiv": np.floor_divide, "mod": np.mod,
 }  # fmt: skip
 
-_FOLDS: tuple[tuple[Monoid, Any], ...] = (
+FOLDS: tuple[tuple[Monoid, Any], ...] = (
     (ADD, np.add), (MUL, np.multiply), (MAX, np.maximum), (MIN, np.minimum),
     (AND, np.logical_and), (OR, np.logical_or),
 )  # fmt: skip
@@ -196,7 +196,7 @@ def reduce(value: Reduce, operands: Sequence[Array], numbers: Numbers) -> Arrays
         np.broadcast_to(align(x, [a.name for a in v.axes], names), shape).reshape(*outer, count)
         for v, x in zip(value.args, operands, strict=True)
     )
-    for monoid, ufunc in _FOLDS:
+    for monoid, ufunc in FOLDS:
         if value.monoid == monoid and count:
             return (ufunc.reduce(columns[0], axis=-1, dtype=columns[0].dtype),)
     while count > 1:  # neighbours first, so that order is kept; an odd one out waits

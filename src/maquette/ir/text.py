@@ -21,7 +21,7 @@ from itertools import groupby
 from maquette.errors import Fault, ProgramError
 from maquette.ir.axes import Axis
 from maquette.ir.graph import Graph, Program
-from maquette.ir.monoids import MONOIDS, Monoid
+from maquette.ir.monoids import MONOIDS, Monoid, Part, Streamed
 from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Scan, Value, View
 from maquette.ir.scalar import Apply, Arg, Extent, Index, Lit, Scalar, reads
 from maquette.ir.sizes import sym
@@ -196,17 +196,43 @@ def expression(body: Scalar, operands: list[str], level: int = 0) -> str:
 def _monoids(graph: Graph) -> list[Monoid]:
     """The monoids of a graph that the language does not know by name."""
     used: dict[str, Monoid] = {}
-    for value in graph.values:
-        if isinstance(value, Reduce | Scan):
-            held = used.setdefault(value.monoid.name, value.monoid)
-            if held != value.monoid:
-                raise ProgramError(Fault(graph.name, f"two monoids are called {held.name!r}"))
+    folds = (v.monoid for v in graph.values if isinstance(v, Reduce | Scan))
+    for monoid in (m for fold in folds for m in (*_ops(fold), fold)):
+        held = used.setdefault(monoid.name, monoid)
+        if held is not monoid and held != monoid:
+            raise ProgramError(Fault(graph.name, f"two monoids are called {held.name!r}"))
     return [m for m in used.values() if MONOIDS.get(m.name) != m]
 
 
+def _ops(monoid: Monoid) -> Iterable[Monoid]:
+    return (p.op for p in monoid.parts) if isinstance(monoid, Streamed) else ()
+
+
 def _monoid(monoid: Monoid) -> str:
+    if isinstance(monoid, Streamed):
+        return f"monoid streamed {name(monoid.name)}: {', '.join(map(part, monoid.parts))}"
     slots = [f"${i}" for i in range(2 * monoid.width)]
     identity = ", ".join(expression(i, []) for i in monoid.identity)
     combine = ", ".join(expression(c, slots) for c in monoid.combine)
     order = "" if monoid.commutative else "ordered "
     return f"monoid {order}{name(monoid.name)}({identity}): {combine}"
+
+
+def part(held: Part) -> str:
+    """One component of a streamed monoid: its combine, and what repairs it.
+
+    ``add * exp($0 - $2) + $1``: added up; what is held is first multiplied, then shifted.
+    """
+    text = name(held.op.name)
+    slots = [f"${i}" for i in range(1 + max(_numbers(held), default=0))]
+    if held.factor is not None:
+        sign, level = ("*", 6) if held.action == "mul" else ("+", 5)
+        text += f" {sign} {expression(held.factor, slots, level)}"
+    if held.shift is not None:
+        text += f" then + {expression(held.shift, slots, 5)}"
+    return text
+
+
+def _numbers(held: Part) -> list[int]:
+    bodies = [b for b in (held.factor, held.shift) if b is not None]
+    return [read.number for b in bodies for read in reads(b)]

@@ -69,6 +69,10 @@ class Cursor:
         """The text of a token to come; empty past the end of the line."""
         return self._tokens[min(self._place + ahead, len(self._tokens) - 1)].text
 
+    def count(self, text: str) -> int:
+        """How many of the tokens to come are `text`."""
+        return sum(t.text == text for t in self._tokens[self._place :])
+
     def more(self) -> bool:
         return self.token.kind != "end"
 

@@ -133,6 +133,7 @@ def _item(view: View, arg: Value, names: Names) -> Iterator[Fault]:
     expected, dtype = arg.axes, arg.dtype
     if isinstance(arg, Reduce | Scan):
         dtype = arg.args[number].dtype
+        expected = arg.component(number) if isinstance(arg, Reduce) else expected
     elif isinstance(arg, GroupBy) and number > 0:
         expected = (arg.group, arg.member)
     if view.axes != expected:
