@@ -1,0 +1,176 @@
+"""Choosing from an e-graph: one e-node per class, so that all that is needed costs the least.
+
+What several users share is paid once, so the cost of a choice is that of a graph and not of a
+tree.  The search starts from the cheapest tree and tries, class by class, what choices follow if
+that class were paid for already; it keeps what makes the whole graph cheaper.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
+from typing import TypeAlias
+
+from maquette.compiler.rewrite.egraph import EGraph, ENode
+
+Choice: TypeAlias = Mapping[int, ENode]  # class → the e-node that computes it
+Cost: TypeAlias = Callable[[int, ENode], float]
+
+
+def reachable(choice: Choice, roots: Iterable[int]) -> list[int]:
+    """The classes that a choice needs, operands before users."""
+    found: list[int] = []
+    seen: set[int] = set()
+    for root in roots:
+        stack = [(root, False)]
+        while stack:
+            id, ready = stack.pop()
+            if ready:
+                found.append(id)
+            elif id not in seen:
+                seen.add(id)
+                stack.append((id, True))
+                stack.extend((k, False) for k in reversed(choice[id][2]))
+    return found
+
+
+def total(choice: Choice, roots: Iterable[int], cost: Cost) -> float:
+    """What a choice costs as a graph: every class once."""
+    return sum(cost(id, choice[id]) for id in reachable(choice, roots))
+
+
+class Extraction:
+    """The search for the cheapest graph in one e-graph.  `roots` and classes by present names."""
+
+    def __init__(self, graph: EGraph, roots: Sequence[int], cost: Cost) -> None:
+        self.graph, self.roots, self.cost = graph, list(dict.fromkeys(roots)), cost
+        self.nodes = {c.id: list(c.nodes) for c in graph.ordered()}
+        self.prices = {(id, n): cost(id, n) for id in self._needed() for n in self.nodes[id]}
+        self.users: dict[int, list[tuple[int, ENode]]] = {}
+        self.missing = {key: len(dict.fromkeys(key[1][2])) for key in self.prices}
+        for id, node in self.prices:
+            for kid in dict.fromkeys(node[2]):
+                self.users.setdefault(kid, []).append((id, node))
+
+    def _needed(self) -> list[int]:
+        seen = dict.fromkeys(self.roots)
+        stack = list(seen)
+        while stack:
+            for node in self.nodes[stack.pop()]:
+                new = [k for k in dict.fromkeys(node[2]) if k not in seen]
+                seen.update(dict.fromkeys(new))
+                stack.extend(new)
+        return list(seen)
+
+    def price(self, id: int, node: ENode) -> float:
+        """What one e-node costs, its operands given."""
+        return self.prices[id, node]
+
+    def trees(self, paid: Choice) -> tuple[dict[int, float], dict[int, ENode]]:
+        """The cheapest tree of every class, where the classes in `paid` cost their users nothing.
+
+        Dijkstra's algorithm on the hypergraph: a class is settled once no cheaper way can come.
+        """
+        settled: dict[int, float] = {}
+        choice: dict[int, ENode] = dict(paid)
+        missing = dict(self.missing)
+        spent = dict(self.prices)
+        heap = [(spent[key], i, key) for i, key in enumerate(missing) if not missing[key]]
+        heap += [(0.0, -1 - i, (id, node)) for i, (id, node) in enumerate(paid.items())]
+        heapq.heapify(heap)
+        tick = len(missing)
+        while heap:
+            amount, _, (id, node) = heapq.heappop(heap)
+            if id in settled:
+                continue
+            settled[id] = amount
+            choice.setdefault(id, node)
+            for key in self.users.get(id, ()):
+                missing[key] -= 1
+                spent[key] += amount
+                if not missing[key] and key[0] not in settled:
+                    tick += 1
+                    heapq.heappush(heap, (spent[key], tick, key))
+        return settled, choice
+
+    def best(self, start: Choice, worth: float, tries: int = 60) -> tuple[dict[int, ENode], float]:
+        """The cheapest graph found, and its cost; `start` unless another is cheaper by `worth`.
+
+        `worth` is a share of the cost of `start`: no sharing is taken for less, and no class is
+        chosen otherwise than in `start` for less.
+        """
+        choice: dict[int, ENode] = dict(start)
+        before = amount = total(start, self.roots, self.price)
+        least = max(worth, 1e-9) * before
+        paid: dict[int, ENode] = {}
+        for _ in range(3):
+            costs, found = self.trees(paid)
+            changed = self._total(found)
+            if changed < amount - least:
+                choice, amount = found, changed
+            improved = False
+            for id in self._candidates(costs, amount, paid)[:tries]:
+                more = {**paid, id: found[id]}
+                _, other = self.trees(more)
+                changed = self._total(other)
+                if changed < amount - least:
+                    choice, amount, paid, improved = other, changed, more, True
+            if not improved:
+                break
+        choice, amount = self._reverted(start, choice, amount, least)
+        return (choice, amount) if amount < before - least else (dict(start), before)
+
+    def _total(self, choice: Choice) -> float:
+        """The cost of a choice; no price is high enough for one that needs itself."""
+        return inf if _circular(choice, self.roots) else total(choice, self.roots, self.price)
+
+    def _candidates(
+        self, trees: Mapping[int, float], amount: float, paid: Choice
+    ) -> list[int]:  # fmt: skip
+        """Classes worth sharing: dear, and read by several e-nodes, the dearest first."""
+        shared = [
+            (-trees[id], id)
+            for id, users in self.users.items()
+            if trees.get(id, 0.0) > 0.005 * amount and id not in paid
+            and len({u for u, _ in users}) > 1
+        ]  # fmt: skip
+        return [id for _, id in sorted(shared)]
+
+    def _reverted(
+        self, start: Choice, choice: dict[int, ENode], amount: float, least: float
+    ) -> tuple[dict[int, ENode], float]:
+        """Without the changes that buy too little: back to how it was written, one by one."""
+        most = amount + least
+        for id in reversed(reachable(choice, self.roots)):
+            if id not in start or choice[id] == start[id]:
+                continue
+            back = {**start, **choice, id: start[id]}
+            changed = self._total(back)
+            if changed <= most:
+                choice, amount = back, changed
+        return choice, amount
+
+
+def _circular(choice: Choice, roots: Iterable[int]) -> bool:
+    """Whether some class would need itself."""
+    state: dict[int, int] = {}
+    for root in roots:
+        stack = [(root, False)]
+        while stack:
+            id, done = stack.pop()
+            if done:
+                state[id] = 2
+                continue
+            if state.get(id) == 1:
+                return True
+            if state.get(id) == 2:
+                continue
+            state[id] = 1
+            stack.append((id, True))
+            for kid in choice[id][2]:
+                if state.get(kid) == 1:
+                    return True
+                if kid not in state:
+                    stack.append((kid, False))
+    return False

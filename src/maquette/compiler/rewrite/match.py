@@ -1,0 +1,233 @@
+"""Finding a rule's left side in an e-graph, and adding its right side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
+
+from maquette.compiler.rewrite.egraph import COMMUTATIVE, Cause, EGraph, ENode, Untyped
+from maquette.compiler.rewrite.terms import OPERATORS, PARAMETERS, Expr, Num, Rule, Term, Var
+from maquette.ir.scalar import OPS
+from maquette.ir.sizes import size
+
+Env: TypeAlias = dict[str, Any]
+Found: TypeAlias = tuple[Env, tuple[ENode, ...]]
+Matcher: TypeAlias = Callable[[EGraph, int, Env, tuple[ENode, ...]], Iterator[Found]]
+
+POINTWISE = {
+    "f": frozenset(op for op, (n, _) in OPS.items() if n == 1 and not op.startswith("to_")),
+    "g": frozenset(op for op, (n, _) in OPS.items() if n == 2 and op != "mul"),
+}
+LENIENT = frozenset({"rename", "slice", "split", "shift"})  # leave alone what lacks their axis
+
+
+@dataclass(frozen=True)
+class Match:
+    """One place where a rule applies."""
+
+    rule: Rule
+    roots: tuple[int, ...]
+    env: Env
+    nodes: tuple[ENode, ...]
+
+
+def matches(rule: Rule, graph: EGraph, ids: Iterable[int]) -> Iterator[Match]:
+    """Every place among the classes `ids` where a rule of one root applies."""
+    find = _matcher(rule.left[0])
+    for id in ids:
+        for env, nodes in find(graph, id, {}, ()):
+            for full in bound(rule, env):
+                yield Match(rule, (id,), full, nodes)
+
+
+def bound(rule: Rule, env: Env) -> Iterator[Env]:
+    """`env` with every choice of the axes that the rule ranges over, where its conditions hold."""
+    choices: list[Env] = [env]
+    for name, over in rule.binders:
+        choices = [{**e, name: n} for e in choices for n in sorted(over(e))]
+    for choice in choices:
+        try:
+            if all(condition(choice) for condition in rule.conditions):
+                yield choice
+        except Untyped:
+            continue
+
+
+def matches_of_groups(rule: Rule, graph: EGraph, ids: Iterable[int]) -> Iterator[list[Match]]:
+    """For a rule of two roots: the values that share its common operands, oldest first.
+
+    Every member is a match of the rule's second root, as the user wrote it.
+    """
+    groups: dict[Any, dict[int, Match]] = {}
+    for id in ids:
+        for match in ungrouped(rule, graph, id):
+            if graph.causes[match.nodes[0]] is None:
+                groups.setdefault(_common(match, graph), {}).setdefault(id, match)
+    for found in groups.values():
+        if len(found) > 1:
+            yield [found[id] for id in sorted(found)]
+
+
+def ungrouped(rule: Rule, graph: EGraph, id: int, like: Match | None = None) -> Iterator[Match]:
+    """Matches of a rule's second root at a class, with the common operands of `like`."""
+    for env, nodes in _matcher(rule.left[1])(graph, id, {}, ()):
+        match = Match(rule, (id,), env, nodes)
+        if like is None or _common(match, graph) == _common(like, graph):
+            yield match
+
+
+def _common(match: Match, graph: EGraph) -> tuple[Any, ...]:
+    one, two = (set(_names(t)) for t in match.rule.left)
+    return tuple(_key(graph, match.env[n]) for n in sorted(one & two))
+
+
+def apply(match: Match, graph: EGraph) -> bool:
+    """Add the right side and join it with what was matched; whether anything is new."""
+    env = dict(match.env)
+    graph.cause = Cause(match.rule.name, match.nodes)
+    before = graph.size
+    joined = False
+    try:
+        for name, shared in match.rule.shared:
+            env[name] = (
+                shared(env) if isinstance(shared, Expr) else _held(graph, build(shared, env, graph))
+            )
+        for n, (root, term) in enumerate(zip(match.roots, match.rule.right, strict=True)):
+            graph.section = graph[root].section
+            made = build(term, env, graph)
+            joined = graph.union(root, made, match.nodes[n] if n else match.nodes[0]) or joined
+    except Untyped:
+        pass  # the right side makes no sense here; nothing was joined
+    finally:
+        graph.cause = None
+        match.env.update({n: env[n] for n, _ in match.rule.shared if n in env})
+    return joined or graph.size > before
+
+
+def _held(graph: EGraph, id: int) -> Any:
+    return graph[id].facts.names
+
+
+def build(term: Term, env: Mapping[str, Any], graph: EGraph) -> int:
+    """The class of a term under a binding of its variables."""
+    match term:
+        case Var(name):
+            return graph.find(env[name].held)
+        case Num(value):
+            return graph.add("lit", (value,))
+    kids = tuple(build(a, env, graph) for a in term.args)
+    params = parameters(term.op, term.params, env)
+    if redundant(term.op, params, lambda: graph[kids[0]].facts.names):
+        return kids[0]
+    return graph.add(env.get(term.op, term.op), params, kids)
+
+
+def parameters(op: str, params: Sequence[Expr], env: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the parameters of an operator come to."""
+    return tuple(
+        _coerced(kind, p(env)) for kind, p in zip(PARAMETERS.get(op, ()), params, strict=True)
+    )
+
+
+def redundant(op: str, params: tuple[Any, ...], names: Callable[[], frozenset[str]]) -> bool:
+    """Whether an operator leaves its operand as it is: it speaks of no axis that is there."""
+    if op in ("sum", "amax", "amin", "spread"):
+        return not params[0]
+    if op == "rename" and params[0] == params[1]:
+        return True
+    return op in LENIENT and params[0] not in names()
+
+
+def _coerced(kind: str, value: Any) -> Any:
+    if kind == "size":
+        return size(value)
+    return frozenset(value) if kind == "set" else value
+
+
+def _key(graph: EGraph, value: Any) -> Any:
+    return graph.find(value.held) if hasattr(value, "held") else value
+
+
+def _names(term: Term) -> Iterator[str]:
+    if isinstance(term, Var):
+        yield term.name
+    elif not isinstance(term, Num):
+        yield from (p.name for p in term.params if p.name is not None and p.name != "NONE")
+        for a in term.args:
+            yield from _names(a)
+
+
+@cache
+def _matcher(term: Term) -> Matcher:
+    match term:
+        case Var(name):
+            return _variable(name)
+        case Num(value):
+            return _number(value)
+    return _operator(term.op, term.params, tuple(_matcher(a) for a in term.args))
+
+
+def _variable(name: str) -> Matcher:
+    def find(graph: EGraph, id: int, env: Env, nodes: tuple[ENode, ...]) -> Iterator[Found]:
+        held = env.get(name)
+        if held is None:
+            yield {**env, name: graph[id].facts.names}, nodes
+        elif graph.find(held.held) == graph.find(id):
+            yield env, nodes
+
+    return find
+
+
+def _number(value: float) -> Matcher:
+    def find(graph: EGraph, id: int, env: Env, nodes: tuple[ENode, ...]) -> Iterator[Found]:
+        if graph[id].facts.number == value:
+            yield env, nodes
+
+    return find
+
+
+def _operator(op: str, params: tuple[Expr, ...], args: tuple[Matcher, ...]) -> Matcher:
+    swaps = op in COMMUTATIVE or op == "g"
+    kinds = PARAMETERS.get(op, ())
+    known = POINTWISE[op] if op in OPERATORS else None
+
+    def find(graph: EGraph, id: int, env: Env, nodes: tuple[ENode, ...]) -> Iterator[Found]:
+        for node in list(graph[id].nodes):
+            if node[0] != op and (known is None or node[0] not in known):
+                continue
+            if known is not None and env.get(op, node[0]) != node[0]:
+                continue
+            start = env if known is None else {**env, op: node[0]}
+            for bound in _parameters(params, kinds, node[1], start):
+                yield from _arguments(graph, node[2], bound, (*nodes, node))
+                if swaps and node[0] in COMMUTATIVE and node[2][0] != node[2][1]:
+                    yield from _arguments(graph, node[2][::-1], bound, (*nodes, node))
+
+    def _arguments(
+        graph: EGraph, kids: tuple[int, ...], env: Env, nodes: tuple[ENode, ...]
+    ) -> Iterator[Found]:
+        if len(args) == 1:
+            yield from args[0](graph, kids[0], env, nodes)
+        elif len(args) == 2:
+            for inner, more in args[0](graph, kids[0], env, nodes):
+                yield from args[1](graph, kids[1], inner, more)
+        elif not args:
+            yield env, nodes
+        else:
+            raise ValueError(f"a pattern of {len(args)} operands")
+
+    return find
+
+
+def _parameters(
+    wanted: Sequence[Expr], kinds: Sequence[str], given: Sequence[Any], env: Env
+) -> Iterator[Env]:
+    bound = env
+    for expr, kind, value in zip(wanted, kinds, given, strict=True):
+        if expr.name is not None and expr.name not in bound and expr.name != "NONE":
+            bound = {**bound, expr.name: value}
+        elif _coerced(kind, expr(bound)) != value:
+            return
+    yield bound

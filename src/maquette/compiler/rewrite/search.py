@@ -1,0 +1,240 @@
+"""Equality saturation: apply every rule everywhere, then choose the cheapest graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from maquette.compiler.rewrite.decode import Decoder, part
+from maquette.compiler.rewrite.egraph import EGraph, ENode
+from maquette.compiler.rewrite.encode import Encoder
+from maquette.compiler.rewrite.explain import Step, explain
+from maquette.compiler.rewrite.extract import Extraction, total
+from maquette.compiler.rewrite.match import (
+    Match,
+    apply,
+    bound,
+    matches,
+    matches_of_groups,
+    ungrouped,
+)
+from maquette.compiler.rewrite.rules import RULES
+from maquette.compiler.rewrite.terms import Rule, variables
+from maquette.compiler.rewrite.values import Part
+from maquette.ir.graph import Graph
+from maquette.ir.patterns import Input, Map, Value, make
+from maquette.ir.scalar import Lit
+
+Price: TypeAlias = Callable[[Value], float]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far to search: counts, so that the same graph always gives the same answer."""
+
+    rounds: int = 8
+    nodes: int = 3000
+    matches: int = 400  # of one rule in one round
+    region: int = 220  # values searched together
+
+
+@dataclass(frozen=True)
+class Explored:
+    """How much was looked at."""
+
+    classes: int
+    nodes: int
+    rounds: int
+    regions: int = 1
+    reused: int = 0
+
+    def __str__(self) -> str:
+        again = f", {self.reused} of {self.regions} regions as seen before" if self.reused else ""
+        return f"{self.nodes} e-nodes in {self.classes} e-classes after {self.rounds} rounds{again}"
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A graph of the same meaning, its price before and after, and the rules that made it."""
+
+    graph: Graph
+    before: float
+    after: float
+    steps: tuple[Step, ...]
+    explored: Explored
+
+    @property
+    def gain(self) -> float:
+        """How many times cheaper."""
+        return self.before / self.after if self.after else 1.0
+
+    def __str__(self) -> str:
+        head = f"rewrite {self.graph.name}: {self.before:.3g} s → {self.after:.3g} s"
+        lines = [f"{head} ({self.gain:.2f}×), {self.explored}", *(f"  {s}" for s in self.steps)]
+        return "\n".join(lines if self.steps else [*lines, "  nothing cheaper found"])
+
+
+def saturate(graph: EGraph, rules: Sequence[Rule], limit: Limit) -> int:
+    """Apply `rules` until nothing is new or a limit is reached; how many rounds it took."""
+    done: set[object] = set()
+    for number in range(limit.rounds):
+        ids = _around(graph)
+        if not ids:
+            return number
+        graph.touched.clear()
+        found = [m for rule in rules for m in _new(rule, graph, ids, done, limit)]
+        for match in found:
+            if graph.size > limit.nodes:
+                break
+            if isinstance(match, list):
+                _chain(match, graph)
+            else:
+                apply(match, graph)
+        graph.rebuild()
+        if graph.size > limit.nodes:
+            return number + 1
+    return limit.rounds
+
+
+def _around(graph: EGraph) -> list[int]:
+    """Classes that changed and their users: where a rule may apply that did not before."""
+    changed = dict.fromkeys(graph.find(id) for id in graph.touched)
+    return sorted({**changed, **graph.users(changed)})
+
+
+def _new(
+    rule: Rule, graph: EGraph, ids: Sequence[int], done: set[object], limit: Limit
+) -> Iterable[Match | list[Match]]:
+    """Matches not seen before, no more than the limit."""
+    count = 0
+    if len(rule.left) > 1:
+        for group in matches_of_groups(rule, graph, sorted(graph.classes)):
+            members = (rule.name, tuple(m.roots[0] for m in group))
+            if members not in done:
+                done.add(members)
+                yield group
+        return
+    for match in matches(rule, graph, ids):
+        extra = tuple((n, match.env[n]) for n, _ in rule.binders)
+        held = tuple(
+            sorted((n, graph.find(v.held)) for n, v in match.env.items() if hasattr(v, "held"))
+        )
+        key = (rule.name, match.nodes, (*extra, *held))
+        if key in done:
+            continue
+        done.add(key)
+        yield match
+        count += 1
+        if count >= limit.matches:
+            return
+
+
+def _chain(group: list[Match], graph: EGraph) -> None:
+    """A rule of two roots on a group of many: two become one, which meets the next."""
+    first = group[0]
+    for other in group[1:]:
+        made = pair(first, other, graph)
+        first = made if made is not None else first
+
+
+def pair(first: Match, second: Match, graph: EGraph) -> Match | None:
+    """Rewrite two matches together; the match of what they now share, if it was done."""
+    rule = first.rule
+    own = dict(zip(variables(rule.left[1]), variables(rule.left[0]), strict=True))
+    held = {own[n]: v for n, v in first.env.items() if n in own}
+    for full in bound(rule, {**second.env, **held}):
+        match = Match(rule, (*first.roots, *second.roots), full, (*first.nodes, *second.nodes))
+        apply(match, graph)
+        shared = match.env.get(rule.shared[-1][0])
+        if shared is None:
+            return None
+        return next(ungrouped(rule, graph, graph.find(shared.held), first), None)
+    return None
+
+
+def rewrite(
+    graph: Graph,
+    price: Price,
+    *,
+    rules: Sequence[Rule] = RULES,
+    limit: Limit = Limit(),
+    constants: Collection[str] | None = None,
+    worth: float = 0.01,
+) -> Rewritten:
+    """The cheapest graph of the same meaning that `rules` lead to.
+
+    ``price(value)`` is the time of one value from its operands, which are given as inputs; a
+    contraction comes as one, the product inside its sum.  Values that depend on `constants` alone
+    (names of inputs, all weights if not given) cost nothing: they are made once, see `fold`.
+    What saves less than the share `worth` of the whole is left as it was written.
+
+    >>> from maquette.ir.build import activation, dot, weight
+    >>> from maquette.ir.facts import flops
+    >>> x, a, b = activation("x", s=64, d=64), weight("a", d=64, r=64), weight("b", r=64, e=4)
+    >>> y = dot(dot(x, a, "d"), b, "r")
+    >>> found = rewrite(Graph("chain", {"y": y.value}), lambda v: float(flops(v).constant))
+    >>> [step.rule for step in found.steps]
+    ['reassociate']
+    """
+    if constants is None:
+        constants = {n for n, v in graph.inputs.items() if v.role == "weight"}
+    egraph = EGraph()
+    encoder = Encoder(egraph, constants)
+    encoder.encode(graph.outputs.values())
+    written = egraph.size
+    cost = _cost(egraph, price)
+    roots = [encoder.at(v) for v in graph.outputs.values()]
+    first = _as_written(egraph, written)
+    before = total(first, roots, cost)
+    rounds = saturate(egraph, rules, limit)
+    roots = [encoder.at(v) for v in graph.outputs.values()]
+    start = _as_written(egraph, written)
+    choice, after = Extraction(egraph, roots, cost).best(start, worth)
+    outputs = Decoder(encoder, choice).values(graph.outputs)
+    found = Graph(graph.name, outputs)
+    if all(outputs[n] is v for n, v in graph.outputs.items()):
+        found, after = graph, before
+    steps = explain(egraph, rules, start, choice, roots)
+    explored = Explored(len(egraph.classes), egraph.size, rounds)
+    return Rewritten(found, before, after, steps, explored)
+
+
+def _as_written(graph: EGraph, count: int) -> dict[int, ENode]:
+    """Of every class the e-node that came first, if the user wrote one."""
+    chosen: dict[int, ENode] = {}
+    for known in graph.ordered():
+        node = min(known.nodes, key=graph.rank.__getitem__)
+        if graph.rank[node] < count:
+            chosen[known.id] = node
+    return chosen
+
+
+def _cost(graph: EGraph, price: Price) -> Callable[[int, ENode], float]:
+    """The price of an e-node: nothing for what is given or can be made ahead of time."""
+    known: dict[object, float] = {}
+
+    def cost(id: int, node: ENode) -> float:
+        facts = graph[id].facts
+        if facts.number is not None or (facts.constant and not facts.weak):
+            return 0.0
+        value = part(graph, node, [_stand_in(graph, k) for k in node[2]], "", facts.axes)
+        if not isinstance(value, Value) or isinstance(value, Input):
+            return 0.0
+        if value not in known:
+            known[value] = price(value)
+        return known[value]
+
+    return cost
+
+
+def _stand_in(graph: EGraph, id: int) -> Part:
+    """An operand as the price sees it: an input of the same axes and format."""
+    facts = graph[id].facts
+    if facts.number is not None:
+        return Lit(facts.number)
+    if facts.weak:
+        return make(Map, section="", axes=facts.axes, dtype=facts.dtype, args=(), body=Lit(0))
+    role = "weight" if facts.constant else "activation"
+    parts = {"axes": facts.axes, "dtype": facts.dtype, "section": ""}
+    return make(Input, name=f"%{graph.find(id)}", role=role, **parts)
