@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -161,7 +161,7 @@ def _line(cursor: Cursor, scope: _Scope) -> None:
     if scope.outputs is not None:
         cursor.fail("nothing after 'return' but another graph")
     if cursor.accept("monoid"):
-        monoid = _monoid(cursor, scope)
+        monoid = monoid_line(cursor, scope.monoids)
         scope.monoids[monoid.name] = monoid
     elif cursor.accept("return"):
         scope.outputs = {}  # even if this line has a fault, so that it is not called missing
@@ -176,9 +176,10 @@ def _output(cursor: Cursor, scope: _Scope) -> tuple[str, Value]:
     return name, _operand(cursor, scope)
 
 
-def _monoid(cursor: Cursor, scope: _Scope) -> Monoid:
+def monoid_line(cursor: Cursor, monoids: Mapping[str, Monoid]) -> Monoid:
+    """What `text.monoid_line` prints, after its first word; `monoids` are those known so far."""
     if cursor.peek() == "streamed" and cursor.peek(1) not in ("(", ":"):
-        return _streamed(cursor, scope)
+        return _streamed(cursor, monoids)
     # An ordered monoid may itself be called "ordered".
     ordered = cursor.peek() == "ordered" and cursor.peek(1) != "(" and cursor.accept("ordered")
     name = cursor.name()
@@ -193,12 +194,12 @@ def _monoid(cursor: Cursor, scope: _Scope) -> Monoid:
     return Monoid(name, identity, combine, commutative=not ordered)
 
 
-def _streamed(cursor: Cursor, scope: _Scope) -> Streamed:
+def _streamed(cursor: Cursor, monoids: Mapping[str, Monoid]) -> Streamed:
     cursor.take("streamed")
     name = cursor.name()
     cursor.take(":")
     slots = 2 * cursor.count(",") + 2  # no fewer than there can be
-    parts = cursor.listed(lambda c: _part(c, scope, slots))
+    parts = cursor.listed(lambda c: _part(c, monoids, slots))
     for i, part in enumerate(parts):
         known = {*range(i), *range(len(parts), len(parts) + i)}
         for wrong in sorted(part.needs(slots) - known):
@@ -206,8 +207,8 @@ def _streamed(cursor: Cursor, scope: _Scope) -> Streamed:
     return streamed(name, parts)
 
 
-def _part(cursor: Cursor, scope: _Scope, slots: int) -> Part:
-    op = scope.monoids[cursor.one_of(scope.monoids, "monoid")]
+def _part(cursor: Cursor, monoids: Mapping[str, Monoid], slots: int) -> Part:
+    op = monoids[cursor.one_of(monoids, "monoid")]
     factor, action, shift = None, "mul", None
     if cursor.peek() in ("*", "+"):
         action = "mul" if cursor.next() == "*" else "add"

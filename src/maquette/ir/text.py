@@ -60,7 +60,7 @@ def show(graph: Graph) -> str:
     names = handles(graph)
     ordered = sorted(graph.values, key=lambda v: not isinstance(v, Input))
     outputs = ", ".join(f"{name(k)}={names[v]}" for k, v in graph.outputs.items())
-    lines = [*map(_monoid, _monoids(graph)), *(line(v, names) for v in ordered)]
+    lines = [*map(monoid_line, _monoids(graph)), *(line(v, names) for v in ordered)]
     return "\n  ".join([f"graph {name(graph.name)}", *lines, f"return {outputs}".rstrip()])
 
 
@@ -208,7 +208,8 @@ def _ops(monoid: Monoid) -> Iterable[Monoid]:
     return (p.op for p in monoid.parts) if isinstance(monoid, Streamed) else ()
 
 
-def _monoid(monoid: Monoid) -> str:
+def monoid_line(monoid: Monoid) -> str:
+    """A monoid as ``monoid NAME(identities): combines``, or by the parts of a streamed one."""
     if isinstance(monoid, Streamed):
         return f"monoid streamed {name(monoid.name)}: {', '.join(map(part, monoid.parts))}"
     slots = [f"${i}" for i in range(2 * monoid.width)]
