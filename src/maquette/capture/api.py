@@ -1,0 +1,58 @@
+"""One way in: `capture`."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from maquette.capture.captured import Captured
+from maquette.capture.structure import leaves
+from maquette.errors import Fault, InputError
+
+
+def capture(function: Any, *tensors: Any, how: str = "record", **kwargs: Any) -> Captured:
+    """A function of tensors, or a module, as a Graph for tensors of these shapes.
+
+    `tensors` and `kwargs` are examples of what the callable takes, nested as it takes them; of
+    torch tensors only shape and format are looked at, so they may be on the ``meta`` device.
+    Numbers, strings and None among them are fixed.  Arguments that are NumPy arrays make it a
+    function of NumPy arrays.
+
+    how="record": runs the function once on tensors without numbers; fast, any Python.
+    how="export": through ``torch.export``; slower, follows guards that torch can prove.
+
+    >>> import numpy as np
+    >>> from maquette.capture import capture
+    >>> from maquette.ir import evaluate
+    >>> c = capture(lambda x: np.exp(x).sum(axis=-1), np.ones((2, 3), np.float32))
+    >>> c.arguments, c.outputs
+    (('x',), ('y',))
+    >>> evaluate(c.graph, {"x": np.zeros((2, 3))})["y"]
+    array([3., 3.], dtype=float32)
+
+    Raises NotYet with the operator and the source line for what cannot be captured.
+    """
+    if how not in ("record", "export"):
+        raise InputError(Fault("how", f"{how!r}", "'record' or 'export'"))
+    if _of_numpy(tensors, kwargs):
+        if how == "export":
+            raise InputError(Fault("how", "export of a function of NumPy arrays", "'record'"))
+        from maquette.capture.numpy_recorder import record as record_numpy
+
+        return record_numpy(function, tensors, kwargs)
+    if importlib.util.find_spec("torch") is None:
+        what = "functions of torch tensors need torch"
+        raise InputError(Fault("", what, hint='pip install "maquette[torch]"'))
+    if how == "export":
+        from maquette.capture.torch_export import export
+
+        return export(function, tensors, kwargs)
+    from maquette.capture.torch_capture import record
+
+    return record(function, tensors, kwargs)
+
+
+def _of_numpy(tensors: Any, kwargs: Any) -> bool:
+    return any(isinstance(x, np.ndarray) for _, x in leaves([tensors, kwargs]))

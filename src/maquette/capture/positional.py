@@ -1,0 +1,231 @@
+"""Tensors whose dimensions are positions, over values whose axes are names.
+
+A dimension is a row-major product of axes; a dimension of one is the empty product.  So a reshape
+that splits or joins dimensions, a transposition, a broadcast and a repeat of heads move nothing
+and make no node: they only change which axes stand where.  A dimension may name axes that the
+value lacks: the value is the same all along them.  A value may have axes of size one that no
+dimension names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import count
+from math import prod
+from typing import TypeAlias
+
+from maquette.capture.expressions import cheap, indices, op, renumber, substitute
+from maquette.ir.axes import Axis
+from maquette.ir.dtypes import DType, dtype
+from maquette.ir.patterns import Map, Value, View, make
+from maquette.ir.scalar import Apply, Arg, Index, Lit, Scalar, reads
+from maquette.ir.sizes import size
+
+Dim: TypeAlias = tuple[Axis, ...]
+Dims: TypeAlias = tuple[Dim, ...]
+
+_numbers = count()
+_size = lru_cache(maxsize=4096)(size)
+
+
+@dataclass(frozen=True, eq=False)
+class Positional:
+    """A tensor as frameworks see it: `source` read along `dims`.
+
+    `source` is a value, or an expression of coordinates where no tensor is needed.
+    """
+
+    dims: Dims
+    source: Value | Scalar
+    dtype: DType
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(map(length, self.dims))
+
+    @property
+    def rank(self) -> int:
+        return len(self.dims)
+
+
+def fresh(hint: str, extent: int) -> Axis:
+    """An axis of its own; `hint` is what it would like to be called in the end."""
+    return Axis(f"{hint}'{next(_numbers)}", _size(extent))
+
+
+def extent(ax: Axis) -> int:
+    """The size of an axis, a number."""
+    terms = ax.size.terms
+    return int(terms[0][1]) if terms else 0
+
+
+def length(dim: Dim) -> int:
+    """How many positions a dimension has."""
+    return prod(map(extent, dim))
+
+
+def number(value: float | int | bool) -> Positional:
+    """A constant."""
+    name = "bool" if isinstance(value, bool) else "i64" if isinstance(value, int) else "f32"
+    return Positional((), Lit(value), dtype(name))
+
+
+def named(p: Positional) -> list[Axis]:
+    """Every axis that a dimension names, in order."""
+    return [a for dim in p.dims for a in dim]
+
+
+def tensor_of(p: Positional, must: Iterable[Axis] = ()) -> Value:
+    """The value behind `p`; it has at least the axes `must`."""
+    wanted = {a.name for a in must}
+    if isinstance(p.source, Value):
+        held = p.source.shape
+        missing = [a for a in named(p) if a.name in wanted and a.name not in held]
+        if not missing:
+            return p.source
+        order = [a for a in named(p) if a.name in held or a in missing]
+        hidden = [a for a in p.source.axes if a not in order]
+        body: Scalar = Arg(0)
+        return make(Map, axes=(*hidden, *order), dtype=p.dtype, args=(p.source,), body=body)
+    used = wanted.union(indices(p.source))
+    axes = tuple(a for a in named(p) if a.name in used)
+    return make(Map, axes=axes, dtype=p.dtype, args=(), body=p.source)
+
+
+def solid(p: Positional) -> Positional:
+    """`p` with a value that has every axis its dimensions name."""
+    return replace(p, source=tensor_of(p, named(p)))
+
+
+def rewritten(p: Positional, into: Mapping[str, Dim]) -> Positional:
+    """`p` with axes renamed, or split where one becomes several."""
+    names = {a.name for a in named(p)}
+    into = {n: d for n, d in into.items() if n in names and not (len(d) == 1 and d[0].name == n)}
+    if not into:
+        return p
+    dims = tuple(tuple(b for a in dim for b in into.get(a.name, (a,))) for dim in p.dims)
+    source = p.source
+    if not isinstance(source, Value):
+        return replace(
+            p, dims=dims, source=substitute(source, {n: place(d) for n, d in into.items()})
+        )
+    for name, parts in into.items():
+        if len(parts) != 1 and name in source.shape:
+            source = _split(source, name, parts)
+    pairs = [(n, d[0].name) for n, d in into.items() if len(d) == 1 and n in source.shape]
+    if pairs:
+        source = renamed(source, dict(pairs))
+    return replace(p, dims=dims, source=source)
+
+
+def place(dim: Dim) -> Scalar:
+    """The coordinate along a dimension, made of those along its axes."""
+    found: Scalar | None = None
+    for ax in dim:
+        here: Scalar = Index(ax.name)
+        found = here if found is None else op("add", op("mul", found, Lit(extent(ax))), here)
+    return Lit(0) if found is None else found
+
+
+def renamed(value: Value, names: Mapping[str, str]) -> Value:
+    """`value` under other axis names, all at once."""
+    axes = tuple(Axis(names.get(a.name, a.name), a.size) for a in value.axes)
+    pairs = tuple(f"{old}:{new}" for old, new in names.items())
+    return make(
+        View, axes=axes, dtype=value.dtype, kind="rename", args=(value,), names=pairs, start=None
+    )
+
+
+def _split(value: Value, name: str, parts: Dim) -> Value:
+    axes = tuple(b for a in value.axes for b in (parts if a.name == name else (a,)))
+    names = (name, *(a.name for a in parts))
+    return make(
+        View, axes=axes, dtype=value.dtype, kind="split", args=(value,), names=names, start=None
+    )
+
+
+def whole(p: Positional, at: int) -> Positional:
+    """`p` with dimension `at` as one axis, which its value has."""
+    dim = p.dims[at]
+    value = tensor_of(p, dim)
+    if len(dim) == 1:
+        return replace(p, source=value)
+    if not dim:
+        ax = fresh("u", 1)
+        value = make(Map, axes=(*value.axes, ax), dtype=value.dtype, args=(value,), body=Arg(0))
+    else:
+        ax = fresh(dim[-1].name.partition("'")[0], length(dim))
+        axes = tuple(ax if a == dim[0] else a for a in value.axes if a == dim[0] or a not in dim)
+        names = (*(a.name for a in dim), ax.name)
+        value = make(
+            View, axes=axes, dtype=value.dtype, kind="merge", args=(value,), names=names, start=None
+        )
+    return replace(p, dims=(*p.dims[:at], (ax,), *p.dims[at + 1 :]), source=value)
+
+
+def pointwise(build: Callable[..., Scalar], *ps: Positional, to: DType) -> Positional:
+    """A scalar operation at every position, dimensions aligned from the last as frameworks do."""
+    from maquette.capture.align import broadcast
+
+    dims, ps = broadcast(ps)
+    return together(build, ps, dims, to)
+
+
+def together(
+    build: Callable[..., Scalar], ps: Sequence[Positional], dims: Dims, to: DType
+) -> Positional:
+    """A scalar operation on tensors whose dimensions name the same axes already."""
+    args: list[Value] = []
+    scalars: list[Scalar] = []
+    for p in ps:
+        if isinstance(p.source, Value):
+            if p.source not in args:
+                args.append(p.source)
+            scalars.append(Arg(args.index(p.source)))
+        else:
+            scalars.append(p.source)
+    body = build(*scalars)
+    return made(body, args, dims, to)
+
+
+def made(body: Scalar, args: Sequence[Value], dims: Dims, to: DType) -> Positional:
+    """A body over `args` as a tensor: no node where it is an operand or a cheap expression."""
+    used = sorted({r.number for r in reads(body)})
+    if not used and cheap(body):
+        return Positional(dims, body, to)
+    if isinstance(body, Arg) and not body.at and args[body.number].dtype == to:
+        return Positional(dims, args[body.number], to)
+    if len(used) < len(args):
+        body = renumber(body, {n: i for i, n in enumerate(used)})
+        args = [args[n] for n in used]
+    taken = set(indices(body))
+    hidden: dict[str, Axis] = {}
+    for read in reads(body):
+        placed = {n for n, _ in read.at}
+        for a in args[read.number].axes:
+            if a.name not in placed:
+                taken.add(a.name)
+                hidden[a.name] = a
+    order = [a for dim in dims for a in dim if a.name in taken]
+    shown = {a.name for a in order}
+    axes = (*(a for n, a in hidden.items() if n not in shown), *order)
+    return Positional(dims, make(Map, axes=axes, dtype=to, args=tuple(args), body=body), to)
+
+
+def converted(p: Positional, to: DType) -> Positional:
+    """The same numbers in another format."""
+    from maquette.capture.expressions import cast
+
+    if p.dtype == to:
+        return p
+    if p.dtype.kind == to.kind and not isinstance(p.source, Value):
+        return replace(p, dtype=to)
+
+    def body(x: Scalar) -> Scalar:
+        if to.kind == "bool" or p.dtype.kind == "bool" or not isinstance(x, Arg):
+            return cast(x, to.kind, p.dtype.kind)
+        return Apply(f"to_{to.name}", (x,))
+
+    return together(body, [p], p.dims, to)

@@ -1,0 +1,298 @@
+"""The fast recorder: runs a function once on tensors that have a shape and no numbers.
+
+It sits where torch dispatches its own functions, so ``linear``, ``softmax`` or fused attention
+arrive whole.  Python runs as it is: what shapes decide is fixed, what numbers decide is an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from maquette.capture import lower_indexing
+from maquette.capture.positional import Positional, converted, number
+from maquette.capture.structure import rebuilt
+from maquette.capture.torch_names import call, format_of, lowering, torch_format
+from maquette.capture.trace import Trace
+from maquette.errors import Fault, NotYet
+
+_PLAIN = frozenset(
+    {"size", "dim", "ndimension", "stride", "numel", "nelement", "is_floating_point", "__len__",
+     "is_complex", "is_contiguous", "element_size", "get_device", "storage_offset", "is_tensor",
+     "__hash__", "__repr__", "__format__", "__str__", "finfo", "iinfo", "result_type",
+     "is_autocast_enabled", "_set_grad_enabled", "set_grad_enabled", "is_inference",
+     "promote_types", "can_cast", "broadcast_shapes", "__dir__", "data_ptr", "is_same_size",
+     "get_default_dtype", "set_default_dtype", "requires_grad_", "__reduce_ex__", "register_hook",
+     "is_signed", "is_storage", "is_grad_enabled", "__deepcopy__", "is_nonzero_size",
+     "retain_grad", "__contains_shape__", "untyped_storage"}
+)  # fmt: skip
+_SHAPE_OF_DATA = frozenset(
+    {"nonzero", "masked_select", "unique", "unique_consecutive", "argwhere", "bincount",
+     "_unique2", "nonzero_static"}
+)  # fmt: skip
+_NUMBER_OF_DATA = frozenset(
+    {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__complex__", "numpy",
+     "allclose", "equal", "is_nonzero", "__contains__", "__array__"}
+)  # fmt: skip
+_LITERALS = frozenset({"tensor", "as_tensor", "from_numpy", "Tensor", "asarray"})
+_VIEWS = frozenset(
+    {"view", "reshape", "transpose", "permute", "t", "T", "mT", "H", "mH", "swapaxes", "swapdims",
+     "unsqueeze", "squeeze", "expand", "expand_as", "view_as", "flatten", "unflatten", "narrow",
+     "select", "split", "chunk", "unbind", "__getitem__", "movedim", "moveaxis", "detach",
+     "contiguous", "to", "float", "type_as", "diagonal", "unfold", "data", "reshape_as",
+     "__iter__", "ravel", "alias", "real", "tensor_split", "broadcast_to"}
+)  # fmt: skip
+_INPLACE = {
+    "__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div",
+    "__idiv__": "div", "__ipow__": "pow", "__imod__": "remainder", "__ifloordiv__": "floor_divide",
+    "__iand__": "bitwise_and", "__ior__": "bitwise_or", "__ixor__": "bitwise_xor",
+    "__imatmul__": "matmul",
+}  # fmt: skip
+_MASKED = {"has_torch_function": lambda *_: False, "has_torch_function_unary": lambda *_: False,
+           "has_torch_function_variadic": lambda *_: False}  # fmt: skip
+
+
+class Storage:
+    """Memory that several tensors may share: who is looking at it, and whose it is."""
+
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner  # the argument or constant it belongs to, if any
+        self.views: list[weakref.ref[torch.Tensor]] = []
+
+    def others(self, target: torch.Tensor) -> list[torch.Tensor]:
+        """Tensors other than `target` that are still alive and share this memory."""
+        self.views = [r for r in self.views if r() is not None]
+        return [t for r in self.views if (t := r()) is not None and t is not target]
+
+
+class Recorder(TorchFunctionMode):
+    """Records what torch is asked to do as patterns."""
+
+    def __init__(self, trace: Trace, names: Mapping[int, str]) -> None:
+        super().__init__()
+        self.trace = trace
+        self.names = names  # of parameters and buffers, by id
+        self.constants: dict[int, tuple[torch.Tensor, Positional]] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        kind, name, lower = _resolved(func)
+        if kind == "plain":
+            return func(*args, **kwargs)
+        if kind == "lower":
+            return self.lowered(name, lower, args, kwargs)
+        if kind == "data":
+            if not any(_symbolic(a) for a in args):
+                return func(*args, **kwargs)
+            raise self.depends(name)
+        if kind == "inplace":
+            return self.in_place(name, lower, args, kwargs)
+        if kind == "composite":
+            with self:
+                return lower(*args, **kwargs)
+        if not any(_symbolic(a) for a in (*args, *kwargs.values())):
+            return func(*args, **kwargs)
+        raise self.uncovered(name)
+
+    def lowered(self, name: str, lower: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if kwargs and kwargs.get("out") is not None:
+            raise self.fault(f"{name} writes into out=", "a result of its own")
+        ps = [self.symbolic(a) for a in args]
+        given = {k: self.symbolic(v) for k, v in kwargs.items()} if kwargs else kwargs
+        found = self.trace.run(name, lambda: call(lower, tuple(ps), given))
+        if type(found) is not Positional:
+            found = _structure(name, found)
+        source = args[0] if name in _VIEWS and args else None
+        return self.shown(found, source, args[1:] if name == "__getitem__" else None)
+
+    def symbolic(self, x: Any) -> Any:
+        """Arguments with their tensors as recorded ones."""
+        if isinstance(x, torch.Tensor):
+            found = x.__dict__.get("positional")
+            return self.constant(x) if found is None else found
+        kind = type(x)
+        if kind is tuple or kind is list:
+            return kind(self.symbolic(v) for v in x)
+        return x
+
+    def constant(self, x: torch.Tensor) -> Positional:
+        """A tensor that was there before: a weight by its name, a literal, or one number."""
+        held = self.constants.get(id(x))
+        if held is not None:
+            return held[1]
+        name = self.names.get(id(x))
+        if name is None and x.numel() == 1 and x.device.type != "meta":
+            found = number(x.item())
+            to = format_of(x.dtype, self.trace.line())
+            found = Positional(((),) * x.dim(), converted(found, to).source, to)
+        else:
+            name = name or f"literal{len(self.trace.constants)}"
+            to = format_of(x.dtype, f"{name}" if x.dim() else self.trace.line())
+            found = self.trace.input(name, tuple(x.shape), to, "weight")
+            self.trace.constants[name] = x
+        self.constants[id(x)] = (x, found)
+        return found
+
+    def shown(self, found: Any, base: Any = None, key: Any = None) -> Any:
+        """Recorded tensors as tensors without numbers."""
+        if type(found) is Positional:
+            t = _empty(found.shape, torch_format(found.dtype))
+            t.positional = found
+            storage = base.__dict__.get("storage") if isinstance(base, torch.Tensor) else None
+            if storage is None:
+                owned = isinstance(base, torch.Tensor)
+                storage = Storage(self.names.get(id(base), "a constant") if owned else "")
+            t.__dict__["storage"] = storage
+            storage.views.append(weakref.ref(t))
+            if key is not None:
+                t.__dict__["seen"] = (weakref.ref(base), key[0])
+            return t
+        if isinstance(found, list | tuple):
+            return rebuilt(found, lambda x: self.shown(x, base))
+        return found
+
+    def in_place(self, name: str, lower: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A tensor that nobody else looks at becomes the result."""
+        target = args[0]
+        old = self.symbolic(target)
+        storage = target.__dict__.get("storage")
+        if storage is None or storage.owner:
+            whose = storage.owner if storage else self.names.get(id(target), "a constant")
+            raise self.fault(f"{name} changes {whose}, which is not the function's own", "a copy",
+                             "call .clone() first")  # fmt: skip
+        others = storage.others(target)
+        base, key = self.base_of(target)
+        if [t for t in others if t is not base]:
+            what = f"{name} changes a tensor that shares memory with another that is still in use"
+            raise self.fault(what, "a tensor of its own", "call .clone() first")
+        ps = [old, *(self.symbolic(a) for a in args[1:])]
+        given = {k: self.symbolic(v) for k, v in kwargs.items()}
+        new = self.trace.run(name, lambda: _settled(call(lower, tuple(ps), given), old))
+        target.__dict__["positional"] = new
+        if base is not None:
+            held = base.__dict__["positional"]
+            key = self.symbolic(key)
+            base.__dict__["positional"] = self.trace.run(
+                name, lambda: lower_indexing.updated(held, key, new)
+            )
+        return target
+
+    def base_of(self, target: torch.Tensor) -> tuple[torch.Tensor | None, Any]:
+        """What a subscripted tensor is a part of, where it is still alive."""
+        ref, key = target.__dict__.get("seen", (None, None))
+        base = ref() if ref is not None else None
+        return base, key
+
+    def fault(self, what: str, expected: str = "", hint: str = "") -> NotYet:
+        return NotYet(Fault(self.trace.line(), what, expected, hint))
+
+    def depends(self, name: str) -> NotYet:
+        if name in _SHAPE_OF_DATA:
+            what = f"{name}: the shape of its result depends on the data"
+            return self.fault(what, "shapes that the inputs' shapes decide", "where(mask, x, 0)")
+        what = f"{name}: Python asks for a number that depends on the data"
+        return self.fault(what, "branches and numbers that shapes decide", "where(test, x, y)")
+
+    def uncovered(self, name: str) -> NotYet:
+        return self.fault(
+            f"{name}: no lowering for this operator", hint="see maquette.capture.table"
+        )
+
+
+def _structure(name: str, found: Any) -> Any:
+    """Pairs of values and positions as torch returns them."""
+    if name in ("max", "min", "topk", "sort") and isinstance(found, tuple):
+        return getattr(torch.return_types, name)(list(found))
+    return found
+
+
+def _settled(new: Positional, old: Positional) -> Positional:
+    """A result in the shape and format of what it replaces."""
+    from maquette.capture.lower_shapes import expand
+
+    new = converted(new, old.dtype)
+    if new.shape != old.shape:
+        new = expand(new, old.shape)
+    return new
+
+
+def _symbolic(x: Any) -> bool:
+    if isinstance(x, torch.Tensor):
+        return "positional" in x.__dict__
+    return isinstance(x, list | tuple) and any(map(_symbolic, x))
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Any:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+@functools.cache
+def _resolved(func: Any) -> tuple[str, str, Any]:
+    """What to do with a torch function: its kind, its name, and what to call."""
+    name = getattr(func, "__name__", str(func))
+    if name == "__get__":
+        name = func.__self__.__name__
+        lower = lowering(name) if name in ("T", "mT", "H", "mH", "data", "real") else None
+        return ("lower", name, lower) if lower else ("plain", name, None)
+    if name in ("__set__", "__delete__"):
+        return "inplace", "assignment to .data", _fill
+    if name in _PLAIN or name in _LITERALS:
+        return "plain", name, None
+    if name in _SHAPE_OF_DATA or name in _NUMBER_OF_DATA:
+        return "data", name, None
+    changed = _changes(name)
+    if changed is not None:
+        return "inplace", name, changed
+    lower = lowering(name)
+    if lower is not None:
+        return "lower", name, lower
+    if isinstance(func, types.FunctionType) and func.__module__.startswith("torch"):
+        return "composite", name, _unwrapped(func)
+    return "none", name, None
+
+
+def _changes(name: str) -> Callable[..., Any] | None:
+    """What an in-place function leaves in its first argument."""
+    special = {
+        "__setitem__": lower_indexing.updated,
+        "copy_": _copy,
+        "fill_": _fill,
+        "zero_": _zero,
+    }
+    if name in special:
+        return special[name]
+    if name in _INPLACE:
+        return lowering(_INPLACE[name])
+    if name.endswith("_") and not name.endswith("__"):
+        return lowering(name[:-1])
+    return None
+
+
+def _copy(x: Positional, new: Positional, *_: Any) -> Positional:
+    return new
+
+
+def _fill(x: Positional, value: Any) -> Positional:
+    return value if isinstance(value, Positional) else number(value)
+
+
+def _zero(x: Positional) -> Positional:
+    return number(0)
+
+
+def _unwrapped(func: types.FunctionType) -> types.FunctionType:
+    """A function of torch written in Python, without the question whether to hand it over."""
+    scope = {**func.__globals__, **_MASKED}
+    made = types.FunctionType(
+        func.__code__, scope, func.__name__, func.__defaults__, func.__closure__
+    )
+    made.__kwdefaults__ = func.__kwdefaults__
+    return made
