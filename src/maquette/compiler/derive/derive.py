@@ -1,0 +1,183 @@
+"""Turning reductions that depend on reductions into one.
+
+For every reduction whose leaf mentions earlier results over the same axes, the leaf is written as
+g(x) ∘ h(r) and joins the fold of those results (`fold`).  What nothing repairs stays a reduction
+of its own, its h(r) hoisted; what is repaired becomes one Reduce with a streamed monoid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maquette.compiler.derive.factor import Unfit
+from maquette.compiler.derive.family import Emission, Family
+from maquette.compiler.derive.fold import Fold
+from maquette.compiler.derive.replace import replaced
+from maquette.compiler.derive.spell import Spelling
+from maquette.compiler.derive.terms import Term, Terms
+from maquette.ir.axes import points
+from maquette.ir.graph import Graph
+from maquette.ir.monoids import Streamed
+from maquette.ir.patterns import Reduce, Value
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """Reductions that became one fold, or whose earlier results were hoisted out of them."""
+
+    replaced: tuple[Value, ...]  # of the graph that was given
+    by: tuple[Value, ...]  # one for each, in the terms of the graph that was given
+    monoid: Streamed | None  # None: hoisted only
+    section: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A reduction that depends on another over the same axes and stays as it is."""
+
+    value: Value
+    condition: str  # A1: no action; A2: it does not distribute; stability: it would cancel
+    why: str
+
+    def __str__(self) -> str:
+        place = f"@{self.value.section}: " if self.value.section else ""
+        return f"{place}{self.value!r}: {self.condition}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A graph of the same meaning, what was derived in it, and what could not be."""
+
+    graph: Graph
+    derivations: tuple[Derivation, ...]
+    refusals: tuple[Refusal, ...]
+
+
+def derive(graph: Graph) -> Derived:
+    """Every chain of dependent reductions of a graph as one fold, where the laws allow it.
+
+    >>> from maquette.ir.build import activation, softmax, dot
+    >>> s, v = activation("s", n=4, t=9), activation("v", t=9, e=2)
+    >>> y = dot(softmax(s, "t"), v, "t")
+    >>> (found,) = derive(Graph("mix", {"y": y.value})).derivations
+    >>> [part.op.name for part in found.monoid.parts]
+    ['max', 'add', 'add']
+    """
+    return _Pass(graph).run()
+
+
+class _Pass:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.terms = Terms()
+        self.spelling = Spelling(self.terms)
+        self.place = {v: i for i, v in enumerate(graph.values)}
+        self.families: dict[object, list[Family]] = {}
+        self.refusals: list[Refusal] = []
+        self.emission = Emission(self.spelling)
+
+    def run(self) -> Derived:
+        for value in self.graph.values:
+            if isinstance(value, Reduce) and value.monoid.width == 1:
+                try:
+                    self._join(value)
+                except Unfit as unfit:
+                    self.refusals.append(Refusal(value, unfit.condition, unfit.why))
+        by: dict[Value, Value] = {}
+        derivations = []
+        for family in (f for held in self.families.values() for f in held if f.members):
+            made, monoid = self.emission.values(family, by)
+            section = family.frame.section
+            derivations.append(Derivation(tuple(made), tuple(made.values()), monoid, section))
+            by |= made
+        return Derived(replaced(self.graph, by), tuple(derivations), tuple(self.refusals))
+
+    def _join(self, value: Reduce) -> None:
+        """Make a reduction a member of a fold, if its leaf mentions results over the same axes."""
+        leaf = self.spelling.term(value.args[0])
+        if not leaf.results or not _whole(value):
+            return
+        chain = self._chain(leaf, value)
+        if not chain:
+            return
+        names = frozenset(value.over)
+        roots = frozenset(q for q, inner in chain.items() if chain.keys().isdisjoint(inner.results))
+        key = (names, roots, frozenset(a for a in value.domain if a.name in names))
+        family = next((f for f in self.families.get(key, ()) if self._apart(value, f)), None)
+        if family is None:
+            count = self.terms.extent(points(a for a in value.domain if a.name in names))
+            family = Family(Fold(self.terms, names, count), value)
+        for result, inner in chain.items():
+            family.fold.include(result, result.payload.monoid, inner)
+            family.results[result] = result.payload
+        family.members[value] = family.fold.total(value.monoid, leaf)
+        held = self.families.setdefault(key, [])
+        if family not in held:
+            held.append(family)
+
+    def _chain(self, leaf: Term, value: Reduce) -> dict[Term, Term]:
+        """The earlier results that a leaf depends on, with their leaves, all in one frame."""
+        found: dict[Term, Term] = {}
+        names = frozenset(value.over)
+        reads = _varying_reads(leaf, names)
+        for result in sorted(leaf.results, key=lambda t: t.serial):
+            earlier: Reduce = result.payload
+            along = _paired(earlier, value)
+            if not names.isdisjoint(result.free) or along is None or not _whole(earlier):
+                continue
+            places = {a.name: p for a, p in zip(earlier.axes, result.args, strict=True)}
+            places |= {mine: self.terms.index(theirs) for mine, theirs in along.items()}
+            inner = self.terms.at(self.spelling.term(earlier.args[0]), places)
+            if reads.isdisjoint(_varying_reads(inner, names)):
+                continue  # over axes of the same size, but of other things
+            found |= self._chain(inner, value)
+            found[result] = inner
+        return found
+
+    def _apart(self, value: Reduce, family: Family) -> bool:
+        """Whether no input of a reduction needs a member, but for the results in the fold."""
+        members = set(family.members) - set(family.results.values())
+        first = min((self.place[m] for m in members), default=len(self.place))
+        stack, seen = list(value.operands), set[Value]()
+        inside = set(family.results.values())
+        while stack:
+            v = stack.pop()
+            if v in members:
+                return False
+            if v not in seen and v not in inside and self.place[v] > first:
+                seen.add(v)
+                stack.extend(v.operands)
+        return True
+
+
+def _whole(value: Reduce) -> bool:
+    """Whether it ranges over all of its axes, which are not surely empty."""
+    over = [a for a in value.domain if a.name in value.over]
+    return value.monoid.width == 1 and all(a.within is None and a.size.constant != 0 for a in over)
+
+
+def _paired(earlier: Reduce, later: Reduce) -> dict[str, str] | None:
+    """Which axis of one fold goes with which of the other; None where sizes differ."""
+    mine = {a.name: a.size for a in earlier.domain if a.name in earlier.over}
+    theirs = {a.name: a.size for a in later.domain if a.name in later.over}
+    if mine == theirs:
+        return {n: n for n in mine}
+    if len(mine) != len(theirs):
+        return None
+    pairs = list(zip(earlier.over, later.over, strict=True))
+    return dict(pairs) if all(mine[a] == theirs[b] for a, b in pairs) else None
+
+
+def _varying_reads(term: Term, over: frozenset[str]) -> frozenset[Term]:
+    found: set[Term] = set()
+    stack, seen = [term], set[Term]()
+    while stack:
+        t = stack.pop()
+        if t in seen or over.isdisjoint(t.free):
+            continue
+        seen.add(t)
+        if t.op == "read":
+            found.add(t)
+        else:
+            stack.extend(t.args)
+    return frozenset(found)

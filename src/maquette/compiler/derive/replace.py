@@ -1,0 +1,49 @@
+"""A graph with some of its values replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from maquette.errors import Fault, ProgramError
+from maquette.ir.graph import Graph
+from maquette.ir.patterns import Value, make
+
+
+def replaced(graph: Graph, by: Mapping[Value, Value]) -> Graph:
+    """The graph with values replaced by others, which may mention values replaced in turn."""
+    known: dict[Value, Value] = {}
+    for root in graph.outputs.values():
+        _make(root, by, known)
+    return Graph(graph.name, {name: known[v] for name, v in graph.outputs.items()})
+
+
+def _make(root: Value, by: Mapping[Value, Value], known: dict[Value, Value]) -> None:
+    stack, begun = [root], set[Value]()
+    while stack:
+        v = stack[-1]
+        source = (by[v],) if v in by else v.operands
+        missing = [o for o in source if o not in known]
+        if v in known or not missing:
+            stack.pop()
+            if v not in known:
+                known[v] = known[source[0]] if v in by else _with(v, known)
+            continue
+        if v in begun:
+            raise ProgramError(Fault("", f"{v!r} would need itself"))
+        begun.add(v)
+        stack.extend(missing)
+
+
+def _with(value: Value, known: Mapping[Value, Value]) -> Value:
+    """The same pattern of other operands."""
+    if all(known[o] is o for o in value.operands):
+        return value
+    parts: dict[str, Any] = {f.name: getattr(value, f.name) for f in fields(value)}
+    for name, part in parts.items():
+        if isinstance(part, Value):
+            parts[name] = known[part]
+        elif isinstance(part, tuple) and part and isinstance(part[0], Value):
+            parts[name] = tuple(known[p] for p in part)
+    return make(type(value), **parts)
