@@ -7,6 +7,7 @@ of its own, its h(r) hoisted; what is repaired becomes one Reduce with a streame
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from maquette.compiler.derive.factor import Unfit
@@ -103,7 +104,7 @@ class _Pass:
         names = frozenset(value.over)
         roots = frozenset(q for q, inner in chain.items() if chain.keys().isdisjoint(inner.results))
         key = (names, roots, frozenset(a for a in value.domain if a.name in names))
-        family = next((f for f in self.families.get(key, ()) if self._apart(value, f)), None)
+        family = next((f for f in self.families.get(key, ()) if self._apart(value, chain, f)), None)
         if family is None:
             count = self.terms.extent(points(a for a in value.domain if a.name in names))
             family = Family(Fold(self.terms, names, count), value)
@@ -134,12 +135,12 @@ class _Pass:
             found[result] = inner
         return found
 
-    def _apart(self, value: Reduce, family: Family) -> bool:
-        """Whether no input of a reduction needs a member, but for the results in the fold."""
-        members = set(family.members) - set(family.results.values())
+    def _apart(self, value: Reduce, chain: Mapping[Term, Term], family: Family) -> bool:
+        """Whether a reduction needs no member of a fold but for results that are in the fold."""
+        inside = {q.payload for q in (*chain, *family.results)}
+        members = family.members.keys() - inside
         first = min((self.place[m] for m in members), default=len(self.place))
         stack, seen = list(value.operands), set[Value]()
-        inside = set(family.results.values())
         while stack:
             v = stack.pop()
             if v in members:
