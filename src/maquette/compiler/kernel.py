@@ -5,14 +5,22 @@ Views are gone: what they did is in the strides of a tensor, or in the coordinat
 
     kernel softmax
       extent n=64, t=1000
-      in  x f32[n, t] strides 1000, 1
+      in x f32[n, t] strides 1000, 1
       out y f32[n, t] strides 1000, 1
-      m[n] = max over t: x
-      l[n] = add over t: exp(x - m)
-      y[n, t] = exp(x - m) / l
+      f32 m[n] = max over t: %x
+      f32 e[n, t] = exp(%x - %m)
+      f32 l[n] = add over t: %e
+      f32 y[n, t] = %e / %l
 
 Reads of a stage are positions in its `reads`; an axis of what is read that the `Arg` does not
 place is read at the stage's own coordinate of that name.  Outside a tensor there are zeros.
+
+What `fuse` makes is simpler than what the types allow.  A read that is affine and inside is a
+window, whose axes are axes of the stage: it has no `at`, its strides say all, and several windows
+may lie on one buffer.  Only a read at a computed coordinate (a gather, a shift past an edge, one
+side of a concatenation) has `at`, for just those axes.  An earlier result is always read at the
+stage's own coordinates.  A leaf is over whole inlined bodies; a result that several stages read and
+that costs something, such as `e` above, is a map stage of its own that lives in a tile.
 """
 
 from __future__ import annotations
@@ -51,6 +59,9 @@ class Result:
     dtype: DType
 
 
+StageKind = Literal["map", "reduce", "scan"]
+
+
 @dataclass(frozen=True)
 class Stage:
     """One pattern.  `leaves` holds a scalar per component of the monoid; a map has one.
@@ -61,7 +72,7 @@ class Stage:
     depends on varies along the others: the m of an attention has no value axis, its o has.
     """
 
-    kind: Literal["map", "reduce", "scan"]
+    kind: StageKind
     results: tuple[Result, ...]
     over: tuple[str, ...]
     monoid: Monoid | None
