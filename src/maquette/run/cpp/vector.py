@@ -1,57 +1,240 @@
-"""The vector library that generated code begins with: types, loads, stores, elementary functions.
+"""C++ for vectors of the processor's width: types, loads, stores, shuffles; header-free.
 
-C++ without headers, in the vector extensions of GCC and clang, for any number of lanes.
-Functions are accurate to a few units in the last place; infinities and NaN go where NumPy's go;
-subnormal numbers may be flushed to zero.
+``V`` holds `lanes` floats, ``VI`` as many 32-bit integers; a mask is a ``VI`` of 0 and -1.  Loads
+are overloaded on the type they read: narrow floats widen to ``V``, integers to ``VI``, bytes of
+booleans to a mask.  Stores narrow again, bf16 by rounding to the nearest, ties to even.
+
+The text needs ``-O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast`` and must not be
+compiled with -ffast-math: range reductions and NaN would not survive it.
 """
 
 from __future__ import annotations
 
-_TYPES = """\
-constexpr int L = {lanes};
-typedef float vf __attribute__((vector_size({bytes}), may_alias));
-typedef int vi __attribute__((vector_size({bytes}), may_alias));
-typedef float vf_at __attribute__((vector_size({bytes}), aligned(4), may_alias));
-#define INLINE static inline __attribute__((always_inline))
-INLINE vf load(const float *p) {{ return *(const vf_at *)p; }}
-INLINE void store(float *p, vf x) {{ *(vf_at *)p = x; }}
-INLINE vf all(float x) {{ return x - vf{{}}; }}
-INLINE vi alli(int x) {{ return x - vi{{}}; }}
-INLINE vi iota() {{
-  vi r{{}};
-  for (int i = 0; i < L; ++i) r[i] = i;
-  return r;
-}}
-INLINE vf to_float(vi x) {{ return __builtin_convertvector(x, vf); }}
-INLINE vi to_int(vf x) {{ return __builtin_convertvector(x, vi); }}
-INLINE vf vmax(vf a, vf b) {{ return (a > b) | (a != a) ? a : b; }}
-INLINE vf vmin(vf a, vf b) {{ return (a < b) | (a != a) ? a : b; }}
-INLINE vf vabs(vf x) {{ return (vf)((vi)x & 0x7fffffff); }}
+from collections.abc import Iterable, Mapping
+
+from maquette.errors import Fault, NotYet
+from maquette.ir.dtypes import DType
+from maquette.run.cpp.vector_math import FUNCTIONS, NEEDS
+
+CTYPES: Mapping[str, str] = {
+    "f32": "float",
+    "bf16": "bf16",
+    "f16": "_Float16",
+    "i32": "int",
+    "i64": "long",
+    "int8": "signed char",
+    "bool": "unsigned char",
+}
+
+_TYPES = """
+#define FN static inline __attribute__((always_inline))
+static constexpr int LANES = @LANES@;
+typedef float V __attribute__((vector_size(4 * LANES)));
+typedef int VI __attribute__((vector_size(4 * LANES)));
+typedef unsigned VW __attribute__((vector_size(4 * LANES)));
+typedef unsigned short VH __attribute__((vector_size(2 * LANES)));
+typedef _Float16 VF16 __attribute__((vector_size(2 * LANES)));
+typedef signed char VB __attribute__((vector_size(LANES)));
+typedef unsigned char VUB __attribute__((vector_size(LANES)));
+typedef V VU __attribute__((aligned(4), may_alias));
+typedef VI VIU __attribute__((aligned(4), may_alias));
+typedef VH VHU __attribute__((aligned(2), may_alias));
+typedef VF16 VF16U __attribute__((aligned(2), may_alias));
+typedef VB VBU __attribute__((aligned(1), may_alias));
+typedef VUB VUBU __attribute__((aligned(1), may_alias));
+struct bf16 { unsigned short bits; };
+FN V splat(float x) { return x - V{}; }
+FN VI splati(int x) { return x - VI{}; }
+FN VI splatm(bool x) { return splati(-(int)x); }
+FN V sel(VI m, V a, V b) { return m ? a : b; }
+FN VI sel(VI m, VI a, VI b) { return m ? a : b; }
+FN V tofloat(VI x) { return __builtin_convertvector(x, V); }
+FN VI toint(V x) { return __builtin_convertvector(x, VI); }
+FN float asfloat(unsigned b) { float x; __builtin_memcpy(&x, &b, 4); return x; }
+FN unsigned asbits(float x) { unsigned b; __builtin_memcpy(&b, &x, 4); return b; }
+FN VI lane() { VI r; for (int i = 0; i < LANES; i++) r[i] = i; return r; }
 """
 
-_EXP = """\
-INLINE vf vexp(vf x) {
-  vf t = x * 1.44269504088896341f + 12582912.f;
-  vf n = t - 12582912.f;
-  vf r = x - n * 0.693145751953125f;
-  r -= n * 1.42860682030941723e-6f;
-  vf p = 1.9875691500e-4f * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + (r + 1.f);
-  vf y = (vf)((vi)p + ((vi)t << 23));
-  y = x < -87.3f ? vf{} : y;
-  return x > 88.72f ? all(__builtin_inff()) : y;
+_THREADS = """
+#ifdef _OPENMP
+extern "C" int omp_get_thread_num();
+FN long thread() { return omp_get_thread_num(); }
+#else
+FN long thread() { return 0; }
+#endif
+"""
+
+_LOADS = """
+FN V ld(const float *p) { return *(const VU *)p; }
+FN V ld(const bf16 *p) {
+  return (V)(__builtin_convertvector(*(const VHU *)p, VW) << 16);
+}
+FN V ld(const _Float16 *p) { return __builtin_convertvector(*(const VF16U *)p, V); }
+FN VI ld(const int *p) { return *(const VIU *)p; }
+FN VI ld(const signed char *p) { return __builtin_convertvector(*(const VBU *)p, VI); }
+FN VI ld(const unsigned char *p) {
+  return __builtin_convertvector(*(const VUBU *)p, VI) != 0;
+}
+FN VI ld(const long *p) { VI r; for (int i = 0; i < LANES; i++) r[i] = (int)p[i]; return r; }
+template <class T> FN auto ldn(const T *p, int n) -> decltype(ld(p)) {
+  T t[LANES] = {};
+  for (int i = 0; i < n; i++) t[i] = p[i];
+  return ld(t);
+}
+template <class T> FN auto ldm(const T *p, VI m) -> decltype(ld(p)) {
+  T t[LANES] = {};
+  for (int i = 0; i < LANES; i++) if (m[i]) t[i] = p[i];
+  return ld(t);
+}
+template <class T> FN auto lds(const T *p, long stride) -> decltype(ld(p)) {
+  T t[LANES];
+  for (int i = 0; i < LANES; i++) t[i] = p[i * stride];
+  return ld(t);
+}
+template <class T> FN auto ga(const T *p, VI at) -> decltype(ld(p)) {
+  T t[LANES];
+  for (int i = 0; i < LANES; i++) t[i] = p[at[i]];
+  return ld(t);
+}
+template <class T> FN auto gam(const T *p, VI at, VI m) -> decltype(ld(p)) {
+  T t[LANES] = {};
+  for (int i = 0; i < LANES; i++) if (m[i]) t[i] = p[at[i]];
+  return ld(t);
+}
+FN float ls(const float *p) { return *p; }
+FN float ls(const bf16 *p) { return asfloat((unsigned)p->bits << 16); }
+FN float ls(const _Float16 *p) { return (float)*p; }
+FN long ls(const int *p) { return *p; }
+FN long ls(const long *p) { return *p; }
+FN long ls(const signed char *p) { return *p; }
+FN bool ls(const unsigned char *p) { return *p != 0; }
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && @LANES@ == 16
+FN V ldn(const float *p, int n) {
+  return __builtin_ia32_loadups512_mask((const float *)p, V{}, (1u << n) - 1);
+}
+FN V ldm(const float *p, VI m) {
+  return __builtin_ia32_loadups512_mask(p, V{}, __builtin_ia32_cvtd2mask512(m));
+}
+#endif
+"""
+
+_STORES = """
+FN VH narrow(V x) {
+  VW b = (VW)x;
+  VW r = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
+  r = x != x ? (b >> 16) | 0x40 : r;
+  return __builtin_convertvector(r, VH);
+}
+FN void st(float *p, V x) { *(VU *)p = x; }
+FN void st(bf16 *p, V x) { *(VHU *)p = narrow(x); }
+FN void st(_Float16 *p, V x) { *(VF16U *)p = __builtin_convertvector(x, VF16); }
+FN void st(int *p, VI x) { *(VIU *)p = x; }
+FN void st(long *p, VI x) { for (int i = 0; i < LANES; i++) p[i] = x[i]; }
+FN void st(signed char *p, VI x) { *(VBU *)p = __builtin_convertvector(x, VB); }
+FN void st(unsigned char *p, VI m) { *(VBU *)p = __builtin_convertvector(m & 1, VB); }
+template <class T, class X> FN void stn(T *p, X x, int n) {
+  T t[LANES];
+  st(t, x);
+  for (int i = 0; i < n; i++) p[i] = t[i];
+}
+template <class T, class X> FN void sts(T *p, X x, long stride, int n) {
+  T t[LANES];
+  st(t, x);
+  for (int i = 0; i < n; i++) p[i * stride] = t[i];
+}
+FN void ss(float *p, float x) { *p = x; }
+FN void ss(bf16 *p, float x) {
+  unsigned b = asbits(x);
+  p->bits = x != x ? (b >> 16) | 0x40 : (b + 0x7fff + ((b >> 16) & 1)) >> 16;
+}
+FN void ss(_Float16 *p, float x) { *p = (_Float16)x; }
+FN void ss(int *p, long x) { *p = (int)x; }
+FN void ss(long *p, long x) { *p = x; }
+FN void ss(signed char *p, long x) { *p = (signed char)x; }
+FN void ss(unsigned char *p, bool x) { *p = x; }
+#if defined(__AVX512F__) && @LANES@ == 16
+FN void stn(float *p, V x, int n) {
+  __builtin_ia32_storeups512_mask(p, x, (1u << n) - 1);
+}
+#endif
+"""
+
+_ARITHMETIC = """
+FN V vmax(V a, V b) { V m = a > b ? a : b; return a != a ? a : m; }
+FN V vmin(V a, V b) { V m = a < b ? a : b; return a != a ? a : m; }
+FN VI vmax(VI a, VI b) { return a > b ? a : b; }
+FN VI vmin(VI a, VI b) { return a < b ? a : b; }
+FN float vmax(float a, float b) { float m = a > b ? a : b; return a != a ? a : m; }
+FN float vmin(float a, float b) { float m = a < b ? a : b; return a != a ? a : m; }
+FN long vmax(long a, long b) { return a > b ? a : b; }
+FN long vmin(long a, long b) { return a < b ? a : b; }
+FN V vabs(V x) { return (V)((VI)x & 0x7fffffff); }
+FN float vabs(float x) { return __builtin_fabsf(x); }
+FN VI vabs(VI x) { return x < 0 ? -x : x; }
+FN long vabs(long x) { return x < 0 ? -x : x; }
+FN long fdiv(long a, long b) { long q = a / b; return q - (a % b != 0 && (a % b < 0) != (b < 0)); }
+FN long fmod(long a, long b) { return a - fdiv(a, b) * b; }
+FN VI fdiv(VI a, VI b) {
+  VI q = a / b, r = a - q * b;
+  return q + (((r != 0) & ((r < 0) != (b < 0))));
+}
+FN VI fmod(VI a, VI b) { return a - fdiv(a, b) * b; }
+FN V vfloor(V x) {
+  float t[LANES];
+  st(t, x);
+  for (int i = 0; i < LANES; i++) t[i] = __builtin_floorf(t[i]);
+  return ld(t);
+}
+FN V fdiv(V a, V b) { return vfloor(a / b); }
+FN V fmod(V a, V b) { return a - vfloor(a / b) * b; }
+FN float fdiv(float a, float b) { return __builtin_floorf(a / b); }
+FN float fmod(float a, float b) { return a - __builtin_floorf(a / b) * b; }
+"""
+
+_ACROSS = """
+template <int N> FN V rotate(V x) {
+  VI at = (lane() + N) & (LANES - 1);
+  return __builtin_shuffle(x, at);
+}
+template <int N> FN VI rotate(VI x) {
+  VI at = (lane() + N) & (LANES - 1);
+  return __builtin_shuffle(x, at);
+}
+template <int N> FN V shifted(V x, V fill) {
+  VI at = lane() - N;
+  return __builtin_shuffle(x, fill, at < 0 ? VI{} + LANES : at);
+}
+template <int N> FN VI shifted(VI x, VI fill) {
+  VI at = lane() - N;
+  return __builtin_shuffle(x, fill, at < 0 ? VI{} + LANES : at);
 }
 """
 
 
-def prelude(lanes: int) -> str:
-    """Definitions for vectors of `lanes` fp32 numbers.
+def prelude(lanes: int, functions: Iterable[str] = ()) -> str:
+    """The text that generated code starts with: vectors of `lanes`, and the functions named.
 
-    >>> "constexpr int L = 8;" in prelude(8)
-    True
+    >>> "float exp1" in prelude(16, ["exp"]), "V vsin" in prelude(16, ["exp"])
+    (True, False)
     """
-    return _TYPES.format(lanes=lanes, bytes=4 * lanes) + _EXP
+    wanted: list[str] = []
+    for name in functions:
+        wanted += [n for n in (*NEEDS.get(name, ()), name) if n not in wanted]
+    parts = [
+        _TYPES,
+        _THREADS,
+        _LOADS,
+        _STORES,
+        _ARITHMETIC,
+        _ACROSS,
+        *(FUNCTIONS[n] for n in wanted),
+    ]
+    return "".join(parts).replace("@LANES@", str(lanes)).lstrip()
+
+
+def ctype(held: DType) -> str:
+    """The C type of an element in memory."""
+    if held.name not in CTYPES:
+        known = ", ".join(CTYPES)
+        raise NotYet(Fault("", f"generated code cannot read {held}", f"one of {known}"))
+    return CTYPES[held.name]

@@ -1,0 +1,217 @@
+"""What a kernel means, point by point in NumPy, and kernels run as C++ beside it."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from maquette.compiler.kernel import Kernel, Result, Stage, Tensor
+from maquette.compiler.tiling import Loop, Tiling
+from maquette.ir.dtypes import dtype
+from maquette.ir.scalar import Apply, Lit
+from maquette.ir.semantics import Numbers
+from maquette.ir.semantics import scalar as body_value
+from maquette.run.build import build
+from maquette.run.cpp.rows import emit
+from maquette.run.host import processor
+from maquette.run.toolchain import toolchain
+
+needs_compiler = pytest.mark.skipif(toolchain() is None, reason="no C++ compiler")
+
+
+def op(name, *args):
+    """A scalar application; numbers become literals."""
+    given = (int, float, bool)
+    return Apply(name, tuple(Lit(a) if isinstance(a, given) else a for a in args))
+
+
+def tensor(name, axes, held="f32", strides=None, offset=0, buffer=None):
+    """A tensor with axes ``{"n": 4}``, dense unless strides are given."""
+    shape = tuple(axes.values())
+    if strides is None:
+        strides = tuple(int(np.prod(shape[i + 1 :], dtype=int)) for i in range(len(shape)))
+    return Tensor(name, dtype(held), tuple(axes), shape, tuple(strides), buffer or name, offset)
+
+
+def result(name, axes, held="f32"):
+    return Result(name, tuple(axes), dtype(held))
+
+
+def mapped(name, axes, body, reads, held="f32"):
+    return Stage("map", (result(name, axes, held),), (), None, (body,), tuple(reads))
+
+
+def reduced(name, axes, over, monoid, body, reads, held="f32"):
+    return Stage("reduce", (result(name, axes, held),), tuple(over), monoid, (body,), tuple(reads))
+
+
+def tiling(kernel, lanes, *loops):
+    """Loops as ("n", 1) from the outermost in."""
+    return Tiling("rows", lanes, tuple(Loop(a, s, "serial") for a, s in loops))
+
+
+def meaning(kernel: Kernel, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of a kernel, in double precision, from logical (dense) inputs."""
+    known = {t.name: (t.axes, np.asarray(inputs[t.name])) for t in kernel.inputs}
+    for stage in kernel.stages:
+        for r, array in zip(stage.results, _stage(kernel, stage, known), strict=True):
+            known[r.name] = (r.axes, array)
+    return {
+        t.name: np.transpose(known[t.name][1], [known[t.name][0].index(a) for a in t.axes])
+        for t in kernel.outputs
+    }
+
+
+def _stage(kernel, stage, known):
+    axes = list(dict.fromkeys(a for r in stage.results for a in r.axes))
+    domain = axes + [a for a in stage.over if a not in axes]
+    extents = [kernel.extents[a] for a in domain]
+    numbers = Numbers({}, np.float64)
+
+    def index(axis):
+        shape = [-1 if a == axis else 1 for a in domain]
+        return np.arange(kernel.extents[axis]).reshape(shape)
+
+    def read(arg):
+        held, array = known[stage.reads[arg.number]]
+        if array.dtype.kind == "f":
+            array = array.astype(np.float64)
+        placed = dict(arg.at)
+        where = [
+            np.asarray(body_value(placed[a], numbers, read, index)) if a in placed else index(a)
+            for a in held
+        ]
+        if not where:
+            return array
+        where = np.broadcast_arrays(*where)
+        inside = np.ones(where[0].shape, bool)
+        for w, n in zip(where, array.shape, strict=True):
+            inside &= (w >= 0) & (w < n)
+        if 0 in array.shape:
+            return np.zeros(where[0].shape, array.dtype)
+        clipped = tuple(np.clip(w, 0, n - 1) for w, n in zip(where, array.shape, strict=True))
+        return np.where(inside, array[clipped], np.zeros((), array.dtype))
+
+    with np.errstate(all="ignore"):
+        leaves = [
+            np.broadcast_to(body_value(leaf, numbers, read, index), extents).astype(
+                numbers.format(r.dtype)
+            )
+            for leaf, r in zip(stage.leaves, stage.results, strict=True)
+        ]
+        if stage.kind == "map":
+            return [_only(x, domain, r.axes) for x, r in zip(leaves, stage.results, strict=True)]
+        return _folded(kernel, stage, domain, leaves)
+
+
+def _only(array, domain, axes):
+    """`array` without the axes of `domain` along which it does not vary."""
+    order = [domain.index(a) for a in axes]
+    rest = [i for i in range(len(domain)) if i not in order]
+    moved = np.transpose(array, order + rest)
+    return moved[(..., *(0 for _ in rest))] if rest else moved
+
+
+def _folded(kernel, stage, domain, leaves):
+    monoid = stage.monoid
+    kept = [a for a in domain if a not in stage.over]
+    order = [domain.index(a) for a in (*kept, *stage.over)]
+    shape = [kernel.extents[a] for a in kept]
+    columns = [np.transpose(x, order).reshape(*shape, -1) for x in leaves]
+    formats = [x.dtype for x in columns]
+
+    def neutral(i):
+        value = monoid.identity[i].value
+        if formats[i].kind == "i" and not np.isfinite(value):
+            return np.full(shape, np.sign(value) * 2**31, np.int64) - (value > 0)
+        return np.full(shape, value, formats[i])
+
+    held = [neutral(i) for i in range(monoid.width)]
+    prefixes = []
+    for j in range(columns[0].shape[-1]):
+        both = [*held, *(c[..., j] for c in columns)]
+        held = [
+            np.broadcast_to(
+                body_value(c, Numbers({}, np.float64), lambda a, b=both: b[a.number], None), shape
+            ).astype(f)
+            for c, f in zip(monoid.combine, formats, strict=True)
+        ]
+        prefixes.append(held)
+    if stage.kind == "reduce":
+        return [_only(h, kept, r.axes) for h, r in zip(held, stage.results, strict=True)]
+    (along,) = stage.over
+    stacked = [
+        np.stack([p[i] for p in prefixes], -1) if prefixes else np.zeros((*shape, 0))
+        for i in range(monoid.width)
+    ]
+    names = [*kept, along]
+    return [
+        np.transpose(x, [names.index(a) for a in r.axes])
+        for x, r in zip(stacked, stage.results, strict=True)
+    ]
+
+
+STORED = {
+    "f32": np.float32, "f16": np.float16, "i32": np.int32, "i64": np.int64,
+    "int8": np.int8, "bool": np.uint8, "bf16": np.uint16,
+}  # fmt: skip
+
+
+def to_bf16(x):
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def from_bf16(bits):
+    return (np.asarray(bits, np.uint32) << 16).view(np.float32)
+
+
+def window(buffer, t):
+    item = buffer.itemsize
+    return np.lib.stride_tricks.as_strided(
+        buffer[t.offset :], t.shape, [s * item for s in t.strides]
+    )
+
+
+def span(t):
+    if 0 in t.shape:
+        return t.offset + 1
+    return t.offset + 1 + sum((n - 1) * s for n, s in zip(t.shape, t.strides, strict=True))
+
+
+def run(kernel, tiled, inputs, host=None):
+    """Outputs of a kernel as generated code computes them; the source too."""
+    source = emit(kernel, tiled, host or processor())
+    entry = build([source])[source.symbol]
+    buffers: dict[str, np.ndarray] = {}
+    tensors = (*kernel.inputs, *kernel.outputs)
+    for t in tensors:
+        size = max([span(x) for x in tensors if x.buffer == t.buffer])
+        if t.buffer not in buffers:
+            buffers[t.buffer] = np.full(size, 77, STORED[t.dtype.name])
+    for t in kernel.inputs:
+        value = inputs[t.name]
+        window(buffers[t.buffer], t)[...] = to_bf16(value) if t.dtype.name == "bf16" else value
+    held = [buffers[t.buffer] for t in tensors]
+    work = np.full(max(source.workspace, 64) + 64, 0x7F, np.uint8)
+    addresses = [b.ctypes.data for b in held] + [-(-work.ctypes.data // 64) * 64]
+    entry((ctypes.c_void_p * len(addresses))(*addresses))
+    found = {}
+    for t in kernel.outputs:
+        value = window(buffers[t.buffer], t)
+        found[t.name] = from_bf16(value) if t.dtype.name == "bf16" else np.array(value)
+    return found, source
+
+
+def check(kernel, tiled, inputs, rtol=2e-6, atol=2e-6, host=None):
+    """Generated code computes what the kernel means."""
+    wanted = meaning(kernel, inputs)
+    found, source = run(kernel, tiled, inputs, host)
+    for name, want in wanted.items():
+        np.testing.assert_allclose(
+            found[name].astype(np.float64), want.astype(np.float64), rtol=rtol, atol=atol,
+            err_msg=f"{name} of\n{source.text[source.text.index('extern'):][-6000:]}",
+        )  # fmt: skip
+    return source
