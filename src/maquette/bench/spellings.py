@@ -100,6 +100,12 @@ def grouped_expand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
 
 
+def grouped_causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same below the diagonal."""
+    times = q.shape[1] // k.shape[1]
+    return masked_fill_causal(q, *(x.repeat_interleave(times, dim=1) for x in (k, v)))
+
+
 def alibi_causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """A penalty linear in distance, of another slope in every head."""
     import torch
@@ -162,4 +168,9 @@ SPELLINGS: Mapping[str, tuple[Spelling, Kind]] = {
     "soft cap": (soft_cap, Kind(softmax=False)),
     "sliding window": (sliding_window, Kind("window")),
     "sigmoid": (sigmoid, Kind(softmax=False)),
+}
+# Beside the fourteen: what is measured where keys have fewer heads than queries.
+GROUPED: Mapping[str, tuple[Spelling, Kind]] = {
+    "grouped expand, causal": (grouped_causal, Kind("causal")),
+    "grouped expand": SPELLINGS["grouped expand"],
 }

@@ -16,7 +16,8 @@ COMMANDS = {
     "simulate": "Replay a trace, or a made-up stream, against one deployment.",
     "explain": "Where the time of one step goes, section by section.",
     "show": "What the catalogue knows, with units and sources.",
-    "calibrate": "Fit efficiencies and overheads to measured rows.",
+    "bench": "Compare what is compiled with the framework, side by side.",
+    "calibrate": "Fit to measured rows, or measure the ceilings of this machine.",
     "validate": "Compare predictions with measured rows.",
 }
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

@@ -68,6 +68,23 @@ class Layers(click.ParamType[tuple[int, ...]]):
         return tuple(int(p) for p in parts)
 
 
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """``512,2048``: whole numbers above zero, each once."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [p.strip() for p in str(value).split(",")]
+        if not all(p.isdigit() and int(p) > 0 for p in parts):
+            where = param.opts[-1] if param else ""
+            raise InputError(Fault(where, f"{value!r} is no list of numbers", "such as 512,2048"))
+        return tuple(dict.fromkeys(map(int, parts)))
+
+
 DURATION = Duration()
 LAYERS = Layers()
 FILLED = Filled()

@@ -85,25 +85,28 @@ def in_turns(
     calls: Sequence[Call],
     *,
     turns: int,
+    least: int = 1,
     busy: Sequence[int] = (),
+    times: Sequence[int] = (),
     budget: float = float("inf"),
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[list[Sample]]:
     """Samples of each call, taken in turns until there are `turns` or `budget` seconds are gone.
 
-    `busy` says how many threads each call keeps busy, where that is known.
+    `busy` says how many threads each call keeps busy, where that is known; `times` how often each
+    is called for one sample.
 
-    At least one turn is made, and every turn is whole.  Every second turn goes backwards, so that
-    what a call leaves in the caches is not always to the gain of the same one.
+    `least` turns are made whatever the budget, and every turn is whole.  Every second turn goes
+    backwards, so that what a call leaves in the caches is not always to the gain of the same one.
     """
     found: list[list[Sample]] = [[] for _ in calls]
     until = time.perf_counter() + budget
     for turn in range(turns):
         order = range(len(calls)) if turn % 2 == 0 else reversed(range(len(calls)))
         for i in order:
-            found[i].append(timed(calls[i], busy[i] if busy else 0))
+            found[i].append(timed(calls[i], busy[i] if busy else 0, times[i] if times else 1))
         progress(turn + 1, turns)
-        if time.perf_counter() > until:
+        if turn + 1 >= least and time.perf_counter() > until:
             break
     return found
 
