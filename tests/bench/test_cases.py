@@ -8,8 +8,9 @@ torch = pytest.importorskip("torch")
 
 from maquette.bench import attention, block, chains, decode, rewrites  # noqa: E402
 from maquette.bench.contest import OURS  # noqa: E402
-from maquette.bench.spellings import SPELLINGS  # noqa: E402
+from maquette.bench.spellings import GROUPED, SPELLINGS  # noqa: E402
 
+CAUSAL, FULL = "masked_fill causal", "scale after"
 SKIP = {"torch.compile", "flex"}  # too long for a test
 
 
@@ -28,7 +29,8 @@ def checked(case, tolerance=2e-5):
 
 
 @pytest.mark.parametrize(
-    ("name", "key_heads"), [*((name, 0) for name in SPELLINGS), ("grouped expand", 2)]
+    ("name", "key_heads"),
+    [*((name, 0) for name in SPELLINGS), *((name, 2) for name in GROUPED)],
 )
 def test_every_spelling_says_what_its_kind_says(name, key_heads):
     shape = attention.Shape(40, heads=4, dim=16, key_heads=key_heads)
@@ -44,7 +46,7 @@ def test_the_window_is_one():
 
 def test_long_references_are_fused_in_double_precision(monkeypatch):
     monkeypatch.setattr(attention, "_WHOLE", 16)
-    for name in (attention.CAUSAL, attention.FULL):
+    for name in (CAUSAL, FULL):
         (case,) = attention.cases([name], [attention.Shape(48, 2, 16)], as_it_is)
         checked(case)
 
@@ -53,15 +55,13 @@ def test_naive_code_without_room_takes_no_part(monkeypatch):
     from maquette.errors import NotYet
 
     monkeypatch.setattr(attention, "available", lambda: 1000)
-    (case,) = attention.cases([attention.CAUSAL], [attention.Shape(64)], as_it_is)
+    (case,) = attention.cases([CAUSAL], [attention.Shape(64)], as_it_is)
     with pytest.raises(NotYet, match="free"):
         case.entries["eager"]()
     case.entries["sdpa"]().run()
 
 
-@pytest.mark.parametrize(
-    ("name", "pairs"), [(attention.CAUSAL, 55), (attention.FULL, 100), ("sliding window", 55)]
-)
+@pytest.mark.parametrize(("name", "pairs"), [(CAUSAL, 55), (FULL, 100), ("sliding window", 55)])
 def test_flops_count_what_is_seen(name, pairs):
     shape = attention.Shape(10, heads=2, dim=8)
     assert attention.flops(shape, SPELLINGS[name][1]) == 4 * 2 * 8 * pairs

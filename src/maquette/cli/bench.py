@@ -60,12 +60,12 @@ def attention(
     bounds: dict[str, Any], as_json: bool,
 ) -> None:  # fmt: skip
     """Naive attention, causal and full, beside fused and flexible attention."""
-    from maquette.bench.attention import CAUSAL, FULL, cases
+    from maquette.bench.attention import cases, plain
 
-    names = [
-        n for n, wanted in ((CAUSAL, causal is not False), (FULL, causal is not True)) if wanted
-    ]
-    found = cases(names, _shapes(seq, shape), _compile(), flexible=flex)
+    sizes = _shapes(seq, shape)
+    masks = [m for m in ("causal", "full") if causal is None or causal == (m == "causal")]
+    names = [plain(m, sizes[0]) for m in masks]
+    found = cases(names, sizes, _compile(), flexible=flex)
     _publish("attention", found, len(names) * len(seq), bounds, as_json)
 
 
