@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maquette.catalogue import calibrations, engines, machines, models
 from maquette.catalogue import requests as streams
@@ -40,6 +40,9 @@ from maquette.search.types import ASSUMED, Answer, Question, Targets, Wish
 from maquette.traffic.types import Requests
 from maquette.units import Seconds
 
+if TYPE_CHECKING:
+    from maquette.run.program import Compiled
+
 On = str | System | Sequence[str | System]
 FORMATS = [d.name for d in DTYPES.values() if d.kind != "bool" and d.bits <= 16]
 
@@ -48,6 +51,7 @@ __all__ = [
     "Deployment",
     "Simulation",
     "Targets",
+    "compile",
     "deployment",
     "engine",
     "explain",
@@ -65,6 +69,24 @@ __all__ = [
 ]
 
 engine = engines.engine
+
+
+def compile(function: Callable[..., Any], *, target: str = "cpu") -> Compiled:
+    """A function of torch or NumPy tensors, or a module, that runs fused and tiled.
+
+    It is compiled at the first call with new shapes, for this processor (target "cpu"); target
+    "numpy" runs the program by the interpreter.  The result shows what was made of it: `program`,
+    `derived`, `schedule`, `source`, `report`.  It runs forward only and copies no tensor.
+
+    >>> import numpy as np
+    >>> import maquette as mq
+    >>> norm = mq.compile(lambda x: x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-6))
+    >>> bool(abs(norm(np.full((2, 8), 3.0, np.float32)) - 1).max() < 1e-5)
+    True
+    """
+    from maquette.run.program import Compiled
+
+    return Compiled(function, target=target)
 
 
 def show(thing: object) -> None:

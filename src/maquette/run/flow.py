@@ -18,7 +18,7 @@ from maquette.compiler.kernel import Flow, Interpreted, Kernel
 from maquette.ir.interpret import evaluate
 from maquette.run.build import Entry, build
 from maquette.run.source import Source
-from maquette.run.tensors import narrowed, widened, window
+from maquette.run.tensors import stored_as, widened, window
 
 # Walks a table of kernels; a kernel's pointers follow its address and their number.
 CHAIN = Source(
@@ -157,7 +157,7 @@ class Ready:
         else:
             found = evaluate(what.graph, given)  # type: ignore[arg-type]
         for t in what.outputs:
-            window(t, at[t.buffer])[...] = narrowed(found[t.name], t.dtype)
+            window(t, at[t.buffer])[...] = stored_as(found[t.name], t.dtype)
 
 
 def _buffers(step: Step) -> Iterator[str]:

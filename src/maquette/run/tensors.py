@@ -15,14 +15,17 @@ import numpy as np
 
 from maquette.compiler.kernel import Tensor
 from maquette.errors import Fault, InputError
-from maquette.ir.dtypes import DTYPES, DType
+from maquette.ir.dtypes import DTYPES, DType, dtype
 
 # What holds an element of a format in memory.
 STORED: dict[str, str] = {
     "f32": "float32", "bf16": "uint16", "f16": "float16", "int8": "int8", "i32": "int32",
+    "i64": "int64", "bool": "bool",
+}  # fmt: skip
+_NUMPY = {
+    "float32": "f32", "float16": "f16", "int8": "int8", "int32": "i32", "int64": "i64",
     "bool": "bool",
 }  # fmt: skip
-_NUMPY = {"float32": "f32", "float16": "f16", "int8": "int8", "int32": "i32", "bool": "bool"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Layout:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     torch: bool
+
+    @property
+    def dtype(self) -> DType:
+        """The format as kernels know it."""
+        return dtype(self.format)
 
 
 def is_tensor(x: object) -> bool:
@@ -85,7 +93,7 @@ def _torch_formats() -> dict[Any, str]:
 
     return {
         torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16",
-        torch.int8: "int8", torch.int32: "i32", torch.bool: "bool",
+        torch.int8: "int8", torch.int32: "i32", torch.int64: "i64", torch.bool: "bool",
     }  # fmt: skip
 
 
@@ -130,7 +138,7 @@ def widened(array: Any, format_: DType) -> Any:
     return array
 
 
-def narrowed(array: Any, format_: DType) -> Any:
+def stored_as(array: Any, format_: DType) -> Any:
     """Elements as they are stored, rounded to nearest even where the format is narrower."""
     if format_.name != "bf16":
         return np.asarray(array).astype(STORED[format_.name])

@@ -1,0 +1,286 @@
+"""One program for one set of shapes: compiled to native code, or run by the interpreter."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from maquette.capture import Captured
+from maquette.compiler.canonical import canonical
+from maquette.compiler.fuse import evaluate_kernel
+from maquette.compiler.kernel import Kernel, Tensor
+from maquette.compiler.pipeline import Lowered, Passes
+from maquette.errors import Fault, InputError
+from maquette.ir.interpret import evaluate
+from maquette.price.kernel import seconds
+from maquette.price.kernel_values import value_price
+from maquette.run.flow import Ready
+from maquette.run.host import processor
+from maquette.run.source import Source
+from maquette.run.strategies import STRATEGIES, emit
+from maquette.run.tensors import (
+    Layout,
+    empty,
+    layout,
+    pointer,
+    reach,
+    stored_as,
+    supported,
+    widened,
+    window,
+)
+from maquette.run.toolchain import HINT, toolchain
+
+
+def specialise(captured: Captured, flat: Sequence[Any], target: str) -> Native | Interpreter:
+    """A captured program made ready for arguments like `flat`."""
+    if target == "cpu" and toolchain() is None:
+        _say_once(f"no C++ compiler found; NumPy runs the program instead ({HINT})")
+        target = "numpy"
+    lowered = _lower(captured, flat)
+    return (Native if target == "cpu" else Interpreter)(captured, lowered, flat)
+
+
+@cache
+def passes() -> Passes:
+    """The passes for this processor, with what they have tiled already."""
+    host = processor()
+    return Passes(host, STRATEGIES, seconds, value_price(host))
+
+
+def _lower(captured: Captured, flat: Sequence[Any]) -> Lowered:
+    given = _arguments(captured, flat)
+    strides = {}
+    for name, x in {**given, **captured.constants}.items():
+        value = captured.graph.inputs.get(name)
+        if value is None:
+            continue
+        held = layout(x, name)
+        if held.format == value.dtype.name:
+            strides[name] = held.strides
+    return passes().lower(captured.graph, strides, captured.constants)
+
+
+def _arguments(captured: Captured, flat: Sequence[Any]) -> dict[str, Any]:
+    tensors = [x for x in flat if hasattr(x, "shape") and hasattr(x, "dtype")]
+    return dict(zip(captured.arguments, tensors, strict=True))
+
+
+class _Specialised:
+    """What both kinds share: the captured program, its arguments, its report."""
+
+    def __init__(self, captured: Captured, lowered: Lowered, flat: Sequence[Any]) -> None:
+        self.captured, self.lowered = captured, lowered
+        graph = captured.graph
+        given = _arguments(captured, flat)
+        self.torch = any(layout(x, n).torch for n, x in {**captured.constants, **given}.items())
+        at = {id(x): i for i, x in enumerate(flat)}
+        self.places = [(n, at[id(x)]) for n, x in given.items() if n in graph.inputs]
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """What was rewritten and derived, what was refused and why, what NumPy runs."""
+        made = self.lowered
+        lines = [] if made.rewritten is None else [f"rewritten: {s}" for s in made.rewritten.steps]
+        for d in made.derived.derivations:
+            what = d.monoid or "hoisted"
+            place = f" @{d.section}" if d.section else ""
+            lines.append(f"derived: {len(d.replaced)} reductions become {what}{place}")
+        lines += [f"refused: {r}" for r in made.derived.refusals]
+        for kernel, candidate in zip(made.flow.kernels, made.tiled, strict=True):
+            if candidate is None:
+                why = getattr(kernel, "reason", "no strategy takes it")
+                lines.append(f"interpreted: {kernel.name}: {why}")
+        return tuple(lines)
+
+
+class Interpreter(_Specialised):
+    """The program as the interpreter runs it."""
+
+    source = ""
+    bytes = 0
+
+    def __call__(self, flat: Sequence[Any], out: Any = None) -> Any:
+        inputs = dict(self.captured.constants)
+        inputs |= {name: flat[i] for name, i in self.places}
+        graph = self.captured.graph
+        given = {n: _array(x) for n, x in inputs.items() if n in graph.inputs}
+        found = evaluate(graph, given)
+        results = []
+        for name in self.captured.outputs:
+            kind = graph.outputs[name].dtype
+            held = empty(found[name].shape, kind, torch=self.torch)
+            _array_of(held)[...] = stored_as(found[name], kind)
+            results.append(held)
+        return _returned(self.captured, results, out)
+
+
+class Native(_Specialised):
+    """The program as compiled kernels."""
+
+    def __init__(self, captured: Captured, lowered: Lowered, flat: Sequence[Any]) -> None:
+        super().__init__(captured, lowered, flat)
+        flow = lowered.flow
+        sources = [self._source(k, i) for i, k in enumerate(flow.kernels)]
+        self.sources = tuple({s.symbol: s for s in sources if s is not None}.values())
+        self._held, bound = self._constants()
+        self.ready = Ready(flow, sources, bound, evaluate_kernel)
+        inputs = {t.name: t for t in flow.inputs}
+        self._inputs = [
+            (i, inputs[n].buffer, self._conversion(n, flat[i]))
+            for n, i in self.places
+            if n in inputs
+        ]
+        by_name = {t.name: t for t in flow.outputs}
+        outputs = [by_name[n] for n in captured.outputs]
+        self._outputs = [(t.buffer, t.shape, t.dtype) for t in outputs]
+
+    @property
+    def source(self) -> str:
+        """The generated code of all kernels that differ."""
+        return "\n\n".join(s.text for s in self.sources)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its own: the arena between kernels and their workspace."""
+        return self.ready.bytes
+
+    def __call__(self, flat: Sequence[Any], out: Any = None) -> Any:
+        pointers, held, results = self._bound(flat, out)
+        self.ready(pointers)
+        del held
+        return _returned(self.captured, results, None if out is None else out)
+
+    def timed(self, *flat: Any) -> list[tuple[str, float]]:
+        """The seconds of each kernel in one call with these tensors, in order."""
+        pointers, held, _ = self._bound(flat, None)
+        found = self.ready.timed(pointers)
+        del held
+        return found
+
+    def _bound(self, flat: Sequence[Any], out: Any) -> tuple[dict[str, int], list[Any], list[Any]]:
+        pointers: dict[str, int] = {}
+        held: list[Any] = []
+        for i, buffer, convert in self._inputs:
+            x = flat[i]
+            if convert is not None:
+                x = convert(x)
+                held.append(x)
+            pointers[buffer] = pointer(x)
+        if out is None:
+            results = [empty(shape, kind, torch=self.torch) for _, shape, kind in self._outputs]
+        else:
+            results = self._given(out, flat)
+        for (buffer, _, _), result in zip(self._outputs, results, strict=True):
+            pointers[buffer] = pointer(result)
+        return pointers, held, results
+
+    def _source(self, kernel: Any, number: int) -> Source | None:
+        candidate = self.lowered.tiled[number]
+        if candidate is None or not isinstance(kernel, Kernel):
+            return None
+        return emit(canonical(kernel), candidate.tiling, processor())
+
+    def _constants(self) -> tuple[list[Any], dict[str, int]]:
+        """Constants as the kernels read them, and their addresses by buffer."""
+        held, bound = [], {}
+        inputs: Mapping[str, Tensor] = {t.name: t for t in self.lowered.flow.inputs}
+        for name, x in self.captured.constants.items():
+            if name not in inputs:
+                continue
+            convert = self._conversion(name, x)
+            x = x if convert is None else convert(x)
+            held.append(x)
+            bound[inputs[name].buffer] = pointer(x)
+        return held, bound
+
+    def _conversion(self, name: str, x: Any) -> Any:
+        """How to bring a tensor to the format that kernels read, if it has another."""
+        wanted = self.captured.graph.inputs[name].dtype
+        found = layout(x, name)
+        if found.format == wanted.name:
+            return None
+        if wanted.kind != "int" or not supported(wanted.name):
+            what = f"is {found.format}"
+            raise InputError(Fault(name, what, f"{wanted.name}, which kernels read"))
+        return lambda y: _converted(y, wanted)
+
+    def _given(self, out: Any, flat: Sequence[Any]) -> list[Any]:
+        """Tensors of the caller to write to.  Raises InputError where they do not fit."""
+        from maquette.capture import leaves
+
+        tensors = [x for _, x in leaves([out])]
+        if len(tensors) != len(self._outputs):
+            what = f"has {len(tensors)} tensors"
+            raise InputError(Fault("out", what, f"{len(self._outputs)}"))
+        for x, (_, shape, kind) in zip(tensors, self._outputs, strict=True):
+            found = layout(x, "out")
+            if found.shape != shape or found.format != kind.name or not _dense(found):
+                what = f"has {found.format}{list(found.shape)} strides {found.strides}"
+                raise InputError(Fault("out", what, f"contiguous {kind}{list(shape)}"))
+            for i, _, _ in self._inputs:
+                if _overlap(x, flat[i]):
+                    raise InputError(Fault("out", "shares memory with an argument", "another"))
+        return tensors
+
+
+def _returned(captured: Captured, results: list[Any], out: Any) -> Any:
+    if out is not None:
+        from maquette.capture import leaves
+
+        for held, result in zip((x for _, x in leaves([out])), results, strict=True):
+            if held is not result:
+                _array_of(held)[...] = _array_of(result)
+        return out
+    return captured.rebuild(results)
+
+
+def _array(x: Any) -> Any:
+    """A tensor as numbers that the interpreter computes with."""
+    return x if isinstance(x, np.ndarray) else widened(_array_of(x), layout(x, "").dtype)
+
+
+def _array_of(x: Any) -> Any:
+    """A tensor's elements, without a copy, as what holds them."""
+    if isinstance(x, np.ndarray):
+        return x
+    held = layout(x, "")
+    axes = tuple(str(i) for i in range(len(held.shape)))
+    return window(Tensor("", held.dtype, axes, held.shape, held.strides, ""), pointer(x))
+
+
+def _converted(x: Any, wanted: Any) -> Any:
+    made = np.ascontiguousarray(np.asarray(x))
+    return stored_as(made, wanted)
+
+
+def _dense(found: Layout) -> bool:
+    step = 1
+    for n, s in zip(reversed(found.shape), reversed(found.strides), strict=True):
+        if n > 1 and s != step:
+            return False
+        step *= n
+    return True
+
+
+def _overlap(x: Any, y: Any) -> bool:
+    ends = []
+    for z in (x, y):
+        held = layout(z, "")
+        low, high = reach(held.shape, held.strides)
+        size = z.itemsize if isinstance(z, np.ndarray) else z.element_size()
+        ends.append((pointer(z) + low * size, pointer(z) + high * size))
+    return ends[0][0] < ends[1][1] and ends[1][0] < ends[0][1]
+
+
+_said: set[str] = set()
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=6)

@@ -1,0 +1,24 @@
+"""Every way to run a kernel on this processor: how it is tiled and how it is written in C++."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from maquette.compiler.kernel import Kernel
+from maquette.compiler.pipeline import Strategy
+from maquette.compiler.processor import Processor
+from maquette.compiler.tile import product as product_tiles
+from maquette.compiler.tiling import Tiling
+from maquette.run.cpp import product
+from maquette.run.source import Source
+
+Emit: TypeAlias = Callable[[Kernel, Tiling, Processor], Source]
+
+STRATEGIES: tuple[Strategy, ...] = (product_tiles.candidates,)
+EMITTERS: Mapping[str, Emit] = {product_tiles.STRATEGY: product.emit}
+
+
+def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
+    """The source of a tiled kernel."""
+    return EMITTERS[tiling.strategy](kernel, tiling, processor)
