@@ -102,19 +102,17 @@ class _Pass:
         if not chain:
             return
         names = frozenset(value.over)
-        roots = frozenset(q for q, inner in chain.items() if chain.keys().isdisjoint(inner.results))
-        key = (names, roots, frozenset(a for a in value.domain if a.name in names))
-        family = next((f for f in self.families.get(key, ()) if self._apart(value, chain, f)), None)
+        key = frozenset(a for a in value.domain if a.name in names)
+        held = self.families.setdefault(key, [])
+        known = (f for f in held if not chain.keys().isdisjoint(f.results))
+        family = next((f for f in known if self._apart(value, chain, f)), None)
         if family is None:
-            count = self.terms.extent(points(a for a in value.domain if a.name in names))
-            family = Family(Fold(self.terms, names, count), value)
+            family = Family(Fold(self.terms, names, self.terms.extent(points(key))), value)
+            held.append(family)
         for result, inner in chain.items():
             family.fold.include(result, result.payload.monoid, inner)
             family.results[result] = result.payload
         family.members[value] = family.fold.total(value.monoid, leaf)
-        held = self.families.setdefault(key, [])
-        if family not in held:
-            held.append(family)
 
     def _chain(self, leaf: Term, value: Reduce) -> dict[Term, Term]:
         """The earlier results that a leaf depends on, with their leaves, all in one frame."""

@@ -72,29 +72,61 @@ def addends(term: Term, s: Split) -> tuple[Addend, ...]:
 
 
 def _sum(term: Term, s: Split) -> tuple[Addend, ...]:
-    """x-parts, r-parts and products; an x-part and a centre among the r-parts stay together."""
+    """x-parts, r-parts and products; what is measured from a centre stays a difference."""
+    t, one = s.terms, s.terms.one
     plain, fixed, rest = partition(linear(term, s), s)
     found = [a for part, k in rest.items() for a in _scaled(addends(part, s), k, s)]
-    one = s.terms.one
-    if plain and fixed:
-        for atom, k in fixed.items():
-            held = s.centre(atom)
-            if held is not None:
-                centre, multiple = held
-                k = k * multiple  # … + k·centre = −k·(plain/−k − centre)
-                x = total({t: c / -k for t, c in plain.items()}, s.terms)
-                found.append(Addend(s.terms.number(-k), one, one, centred=((x, centre),)))
-                fixed = {t: c for t, c in fixed.items() if t is not atom}
-                plain = {}
-                break
-        else:
-            what = "a sum of a value and an earlier result cancels when it is folded apart"
-            raise Unfit("stability", what)
     if plain:
-        found.append(Addend(one, one, total(plain, s.terms)))
-    if fixed:
-        found.append(Addend(total(fixed, s.terms), one, one))
-    return tuple(found)
+        found.append(Addend(one, one, total(plain, t)))
+    left: Linear = {}
+    for atom, k in fixed.items():
+        at, centred = _centred(found, atom, k, s)
+        if centred is None:
+            left[atom] = k
+        else:
+            found[at] = centred
+    if left and any(a.power is None and not a.centred for a in found):
+        what = "a sum of a value and an earlier result cancels when it is folded apart"
+        raise Unfit("stability", what)
+    return (*found, *([Addend(total(left, t), one, one)] if left else []))
+
+
+def _centred(found: Sequence[Addend], atom: Term, k: float, s: Split) -> tuple[int, Addend | None]:
+    """``h·x + k·h·c`` as ``−k·h·(x/−k − c)`` where c is a centre: which addend, and what it is."""
+    factors = _factors(atom)
+    for at, a in enumerate(found):
+        if a.power or a.centred or a.when:
+            continue
+        shared = _factors(a.h) if a.h is not s.terms.one else []
+        left = list(factors)
+        for f in shared:
+            if f not in left:
+                break
+            left.remove(f)
+        else:
+            sign, where = _location(left, s)
+            if where is not None:
+                c, multiple = where
+                scale = -k * sign * multiple
+                x = total({a.g: 1 / scale}, s.terms)
+                h = s.terms.apply("mul", s.terms.number(scale), a.h)
+                return at, replace(a, h=h, g=s.terms.one, centred=((x, c),))
+    return 0, None
+
+
+def _location(factors: Sequence[Term], s: Split) -> tuple[float, tuple[Term, float] | None]:
+    """The centre that a product is a multiple of."""
+    product = s.terms.one
+    for f in factors:
+        product = s.terms.apply("mul", product, f)
+    ((atom, k),) = list(linear(product, s).items())[:1] or [(s.terms.one, 0.0)]
+    return k, s.centre(atom) if len(linear(product, s)) == 1 else None
+
+
+def _factors(term: Term) -> list[Term]:
+    if term.op == "mul":
+        return _factors(term.args[0]) + _factors(term.args[1])
+    return [term]
 
 
 def _scaled(found: Sequence[Addend], k: float, s: Split) -> list[Addend]:

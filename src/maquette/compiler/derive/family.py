@@ -12,7 +12,7 @@ from maquette.compiler.derive.terms import Term
 from maquette.ir.axes import Axis
 from maquette.ir.dtypes import DType
 from maquette.ir.monoids import Part, Streamed, streamed
-from maquette.ir.patterns import Reduce, Value, View, make
+from maquette.ir.patterns import Map, Reduce, Value, View, make
 from maquette.ir.scalar import Apply, Arg, Lit, Scalar
 from maquette.ir.sizes import size
 
@@ -100,18 +100,29 @@ class Emission:
             m for m, found in family.members.items()
             if any(fold.components[i] is held for i in parts_of(found))
         )  # fmt: skip
-        arg = self._leaf(held.leaf, family, owner.dtype)
+        arg = self._product(held.leaf, family, owner)
         return make(
             Reduce, axes=tuple(a for a in owner.axes if a.name in arg.shape), dtype=owner.dtype,
             section=owner.section, monoid=held.op, over=owner.over, args=(arg,),
         )  # fmt: skip
 
+    def _product(self, leaf: Term, family: Family, owner: Reduce) -> Value:
+        """A leaf; a product of values that vary along different axes as one of two values."""
+        if leaf.op != "mul" or leaf.args[0].free == leaf.args[1].free:
+            return self._leaf(leaf, family, owner.dtype)
+        sides = [self._leaf(a, family, owner.dtype) for a in leaf.args]
+        known = {a.name: a for a in (*owner.domain, *owner.axes)}
+        axes = tuple(a for n, a in known.items() if any(n in v.shape for v in sides))
+        body = Apply("mul", (Arg(0), Arg(1)))
+        return make(
+            Map, axes=axes, dtype=owner.dtype, section=owner.section, args=tuple(sides), body=body
+        )
+
     def _leaf(self, leaf: Term, family: Family, format: DType) -> Value:
-        """A leaf; a product of values that vary along different axes as a product of two."""
+        """A leaf in the frame of the family."""
         domains = (a for r in family.reductions for a in (*r.domain, *r.axes))
         axes = tuple({a.name: a for a in domains}.values())
-        held = self._held(axes, {})
-        return valued(leaf, held, axes, format, family.frame.section)
+        return valued(leaf, self._held(axes, {}), axes, format, family.frame.section)
 
     def _held(self, axes: Sequence[Axis], parts: Mapping[int, Value]) -> Held:
         """The program's own value for a term, if it has one that lies on some axes."""

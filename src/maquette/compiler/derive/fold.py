@@ -22,7 +22,7 @@ from maquette.compiler.derive.factor import (
     total,
 )
 from maquette.compiler.derive.terms import Term, Terms, literal
-from maquette.ir.monoids import ADD, MAX, MIN, Monoid
+from maquette.ir.monoids import ADD, AND, MAX, MIN, OR, Monoid
 
 RESIDUE = "residue"  # x − x: nought, but NaN where x is infinite or NaN
 
@@ -67,7 +67,7 @@ class Fold:
         """The reduction of `leaf` in terms of components; raises Unfit where there is none."""
         s = self._split()
         if not s.mentions(leaf):
-            return self._part(self._component(op, leaf))
+            return self._bound(op, leaf) or self._part(self._component(op, leaf))
         if op == ADD:
             t = self.terms
             found = t.zero
@@ -78,6 +78,14 @@ class Fold:
             return self._extreme(op, leaf, s)
         why = f"no repair by an earlier result distributes over {op}"
         raise Unfit("A2", why)
+
+    def _bound(self, op: Monoid, leaf: Term) -> Term | None:
+        """Whether all values are -inf, or any is not, is a question to their maximum."""
+        test = {AND: "eq", OR: "ne"}.get(op)
+        if leaf.op != test or literal(leaf.args[1]) != float("-inf"):
+            return None
+        largest = self._part(self._component(MAX, leaf.args[0]))
+        return self.terms.apply(test, largest, leaf.args[1])
 
     def settled(self, term: Term) -> Term:
         """A term of earlier results in terms of components."""
