@@ -14,7 +14,7 @@ from maquette.compiler.canonical import canonical
 from maquette.compiler.fuse import evaluate_kernel
 from maquette.compiler.kernel import Kernel, Tensor
 from maquette.compiler.pipeline import Lowered, Passes
-from maquette.errors import Fault, InputError
+from maquette.errors import Fault, InputError, NotYet, ProgramError
 from maquette.ir.interpret import evaluate
 from maquette.price.kernel import seconds
 from maquette.price.kernel_values import value_price
@@ -125,6 +125,7 @@ class Native(_Specialised):
     def __init__(self, captured: Captured, lowered: Lowered, flat: Sequence[Any]) -> None:
         super().__init__(captured, lowered, flat)
         flow = lowered.flow
+        self._unwritten: list[str] = []
         sources = [self._source(k, i) for i, k in enumerate(flow.kernels)]
         self.sources = tuple({s.symbol: s for s in sources if s is not None}.values())
         self._held, bound = self._constants()
@@ -148,6 +149,11 @@ class Native(_Specialised):
     def bytes(self) -> int:
         """Memory of its own: the arena between kernels and their workspace."""
         return self.ready.bytes
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """What was rewritten and derived, what was refused and why, what NumPy runs."""
+        return (*super().report, *self._unwritten)
 
     def __call__(self, flat: Sequence[Any], out: Any = None) -> Any:
         pointers, held, results = self._bound(flat, out)
@@ -183,7 +189,11 @@ class Native(_Specialised):
         candidate = self.lowered.tiled[number]
         if candidate is None or not isinstance(kernel, Kernel):
             return None
-        return emit(canonical(kernel), candidate.tiling, processor())
+        try:
+            return emit(canonical(kernel), candidate.tiling, processor())
+        except (NotYet, ProgramError) as error:
+            self._unwritten.append(f"interpreted: {kernel.name}: {error}")
+            return None
 
     def _constants(self) -> tuple[list[Any], dict[str, int]]:
         """Constants as the kernels read them, and their addresses by buffer."""

@@ -9,14 +9,18 @@ from maquette.compiler.kernel import Kernel
 from maquette.compiler.pipeline import Strategy
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile import product as product_tiles
+from maquette.compiler.tile import rows as rows_tiles
 from maquette.compiler.tiling import Tiling
-from maquette.run.cpp import product
+from maquette.run.cpp import product, rows
 from maquette.run.source import Source
 
 Emit: TypeAlias = Callable[[Kernel, Tiling, Processor], Source]
 
-STRATEGIES: tuple[Strategy, ...] = (product_tiles.candidates,)
-EMITTERS: Mapping[str, Emit] = {product_tiles.STRATEGY: product.emit}
+STRATEGIES: tuple[Strategy, ...] = (product_tiles.candidates, rows_tiles.candidates)
+EMITTERS: Mapping[str, Emit] = {
+    product_tiles.STRATEGY: product.emit,
+    rows_tiles.STRATEGY: rows.emit,
+}
 
 
 def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
