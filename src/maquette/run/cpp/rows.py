@@ -20,7 +20,7 @@ from maquette.compiler.tile.nest import Loop, Node, Step, inner, mapped
 from maquette.compiler.tiling import Tiling
 from maquette.run.cpp import rows_folds as folds
 from maquette.run.cpp import rows_scan as scan
-from maquette.run.cpp.rows_plan import Home, Plan, plan, started
+from maquette.compiler.tile.homes import Home, Plan, plan, started
 from maquette.run.cpp.rows_state import BYTES, TILED, Coordinate, State, identifier
 from maquette.run.cpp.vector import ctype, prelude
 from maquette.run.cpp.vector_index import Affine, Atom, lane

@@ -16,7 +16,7 @@ from maquette.compiler.tile.nest import Step
 from maquette.ir.dtypes import Kind
 from maquette.ir.monoids import Monoid, Streamed
 from maquette.ir.scalar import Arg, Scalar, reads
-from maquette.run.cpp.rows_plan import Home, started
+from maquette.compiler.tile.homes import Home, started
 from maquette.run.cpp.rows_state import Coordinate, Instance, State, identifier
 from maquette.run.cpp.vector_bodies import Point, apply, evaluate
 from maquette.run.cpp.vector_code import TYPES, Val, number, truth, whole

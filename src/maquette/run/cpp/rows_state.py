@@ -12,7 +12,7 @@ from maquette.compiler.kernel import Result, Stage, Tensor
 from maquette.compiler.tile.nest import Step, pointwise
 from maquette.ir.dtypes import Kind
 from maquette.ir.scalar import Arg, Index, Scalar
-from maquette.run.cpp.rows_plan import Home, Path, Plan, common
+from maquette.compiler.tile.homes import Home, Path, Plan, common
 from maquette.run.cpp.vector import ctype
 from maquette.run.cpp.vector_bodies import Point, evaluate
 from maquette.run.cpp.vector_code import Val, Writer

@@ -1,0 +1,223 @@
+"""What one run of a "rows" tiling does: arithmetic by weight, bytes by tier.
+
+Bytes follow from footprints: a tier holds what the innermost loops touch, as far out as that fits;
+loops further out bring it in again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
+
+import numpy as np
+
+from maquette.compiler.kernel import Kernel, Tensor
+from maquette.compiler.processor import Processor
+from maquette.compiler.tile.homes import Plan, plan
+from maquette.compiler.tile.nest import Loop, Node, Step, inner, needed_leaves, operands
+from maquette.compiler.tile.strides import indices
+from maquette.compiler.tiling import Counts, Tier, Tiling
+from maquette.ir.monoids import Streamed
+from maquette.ir.scalar import Apply, Arg, Index, Scalar, reads
+from maquette.ir.semantics import Numbers, scalar
+
+# Vector operations of one application, where it is not one.
+WEIGHTS: Mapping[str, float] = {
+    "exp": 14, "log": 22, "tanh": 26, "sigmoid": 22, "softplus": 42, "erf": 34, "sin": 26,
+    "cos": 26, "pow": 200, "div": 8, "recip": 8, "sqrt": 10, "rsqrt": 18, "floordiv": 20, "mod": 20,
+}  # fmt: skip
+Footprint = dict[str, float]  # bytes by tensor
+
+
+def counts(kernel: Kernel, tiling: Tiling, processor: Processor) -> Counts:
+    """Flops, traffic and iterations of a kernel under a legal tiling."""
+    made = plan(kernel, tiling)
+    work = sum(_work(made, s, processor) for node in made.nodes for s in inner(node))
+    loads = sum(_loads(made, s, processor) for node in made.nodes for s in inner(node))
+    traffic: dict[Tier, float] = {"registers": loads}
+    tiers: tuple[tuple[Tier, int], ...] = (
+        ("l1", processor.l1), ("l2", processor.l2), ("l3", processor.l3),
+    )  # fmt: skip
+    for tier, room in tiers:
+        traffic[tier] = sum(_into(made, (node,), room * 0.75) for node in made.nodes)
+    rounds = sum(_rounds(made, s) for node in made.nodes for s in inner(node))
+    return Counts(0.0, work, traffic, len(made.nodes), rounds)
+
+
+def weight(body: Scalar) -> float:
+    """Vector operations of one evaluation.
+
+    >>> weight(Apply("exp", (Apply("sub", (Arg(0), Arg(1))),)))
+    15.0
+    """
+    match body:
+        case Apply(op, args):
+            return WEIGHTS.get(op, 1.0) + sum(weight(a) for a in args)
+        case Arg(_, at):
+            return 0.5 * sum(weight(i) for _, i in at)
+        case _:
+            return 0.0
+
+
+def _work(made: Plan, step: Step, processor: Processor) -> float:
+    """Vector operations of a step, counted per element of full vectors."""
+    points = _points(made, step, processor)
+    each = sum(weight(leaf) for leaf in needed_leaves(step))
+    monoid = step.stage.monoid
+    if isinstance(monoid, Streamed) and step.stage.kind == "reduce":
+        at_once = prod(made.step(a) for a in step.stage.over) / (
+            processor.lanes if made.lanes in step.stage.over else 1
+        )
+        for i in step.parts:
+            part = monoid.parts[i]
+            repair = weight(part.factor) + 1 if part.factor is not None else 0.0
+            each += 1 + repair * (1 + 1 / max(at_once, 1))
+    elif monoid is not None:
+        each += sum(weight(monoid.combine[i]) for i in step.parts)
+    apart = sum(_apart(made, name, read) for name, read in set(operands(step)))
+    apart += sum(_apart(made, name, Arg(0)) for name in step.stores)
+    return points * (max(each, 1.0) + apart * processor.lanes)
+
+
+def _apart(made: Plan, name: str, read: Arg) -> bool:
+    """Whether the lanes of a read or a write are not side by side in memory."""
+    tensors = {t.name: t for t in (*made.kernel.inputs, *made.kernel.outputs)}
+    if name not in tensors or made.lanes not in made.kernel.extents:
+        return False
+    return stride(tensors[name], read, made.lanes) not in (0, 1)
+
+
+def stride(tensor: Tensor, read: Arg, axis: str) -> int:
+    """Elements from the first to the second point of an axis, gathered coordinates aside."""
+    numbers, placed = Numbers({}), dict(read.at)
+
+    def place(along: int) -> int:
+        def index(name: str) -> int:
+            return along if name == axis else 0
+
+        def coordinate(body: Scalar) -> int:
+            return int(np.asarray(scalar(body, numbers, lambda arg: 0, index)))
+
+        at = [coordinate(placed.get(n, Index(n))) for n in tensor.axes]
+        return sum(c * s for c, s in zip(at, tensor.strides, strict=True))
+
+    with np.errstate(all="ignore"):
+        return place(1) - place(0)
+
+
+def _points(made: Plan, step: Step, processor: Processor) -> float:
+    """Points of a step; those without lanes weigh a whole vector."""
+    total, lanes = 1.0, processor.lanes
+    for axis in step.axes:
+        extent = made.kernel.extents[axis]
+        total *= -(-extent // lanes) * lanes if axis == made.lanes else extent
+    return total if made.lanes in step.axes else total * lanes
+
+
+def _loads(made: Plan, step: Step, processor: Processor) -> float:
+    """Bytes from the nearest cache into registers, reads that iterations share counted once."""
+    total = 0.0
+    bytes_of = _bytes(made)
+    for name, read in set(operands(step)):
+        shared = [
+            made.step(a)
+            for a in step.axes
+            if a != made.lanes and a not in _varies(made, name, read)
+        ]
+        points = _points(made, step, processor)
+        if made.lanes not in _varies(made, name, read):
+            points /= 4  # a broadcast, for several vectors at once
+        total += points * bytes_of.get(name, 4.0) / max(prod(shared), 1)
+    return total
+
+
+def _rounds(made: Plan, step: Step) -> float:
+    """Entries into the innermost loop around a step."""
+    path = made.paths[step]
+    return prod(-(-made.kernel.extents[x.axis] // made.step(x.axis)) for x in path[:-1])
+
+
+def _bytes(made: Plan) -> Mapping[str, float]:
+    return {t.name: t.dtype.bytes for t in (*made.kernel.inputs, *made.kernel.outputs)}
+
+
+def _varies(made: Plan, name: str, read: Arg) -> frozenset[str]:
+    """The axes along which a read varies."""
+    tensors = {t.name: t.axes for t in made.kernel.inputs}
+    home = made.homes.get(name)
+    held = home.result.axes if home else tensors[name]
+    placed = dict(read.at)
+    found = {a for a in held if a not in placed}
+    for at in placed.values():
+        found |= _indices(made, at)
+    return frozenset(found)
+
+
+def _indices(made: Plan, body: Scalar) -> set[str]:
+    found = indices(body)
+    for _ in reads(body):
+        found |= set(made.kernel.extents)
+    return found
+
+
+def _into(made: Plan, nodes: Sequence[Node], room: float) -> float:
+    """Bytes that one run of some nodes brings into a tier of some capacity."""
+    touched = _union(_footprint(made, n) for n in nodes)
+    if sum(touched.values()) <= room or all(isinstance(n, Step) for n in nodes):
+        return sum(touched.values())
+    if len(nodes) > 1:
+        return sum(_into(made, (n,), room) for n in nodes)
+    (loop,) = nodes
+    assert isinstance(loop, Loop)
+    rounds = -(-made.kernel.extents[loop.axis] // made.step(loop.axis))
+    whole = made.kernel.extents[loop.axis] * _into(made, loop.body, room)
+    kept = sum(_kept(made, loop).values())
+    again = rounds * kept
+    if kept <= room / 2:  # what does not vary along the loop stays
+        again = kept
+    return min(whole, max(whole - made.kernel.extents[loop.axis] * kept, 0.0) + again)
+
+
+def _union(footprints: Iterable[Footprint]) -> Footprint:
+    found: Footprint = {}
+    for one in footprints:
+        for name, size in one.items():
+            found[name] = max(found.get(name, 0.0), size)
+    return found
+
+
+def _footprint(made: Plan, node: Node) -> Footprint:
+    """Distinct bytes that one run of a node touches, by tensor and tile."""
+    return _union({name: size} for name, size, _ in _all_touched(made, node))
+
+
+def _kept(made: Plan, node: Loop) -> Footprint:
+    """What every iteration of a loop touches again."""
+    return _union(
+        {name: size} for name, size, axes in _all_touched(made, node) if node.axis not in axes
+    )
+
+
+def _all_touched(made: Plan, node: Node) -> Iterator[tuple[str, float, frozenset[str]]]:
+    for step in inner(node):
+        path = made.paths[step]
+        within = path[path.index(node) :] if isinstance(node, Loop) else ()
+        yield from _touched(made, step, frozenset(x.axis for x in within))
+
+
+def _touched(
+    made: Plan, step: Step, inside: frozenset[str]
+) -> Iterator[tuple[str, float, frozenset[str]]]:
+    """(name, bytes, axes) of what a step reads and writes over the loops `inside`."""
+    width, extents = _bytes(made), made.kernel.extents
+    sizes = {t.name: prod(t.shape) for t in (*made.kernel.inputs, *made.kernel.outputs)}
+    for name, read in set(operands(step)):
+        home = made.homes.get(name)
+        if home and not home.rest:
+            continue
+        axes = _varies(made, name, read)
+        count = prod(extents[a] for a in axes & inside)
+        yield name, min(count, sizes.get(name, count)) * width.get(name, 4.0), axes
+    for name in step.stores:
+        axes = frozenset(step.axes)
+        yield name, prod(extents[a] for a in axes & inside) * width[name], axes
