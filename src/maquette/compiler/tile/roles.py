@@ -10,7 +10,7 @@ that has the inner axis and no rows.  Maps are inlined where they are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from maquette.compiler.kernel import Kernel, Stage, Tensor
@@ -26,12 +26,13 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Product:
-    """``name[…, rows, stream] = add over `over`: rows operand × stream operand``."""
+    """``name[…, rows, stream] = scale · add over `over`: rows operand × stream operand``."""
 
     name: str
     rows: Arg
     stream: Arg
     over: tuple[str, ...]
+    scale: float = 1.0  # a constant that every reader would multiply by
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,8 @@ class _Builder:
             raise Unfit("nothing is folded")
         if not self.products and not any(c.operand for c in self.components):
             raise Unfit("no contraction feeds the fold and none is in it")
+        for i, product in enumerate(self.products):
+            self._scale(i, Arg(self.names.index(product.name)))
         outputs = tuple((t, self._output(t)) for t in self.kernel.outputs)
         self._check_outer(self.outer)
         return Roles(
@@ -225,6 +228,24 @@ class _Builder:
         held = Arg(self._place(result.name, result.axes))
         if outside or under:
             self.inlined[result.name] = bodies.product([held, *outside], under)
+
+    def _scale(self, i: int, read: Arg) -> None:
+        """A constant that every reader of a product multiplies it by becomes part of it."""
+        scaled = {
+            p for c in self.components for p in bodies.parts(c.leaf) if _constant(p, read) is not None
+        }
+        if len(scaled) != 1:
+            return
+        (body,) = scaled
+        leaves = [bodies.replace(c.leaf, {body: Arg(-1)}) for c in self.components]
+        if any(read in bodies.parts(x) for x in leaves):
+            return
+        constant = _constant(body, read)
+        assert constant is not None
+        self.products[i] = replace(self.products[i], scale=constant)
+        self.components = [
+            replace(c, leaf=bodies.replace(c.leaf, {body: read})) for c in self.components
+        ]
 
     def _check_operand(self, body: Scalar, has: str, lacks: str, name: str) -> None:
         found = self._varies(body)
@@ -315,6 +336,16 @@ class _Builder:
             extra = set(tensor.axes) - {*outer, self.rows, *(c.inner for c in self.components)}
             if extra:
                 raise Unfit(f"{tensor.name} has axes {', '.join(sorted(extra))} of its own")
+
+
+def _constant(body: Scalar, read: Arg) -> float | None:
+    """The constant that `body` multiplies `read` by, if it does nothing else."""
+    match body:
+        case Apply("mul", (Lit(value), other) | (other, Lit(value))) if other == read:
+            return float(value)
+        case Apply("div", (other, Lit(value))) if other == read and value:
+            return 1 / float(value)
+    return None
 
 
 def _bare(body: Scalar) -> Scalar:

@@ -19,7 +19,7 @@ from maquette.compiler.tiling import Tiling
 from maquette.ir.scalar import Arg
 from maquette.run.cpp import stream_micro as micro
 from maquette.run.cpp.stream_phases import GATHERS, Block, finish, literal_of, phase, place
-from maquette.run.cpp.stream_plan import Plan, functions
+from maquette.run.cpp.stream_plan import Plan, falling, functions
 from maquette.run.cpp.vector import ctype, prelude
 from maquette.run.source import Source
 
@@ -37,6 +37,7 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
         micro.transposition(processor.lanes),
         micro.MOVES,
         GATHERS,
+        *([micro.WEIGHTS.replace("@LANES@", str(processor.lanes))] if falling(plan) else []),
         *_products(plan),
         *_contractions(plan),
         *_task(plan),
@@ -154,7 +155,7 @@ def _begun(plan: Plan) -> list[str]:
         shape = f"{row}, {_stride(tensor, p.rows, p.over[-1])}, {inner}, {plan.block}"
         source = " + ".join([_origin(plan, p.rows), f"first * {row}", *offsets])
         held = f"{target} + {index} * {inner * plan.block}"
-        lines += [*loops, f"pack<{shape}>({source}, {held}, last - first + 1);"]
+        lines += [*loops, f"pack<{shape}>({source}, {held}, {p.scale!r}f, last - first + 1);"]
     for c in roles.components:
         count = plan.width(c) * plan.block
         lines.append(f"for (long i = 0; i < {count}; i += LANES)")

@@ -52,6 +52,7 @@ class Statements:
     lines: tuple[list[str], list[str], list[str]] = field(default_factory=lambda: ([], [], []))
     known: dict[Scalar, tuple[str, Type, int]] = field(default_factory=dict)
     count: int = 0
+    weights: frozenset[Scalar] = frozenset()  # exponentials of what is surely at most 0
 
     def value(self, body: Scalar) -> tuple[str, Type, int]:
         """The text, the type and the level of `body`, emitting what it takes."""
@@ -84,6 +85,9 @@ class Statements:
                 level = self.level_of(body)
                 text, kind = self.read(body)
                 return self.named(text, kind, level), kind, level
+            case Apply("exp", (inner,)) if body in self.weights:
+                level = self.value(inner)[2]
+                return self.named(f"weight({self.vector(inner)})", "vf", level), "vf", level
             case Apply(op, args):
                 found = [self.value(a) for a in args]
                 level = max((f[2] for f in found), default=0)

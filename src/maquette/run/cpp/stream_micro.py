@@ -130,12 +130,37 @@ def transposition(lanes: int) -> str:
     return "\n".join([*lines, "}", ""])
 
 
+# Where NaN need not be kept in a maximum: it is in a sum as well.  And exp of what is at most 0,
+# to 2e-7 · max(1, -x) of the result: weights that are small may be less accurate.
+WEIGHTS = """\
+FN V larger(V a, V b) {  // b where one is NaN
+#if defined(__AVX512F__) && @LANES@ == 16
+  return __builtin_ia32_maxps512_mask(a, b, a, 0xffff, 4);
+#elif defined(__AVX__) && @LANES@ == 8
+  return __builtin_ia32_maxps256(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+FN V weight(V x) {
+  V y = larger(splat(-150.f), x * 1.44269504f);
+  V n = (y + 12582912.f) - 12582912.f;
+  V r = y - n;
+  V p = 0.00132646796f * r + 0.00967150275f;
+  p = p * r + 0.0555073395f;
+  p = p * r + 0.240222424f;
+  p = p * r + 0.693147004f;
+  return pow2(p * r + 1.f, n);
+}
+"""
+
+
 # Rows to lanes and back: dst[c][rows] = src[row][c].  Rows that there are not become zeros.
 MOVES = """\
 constexpr bool is_float(const float *) { return true; }
 constexpr bool is_float(const void *) { return false; }
 template <long ROW, long COL, long COLS, long BLOCK, typename T>
-static NOINLINE void pack(const T *src, float *dst, long rows) {
+static NOINLINE void pack(const T *src, float *dst, float scale, long rows) {
   for (long g = 0; g < BLOCK; g += LANES) {
     long c = 0;
     if (COL == 1 && is_float((const T *)0))
@@ -144,11 +169,12 @@ static NOINLINE void pack(const T *src, float *dst, long rows) {
         for (int i = 0; i < LANES; ++i)
           r[i] = g + i < rows ? ld((const float *)src + (g + i) * ROW + c) : V{};
         transpose(r);
-        for (int i = 0; i < LANES; ++i) st(dst + (c + i) * BLOCK + g, r[i]);
+        for (int i = 0; i < LANES; ++i) st(dst + (c + i) * BLOCK + g, r[i] * scale);
       }
     for (; c < COLS; ++c)
       for (int i = 0; i < LANES; ++i)
-        dst[c * BLOCK + g + i] = g + i < rows ? (float)ls(src + (g + i) * ROW + c * COL) : 0.f;
+        dst[c * BLOCK + g + i] =
+            g + i < rows ? (float)ls(src + (g + i) * ROW + c * COL) * scale : 0.f;
   }
 }
 template <long ROW, long COL, long COLS, long BLOCK>

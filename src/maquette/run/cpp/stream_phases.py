@@ -10,7 +10,7 @@ from maquette.compiler.tile.roles import Component
 from maquette.ir.monoids import Monoid
 from maquette.ir.scalar import Apply, Arg, Index, Scalar
 from maquette.run.cpp.stream_body import Statements, Type, combined, literal
-from maquette.run.cpp.stream_plan import Plan
+from maquette.run.cpp.stream_plan import Plan, carried_by_sums, falling
 
 # Rows of a tensor that are apart, or looked up: one element per lane.
 GATHERS = """\
@@ -34,6 +34,7 @@ class Block:
         self.plan, self.along = plan, along
         self.row = f"(g + {vector * plan.lanes})"
         self.statements = Statements(self._read, self._index, self._level, f"{prefix}{vector}_")
+        self.statements.weights = falling(plan)
 
     def inline(self, body: Scalar) -> str:
         """An expression of outer coordinates, which are the same for the whole task."""
@@ -214,14 +215,23 @@ def _positions(
         for number, k in kept:
             value = s.vector(change(k.body))  # type: ignore[attr-defined]
             block.hold(number, value, 2)
+            if plan.buffer(number) == _held_in(plan, change(k.body)):  # type: ignore[attr-defined]
+                continue
             where = f"tile_{plan.buffer(number)} + (t - t0) * {plan.block} + {block.row}"
             stores.append(f"st({where}, {value});")
         for c in rows:
             a = f"a{plan.roles.components.index(c)}_{v}"
-            adds.append(f"{a} = {combined(c.op, a, s.vector(change(plan.leaves[c.name])))};")
+            value = s.vector(change(plan.leaves[c.name]))
+            quick = carried_by_sums(plan, c)
+            adds.append(f"{a} = {f'larger({a}, {value})' if quick else combined(c.op, a, value)};")
         before += [*s.lines[0], *s.lines[1]]
         inside += [*s.lines[2], *stores, *adds]
     return before, inside
+
+
+def _held_in(plan: Plan, body: Scalar) -> int:
+    """The tile that holds `body` already, or -1."""
+    return plan.buffer(body.number) if isinstance(body, Arg) and plan.is_tile(body) else -1
 
 
 def _folded(plan: Plan, components: Sequence[Component], v: int) -> list[str]:

@@ -13,7 +13,8 @@ from functools import cached_property
 from maquette.compiler.tile import bodies
 from maquette.compiler.tile.roles import Component, Roles
 from maquette.compiler.tiling import Tiling
-from maquette.ir.scalar import Apply, Arg, Scalar
+from maquette.ir.monoids import ADD, MAX
+from maquette.ir.scalar import Apply, Arg, Lit, Scalar
 from maquette.run.cpp.vector_math import FUNCTIONS
 
 ALWAYS = 1 << 30  # the phase of the contractions that read a tile last
@@ -149,6 +150,60 @@ def functions(plan: Plan) -> list[str]:
     ops = {p.op for b in found for p in bodies.parts(b) if isinstance(p, Apply)}
     ops |= {"sqrt"} if "rsqrt" in ops else set()
     return sorted(ops & FUNCTIONS.keys())
+
+
+def falling(plan: Plan) -> frozenset[Scalar]:
+    """Exponentials of how far a value is below the greatest so far, itself included."""
+    names, found = plan.roles.names, set()
+    for top in plan.roles.components:
+        if top.op != MAX:
+            continue
+        state = Arg(names.index(top.name))
+        values = {plan.leaves[top.name], *_aliases(plan, plan.leaves[top.name])}
+        for c in plan.roles.components:
+            for part in bodies.parts(plan.leaves[c.name]):
+                if _is_weight(part, values, state):
+                    found.add(part)
+        for k in plan.kept:
+            found |= {p for p in bodies.parts(k.body) if _is_weight(p, values, state)}
+    return frozenset(found)
+
+
+def _aliases(plan: Plan, body: Scalar) -> set[Scalar]:
+    held = len(plan.roles.names)
+    return {Arg(held + i) for i, k in enumerate(plan.kept) if k.body == body}
+
+
+def _is_weight(body: Scalar, values: set[Scalar], state: Scalar) -> bool:
+    """``exp(x - max(m, lowest))`` or ``exp(x - m)`` where m is a maximum over every x."""
+    match body:
+        case Apply("exp", (Apply("sub", (x, Apply("max", (m, Lit())) | m)),)):
+            return m == state and x in values
+    return False
+
+
+def carried_by_sums(plan: Plan, component: Component) -> bool:
+    """Whether a NaN that a maximum meets reaches every output through a sum as well."""
+    roles, weights = plan.roles, falling(plan)
+    sums = {
+        roles.names.index(c.name)
+        for c in roles.components
+        if c.op == ADD and weights & _unkept(plan, plan.leaves[c.name])
+    }
+    return component.op == MAX and all(
+        sums & {p.number for p in bodies.parts(body) if isinstance(p, Arg)}
+        for _, body in roles.outputs
+    )
+
+
+def _unkept(plan: Plan, body: Scalar) -> set[Scalar]:
+    """Subexpressions, those of what was kept included."""
+    held = len(plan.roles.names)
+    found = set(bodies.parts(body))
+    for part in list(found):
+        if isinstance(part, Arg) and part.number >= held:
+            found |= set(bodies.parts(plan.kept[part.number - held].body))
+    return found
 
 
 class _Allocation:
