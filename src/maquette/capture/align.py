@@ -48,7 +48,8 @@ def _join(held: list[Positional], dims: list[Dim], i: int, p: Positional) -> Non
             if before is None:
                 flat = p if len(dim) == 1 else whole(p, k)
                 held[i] = flat
-                return _again(held, dims, i, offset + k)
+                _again(held, dims, i, offset + k)
+                return
             _apply(held, dims, i, before)
             changes |= after
         elif there == 1 and dim and (mine != 1 or not here):

@@ -1,4 +1,4 @@
-"""From axes that each have a name of their own to few names that read well, and fewest renames.
+"""From axes that each have a name of their own to few names that read well, and renames.
 
 A rename joins two names that could be one.  They become one, as a register allocator coalesces
 copies, unless some value (or domain) has both.  What is left is coloured with the names that the
@@ -104,7 +104,7 @@ def _coalesced(values: Sequence[Value]) -> _Classes:
 
 
 def _coloured(classes: _Classes) -> dict[str, str]:
-    """A readable name for every name: one per class, shared by classes of one size that never meet."""
+    """A readable name for every name: one per class; classes of one size that never meet share."""
     sizes: dict[str, Size] = {}
     chosen: dict[str, str] = {}
     for name in classes.place:

@@ -9,18 +9,18 @@ dimension names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 from math import prod
 from typing import TypeAlias
 
-from maquette.capture.expressions import cheap, indices, op, renumber, substitute
+from maquette.capture.expressions import indices, op, substitute
 from maquette.ir.axes import Axis
 from maquette.ir.dtypes import DType, dtype
 from maquette.ir.patterns import Map, Value, View, make
-from maquette.ir.scalar import Apply, Arg, Index, Lit, Scalar, reads
+from maquette.ir.scalar import Arg, Index, Lit, Scalar
 from maquette.ir.sizes import size
 
 Dim: TypeAlias = tuple[Axis, ...]
@@ -163,69 +163,3 @@ def whole(p: Positional, at: int) -> Positional:
             View, axes=axes, dtype=value.dtype, kind="merge", args=(value,), names=names, start=None
         )
     return replace(p, dims=(*p.dims[:at], (ax,), *p.dims[at + 1 :]), source=value)
-
-
-def pointwise(build: Callable[..., Scalar], *ps: Positional, to: DType) -> Positional:
-    """A scalar operation at every position, dimensions aligned from the last as frameworks do."""
-    from maquette.capture.align import broadcast
-
-    dims, ps = broadcast(ps)
-    return together(build, ps, dims, to)
-
-
-def together(
-    build: Callable[..., Scalar], ps: Sequence[Positional], dims: Dims, to: DType
-) -> Positional:
-    """A scalar operation on tensors whose dimensions name the same axes already."""
-    args: list[Value] = []
-    scalars: list[Scalar] = []
-    for p in ps:
-        if isinstance(p.source, Value):
-            if p.source not in args:
-                args.append(p.source)
-            scalars.append(Arg(args.index(p.source)))
-        else:
-            scalars.append(p.source)
-    body = build(*scalars)
-    return made(body, args, dims, to)
-
-
-def made(body: Scalar, args: Sequence[Value], dims: Dims, to: DType) -> Positional:
-    """A body over `args` as a tensor: no node where it is an operand or a cheap expression."""
-    used = sorted({r.number for r in reads(body)})
-    if not used and cheap(body):
-        return Positional(dims, body, to)
-    if isinstance(body, Arg) and not body.at and args[body.number].dtype == to:
-        return Positional(dims, args[body.number], to)
-    if len(used) < len(args):
-        body = renumber(body, {n: i for i, n in enumerate(used)})
-        args = [args[n] for n in used]
-    taken = set(indices(body))
-    hidden: dict[str, Axis] = {}
-    for read in reads(body):
-        placed = {n for n, _ in read.at}
-        for a in args[read.number].axes:
-            if a.name not in placed:
-                taken.add(a.name)
-                hidden[a.name] = a
-    order = [a for dim in dims for a in dim if a.name in taken]
-    shown = {a.name for a in order}
-    axes = (*(a for n, a in hidden.items() if n not in shown), *order)
-    return Positional(dims, make(Map, axes=axes, dtype=to, args=tuple(args), body=body), to)
-
-
-def converted(p: Positional, to: DType) -> Positional:
-    """The same numbers in another format."""
-    from maquette.capture.expressions import cast
-
-    if p.dtype == to:
-        return p
-    if p.dtype.kind == to.kind and not isinstance(p.source, Value):
-        return replace(p, dtype=to)
-
-    def body(x: Scalar) -> Scalar:
-        if to.kind == "bool" or p.dtype.kind == "bool" or not isinstance(x, Arg):
-            return cast(x, to.kind, p.dtype.kind)
-        return Apply(f"to_{to.name}", (x,))
-
-    return together(body, [p], p.dims, to)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from maquette.capture.positional import Positional
+
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Everything in a nest of tuples, lists, dicts and dataclasses that is none of them.
@@ -38,7 +40,7 @@ def rebuilt(tree: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(tree, dict):
         new = {k: rebuilt(x, change) for k, x in tree.items()}
         return new if type(tree) is dict else type(tree)(new)
-    if is_dataclass(tree) and not isinstance(tree, type):
+    if _record(tree):
         return type(tree)(**{f.name: rebuilt(getattr(tree, f.name), change) for f in fields(tree)})
     return change(tree)
 
@@ -54,9 +56,12 @@ def filler(tree: Any, is_tensor: Callable[[Any], bool]) -> Callable[[Sequence[An
 
 
 def _nested(tree: Any) -> bool:
-    return isinstance(tree, tuple | list | dict) or (
-        is_dataclass(tree) and not isinstance(tree, type)
-    )
+    return isinstance(tree, tuple | list | dict) or _record(tree)
+
+
+def _record(tree: Any) -> bool:
+    """Whether `tree` is a dataclass of the user's."""
+    return is_dataclass(tree) and not isinstance(tree, type | Positional)
 
 
 def _parts(tree: Any) -> list[tuple[Any, Any]]:
@@ -66,6 +71,6 @@ def _parts(tree: Any) -> list[tuple[Any, Any]]:
         return list(zip(tree._fields, tree, strict=True))
     if isinstance(tree, tuple | list):
         return list(enumerate(tree))
-    if is_dataclass(tree) and not isinstance(tree, type):
+    if _record(tree):
         return [(f.name, getattr(tree, f.name)) for f in fields(tree)]
     return []

@@ -6,29 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from maquette.capture import (
-    lower_convolution,
-    lower_creation,
-    lower_elementwise,
-    lower_indexing,
-    lower_products,
-    lower_reductions,
-    lower_shapes,
-)
-from maquette.capture.positional import Positional, converted
-from maquette.capture.table import LOWERINGS
+from maquette.capture.lowerings import LOWERINGS, shapes
+from maquette.capture.pointwise import converted
+from maquette.capture.positional import Positional
 from maquette.errors import Fault, NotYet
 from maquette.ir.dtypes import DType, dtype
-
-MODULES = (
-    lower_convolution,
-    lower_creation,
-    lower_elementwise,
-    lower_indexing,
-    lower_products,
-    lower_reductions,
-    lower_shapes,
-)
 
 _FORMATS = {
     "float32": "f32", "bfloat16": "bf16", "float16": "f16", "int64": "i64", "int32": "i32",
@@ -222,7 +204,7 @@ def _ones(*size: Any, dtype: Any = None, **given: Any) -> Positional:
 
 def _filled(size: Any, value: float, kind: Any) -> Positional:
     sizes = [s for s in size if not _is_format(s)]
-    return LOWERINGS["full"](lower_shapes.ints(sizes), value, _maybe(kind) or dtype("f32"))
+    return LOWERINGS["full"](shapes.ints(sizes), value, _maybe(kind) or dtype("f32"))
 
 
 @adapts("full")
@@ -252,12 +234,12 @@ def _like(x: Positional, value: Any, kind: Any) -> Positional:
 
 @adapts("new_zeros", "new_empty")
 def _new_zeros(x: Positional, *size: Any, dtype: Any = None, **_: Any) -> Positional:
-    return LOWERINGS["full"](lower_shapes.ints(size), 0, _maybe(dtype) or x.dtype)
+    return LOWERINGS["full"](shapes.ints(size), 0, _maybe(dtype) or x.dtype)
 
 
 @adapts("new_ones")
 def _new_ones(x: Positional, *size: Any, dtype: Any = None, **_: Any) -> Positional:
-    return LOWERINGS["full"](lower_shapes.ints(size), 1, _maybe(dtype) or x.dtype)
+    return LOWERINGS["full"](shapes.ints(size), 1, _maybe(dtype) or x.dtype)
 
 
 @adapts("new_full")

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from maquette.capture import lower_indexing
-from maquette.capture.positional import Positional, converted, number
+from maquette.capture.lowerings import indexing
+from maquette.capture.lowerings.shapes import expand
+from maquette.capture.pointwise import converted
+from maquette.capture.positional import Positional, number
 from maquette.capture.structure import rebuilt
 from maquette.capture.torch_names import call, format_of, lowering, torch_format
 from maquette.capture.trace import Trace
@@ -181,7 +183,7 @@ class Recorder(TorchFunctionMode):
             held = base.__dict__["positional"]
             key = self.symbolic(key)
             base.__dict__["positional"] = self.trace.run(
-                name, lambda: lower_indexing.updated(held, key, new)
+                name, lambda: indexing.updated(held, key, new)
             )
         return target
 
@@ -203,7 +205,7 @@ class Recorder(TorchFunctionMode):
 
     def uncovered(self, name: str) -> NotYet:
         return self.fault(
-            f"{name}: no lowering for this operator", hint="see maquette.capture.table"
+            f"{name}: no lowering for this operator", hint="see maquette.capture.lowerings.table"
         )
 
 
@@ -216,8 +218,6 @@ def _structure(name: str, found: Any) -> Any:
 
 def _settled(new: Positional, old: Positional) -> Positional:
     """A result in the shape and format of what it replaces."""
-    from maquette.capture.lower_shapes import expand
-
     new = converted(new, old.dtype)
     if new.shape != old.shape:
         new = expand(new, old.shape)
@@ -262,7 +262,7 @@ def _resolved(func: Any) -> tuple[str, str, Any]:
 def _changes(name: str) -> Callable[..., Any] | None:
     """What an in-place function leaves in its first argument."""
     special = {
-        "__setitem__": lower_indexing.updated,
+        "__setitem__": indexing.updated,
         "copy_": _copy,
         "fill_": _fill,
         "zero_": _zero,

@@ -5,14 +5,11 @@ Fused operators are written out naively, one reduction after the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from maquette.capture.lower_elementwise import add, div, power, sub, where
-from maquette.capture.positional import Positional, converted, extent, length, tensor_of
-from maquette.capture.positional import whole as single
-from maquette.capture.table import (
+from maquette.capture.lowerings.elementwise import add, div, power, sub, where
+from maquette.capture.lowerings.table import (
     BOOL,
     INT,
     apply,
@@ -25,6 +22,9 @@ from maquette.capture.table import (
     truth,
     wide,
 )
+from maquette.capture.pointwise import converted
+from maquette.capture.positional import Positional, extent, length, tensor_of
+from maquette.capture.positional import whole as single
 from maquette.ir.monoids import ADD, AND, MAX, MIN, MUL, OR, Monoid
 from maquette.ir.patterns import Reduce, Scan, make
 
@@ -162,102 +162,6 @@ def log_softmax(x: Positional, dim: int) -> Positional:
     return converted(found, x.dtype)
 
 
-def _affine(found: Positional, weight: Positional | None, bias: Positional | None) -> Positional:
-    if weight is not None:
-        found = apply("mul", found, weight)
-    return found if bias is None else add(found, bias)
-
-
-@lowers("layer_norm", "native_layer_norm")
-def layer_norm(
-    x: Positional,
-    normalized_shape: Sequence[int],
-    weight: Positional | None = None,
-    bias: Positional | None = None,
-    eps: float = 1e-5,
-    cudnn_enable: bool = True,
-) -> Positional:
-    dims = tuple(range(-len(normalized_shape), 0))
-    w = wide(x)
-    centred = sub(w, mean(w, dims, True))
-    spread = mean(power(centred, 2), dims, True)
-    found = apply("mul", centred, apply("rsqrt", add(spread, eps)))
-    return converted(_affine(found, weight, bias), x.dtype)
-
-
-@lowers("rms_norm")
-def rms_norm(
-    x: Positional,
-    normalized_shape: Sequence[int],
-    weight: Positional | None = None,
-    eps: float | None = None,
-) -> Positional:
-    if eps is None:
-        eps = {"f32": 2.0**-23, "bf16": 2.0**-7, "f16": 2.0**-10}[x.dtype.name]
-    dims = tuple(range(-len(normalized_shape), 0))
-    w = wide(x)
-    found = apply("mul", w, apply("rsqrt", add(mean(power(w, 2), dims, True), eps)))
-    return converted(_affine(found, weight, None), x.dtype)
-
-
-@lowers("normalize")
-def normalize(x: Positional, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Positional:
-    return div(x, apply("max", norm(x, p, dim, True), eps))
-
-
-@lowers("group_norm")
-def group_norm(
-    x: Positional,
-    num_groups: int,
-    weight: Positional | None = None,
-    bias: Positional | None = None,
-    eps: float = 1e-5,
-    cudnn_enabled: bool = True,
-) -> Positional:
-    from maquette.capture.lower_shapes import reshape
-
-    batch, channels, *rest = x.shape
-    grouped = reshape(wide(x), (batch, num_groups, channels // num_groups, *rest))
-    inner = tuple(range(2, grouped.rank))
-    centred = sub(grouped, mean(grouped, inner, True))
-    found = apply("mul", centred, apply("rsqrt", add(mean(power(centred, 2), inner, True), eps)))
-    found = reshape(found, x.shape)
-    return converted(
-        _affine(found, _channels(weight, len(rest)), _channels(bias, len(rest))), x.dtype
-    )
-
-
-def _channels(p: Positional | None, after: int) -> Positional | None:
-    """A vector over channels, with a dimension of one for each that follows them."""
-    return None if p is None else replace(p, dims=(*p.dims, *([()] * after)))
-
-
-@lowers("batch_norm")
-def batch_norm(
-    x: Positional,
-    running_mean: Positional | None,
-    running_var: Positional | None,
-    weight: Positional | None = None,
-    bias: Positional | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    cudnn_enabled: bool = True,
-) -> Positional:
-    after = x.rank - 2
-    w = wide(x)
-    if training or running_mean is None or running_var is None:
-        if running_mean is not None:
-            raise refuse("batch normalisation in training mode", "evaluation", "call module.eval()")
-        dims = tuple(d for d in range(x.rank) if d != 1)
-        middle, spread = mean(w, dims, True), var(w, dims, True, 0)
-    else:
-        middle = _channels(running_mean, after) or w
-        spread = _channels(running_var, after) or w
-    found = apply("mul", sub(w, middle), apply("rsqrt", add(spread, eps)))
-    return converted(_affine(found, _channels(weight, after), _channels(bias, after)), x.dtype)
-
-
 def _scanned(monoid: Monoid, x: Positional, dim: int) -> Positional:
     at = axis_of(dim, x.rank)
     x = single(x, at)
@@ -288,58 +192,3 @@ def logcumsumexp(x: Positional, dim: int) -> Positional:
     w = wide(x)
     top = combine(MAX, w, dim, True)
     return converted(add(apply("log", cumsum(apply("exp", sub(w, top)), dim)), top), x.dtype)
-
-
-def _reduced(x: Positional, reduction: str) -> Positional:
-    if reduction == "none":
-        return x
-    return mean(x) if reduction == "mean" else total(x)
-
-
-@lowers("mse_loss")
-def mse_loss(x: Positional, target: Positional, reduction: str = "mean") -> Positional:
-    return _reduced(power(sub(x, target), 2), reduction)
-
-
-@lowers("l1_loss")
-def l1_loss(x: Positional, target: Positional, reduction: str = "mean") -> Positional:
-    return _reduced(apply("abs", sub(x, target)), reduction)
-
-
-@lowers("nll_loss")
-def nll_loss(
-    x: Positional,
-    target: Positional,
-    weight: Positional | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-) -> Positional:
-    from maquette.capture.lower_indexing import picked
-
-    if weight is not None:
-        raise refuse("a loss weighted by class", "weight=None")
-    at = 0 if x.rank == 1 else 1
-    kept = apply("ne", target, ignore_index, to=BOOL)
-    losses = where(kept, apply("neg", picked(x, at, target)), 0.0)
-    if reduction != "mean":
-        return _reduced(losses, reduction)
-    return div(total(losses), total(where(kept, 1.0, 0.0)))
-
-
-@lowers("cross_entropy", "cross_entropy_loss")
-def cross_entropy(
-    x: Positional,
-    target: Positional,
-    weight: Positional | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Positional:
-    if label_smoothing:
-        raise refuse("label smoothing", "label_smoothing=0.0")
-    at = 0 if x.rank == 1 else 1
-    logs = log_softmax(x, at)
-    if target.dtype.kind != "float":
-        return nll_loss(logs, target, weight, ignore_index, reduction)
-    found = apply("neg", total(apply("mul", logs, target), at))
-    return _reduced(found, reduction)

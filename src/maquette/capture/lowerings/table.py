@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from maquette.capture.expressions import op
-from maquette.capture.positional import Positional, converted, number, pointwise
+from maquette.capture.pointwise import converted, pointwise
+from maquette.capture.positional import Positional, number
 from maquette.errors import Fault, NotYet
 from maquette.ir.dtypes import DType, dtype
 

@@ -1,4 +1,4 @@
-"""Lowerings of contractions: a product at every point, summed over the axes that both sides name."""
+"""Lowerings of contractions: a product at every point, summed over axes of both sides."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from typing import Any
 
 from maquette.capture.align import apart, broadcast
 from maquette.capture.expressions import op
-from maquette.capture.lower_elementwise import add, masked_fill
-from maquette.capture.lower_reductions import softmax
-from maquette.capture.lower_shapes import expand_dim, transpose
-from maquette.capture.positional import (
-    Dim,
-    Positional,
-    converted,
-    tensor_of,
-)
-from maquette.capture.table import FLOAT, INT, apply, lowers, promoted, refuse
+from maquette.capture.lowerings.elementwise import add, masked_fill, where
+from maquette.capture.lowerings.reductions import amax, softmax, total
+from maquette.capture.lowerings.shapes import expand_dim, transpose
+from maquette.capture.lowerings.table import BOOL, FLOAT, INT, apply, lowers, promoted, refuse
+from maquette.capture.pointwise import converted
+from maquette.capture.positional import Dim, Positional, place, tensor_of
 from maquette.errors import Fault, InputError
 from maquette.ir.axes import union
 from maquette.ir.monoids import ADD
@@ -135,8 +131,6 @@ def einsum(equation: str, *operands: Any) -> Positional:
         _distinct(name)
         found, held = _einsum_pair(found, held, p, name, later[i])
     if len(tensors) == 1 or set(held) - set(out):
-        from maquette.capture.lower_reductions import total
-
         gone = tuple(k for k, c in enumerate(held) if c not in out)
         if gone:
             found, held = total(found, gone), "".join(c for c in held if c in out)
@@ -225,17 +219,11 @@ def scaled_dot_product_attention(
 
 
 def _causal(scores: Positional) -> Positional:
-    from maquette.capture.positional import place
-    from maquette.capture.table import BOOL
-
     rows, columns = scores.dims[-2:]
     return Positional((rows, columns), op("le", place(columns), place(rows)), BOOL)
 
 
 def _guarded(scores: Positional) -> Positional:
     """A softmax whose rows of nothing but -inf are zero."""
-    from maquette.capture.lower_elementwise import where
-    from maquette.capture.lower_reductions import amax
-
     none = apply("eq", amax(scores, -1, True), float("-inf"))
     return where(none, 0.0, softmax(scores, -1))

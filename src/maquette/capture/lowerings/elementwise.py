@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from maquette.capture.expressions import op
-from maquette.capture.positional import Positional, converted, pointwise
-from maquette.capture.table import (
+from maquette.capture.lowerings.table import (
     BOOL,
     LOWERINGS,
     apply,
@@ -19,6 +18,8 @@ from maquette.capture.table import (
     refuse,
     truth,
 )
+from maquette.capture.pointwise import converted, pointwise
+from maquette.capture.positional import Positional
 from maquette.ir.dtypes import DType, dtype
 from maquette.ir.scalar import Lit, Scalar
 
@@ -32,14 +33,14 @@ def _enter_unary() -> None:
 
 def _enter_binary() -> None:
     """Operators of the language that keep integers integers, and comparisons."""
-    for name in ("mul", "maximum", "minimum", "floor_divide", "remainder"):
-        own = {"maximum": "max", "minimum": "min", "floor_divide": "floordiv", "remainder": "mod"}
-        LOWERINGS[name] = lambda x, y, *, _op=own.get(name, name): _arithmetic(_op, x, y)
-    LOWERINGS["multiply"] = LOWERINGS["mul"]
-    for names in ("eq", "ne", "lt", "le", "gt", "ge"):
-        LOWERINGS[names] = lambda x, y, *, _op=names: _compare(_op, x, y)
-    for name, own_name in (("logical_and", "and"), ("logical_or", "or")):
-        LOWERINGS[name] = lambda x, y, *, _op=own_name: apply(_op, truth(x), truth(y), to=BOOL)
+    own = {"mul": "mul", "multiply": "mul", "maximum": "max", "minimum": "min"}
+    own |= {"floor_divide": "floordiv", "remainder": "mod"}
+    for name, op_name in own.items():
+        LOWERINGS[name] = lambda x, y, *, _op=op_name: _arithmetic(_op, x, y)
+    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+        LOWERINGS[name] = lambda x, y, *, _op=name: _compare(_op, x, y)
+    for name, op_name in (("logical_and", "and"), ("logical_or", "or")):
+        LOWERINGS[name] = lambda x, y, *, _op=op_name: apply(_op, truth(x), truth(y), to=BOOL)
 
 
 def _numeric(x: Any, to: DType) -> Positional:

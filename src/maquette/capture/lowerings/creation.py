@@ -8,19 +8,12 @@ from math import ceil
 from typing import Any
 
 from maquette.capture.expressions import cast, op
-from maquette.capture.lower_reductions import amax, amin
-from maquette.capture.lower_shapes import flatten, ints, squeeze
-from maquette.capture.positional import (
-    Dim,
-    Positional,
-    converted,
-    fresh,
-    made,
-    place,
-    tensor_of,
-)
+from maquette.capture.lowerings.reductions import amax, amin
+from maquette.capture.lowerings.shapes import flatten, ints, squeeze
+from maquette.capture.lowerings.table import BOOL, INT, apply, axis_of, lifted, lowers
+from maquette.capture.pointwise import converted, made
+from maquette.capture.positional import Dim, Positional, fresh, place, tensor_of
 from maquette.capture.positional import whole as single
-from maquette.capture.table import BOOL, INT, apply, axis_of, lifted, lowers
 from maquette.errors import Fault, InputError
 from maquette.ir.dtypes import DType, dtype
 from maquette.ir.patterns import FlatMap, make

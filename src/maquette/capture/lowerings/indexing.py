@@ -7,21 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from maquette.capture.align import apart, broadcast
-from maquette.capture.expressions import op, renumber
-from maquette.capture.lower_shapes import select, taken, unsqueeze
-from maquette.capture.positional import (
-    Dim,
-    Positional,
-    converted,
-    fresh,
-    length,
-    made,
-    place,
-    tensor_of,
-    together,
-)
+from maquette.capture.expressions import op, renumber, substitute
+from maquette.capture.lowerings.elementwise import where
+from maquette.capture.lowerings.pieces import select, taken
+from maquette.capture.lowerings.shapes import unsqueeze
+from maquette.capture.lowerings.table import BOOL, axis_of, lifted, lowers, refuse
+from maquette.capture.pointwise import converted, made, together
+from maquette.capture.positional import Dim, Positional, fresh, length, place, tensor_of
 from maquette.capture.positional import whole as single
-from maquette.capture.table import BOOL, axis_of, lifted, lowers, refuse
 from maquette.errors import Fault, InputError
 from maquette.ir.patterns import Value
 from maquette.ir.scalar import Arg, Index, Lit, Scalar
@@ -187,8 +180,6 @@ def updated(x: Positional, key: Key, value: Any) -> Positional:
     """`x` after ``x[key] = value``, for numbers, slices and ``...``."""
     parts = items(key)
     if len(parts) == 1 and isinstance(parts[0], Positional) and parts[0].dtype.kind == "bool":
-        from maquette.capture.lower_elementwise import where
-
         if lifted(value).rank:
             raise refuse("assigning a tensor where a mask is true", "a number")
         return where(parts[0], converted(lifted(value), x.dtype), x)
@@ -233,9 +224,8 @@ def _chosen(
         what = f"a value of shape {new.shape} is assigned to a slice of shape {tuple(sizes)}"
         raise InputError(Fault("", what))
     for k in range(new.rank):
-        if length(new.dims[k]) > 1:
-            if isinstance(new.source, Value):
-                new = single(new, k)
+        if length(new.dims[k]) > 1 and isinstance(new.source, Value):
+            new = single(new, k)
     read, args = _placed(new, places[offset:])
     keep: Scalar = Lit(True)
     for test in tests:
@@ -249,8 +239,6 @@ def _chosen(
 
 def _placed(new: Positional, places: Sequence[Scalar]) -> tuple[Scalar, tuple[Value, ...]]:
     """The body that reads `new` at a coordinate of each dimension, and what it reads."""
-    from maquette.capture.expressions import substitute
-
     positions = {d[0].name: p for d, p in zip(new.dims, places, strict=True) if length(d) > 1}
     if not isinstance(new.source, Value):
         return substitute(new.source, positions), ()

@@ -6,25 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from maquette.capture.align import apart
+from maquette.capture.align import apart, broadcast
 from maquette.capture.expressions import op
-from maquette.capture.lower_elementwise import add, div
-from maquette.capture.lower_products import contract
-from maquette.capture.lower_reductions import combine
-from maquette.capture.lower_shapes import at_coordinates, reshape
-from maquette.capture.positional import (
-    Dim,
-    Positional,
-    converted,
-    extent,
-    fresh,
-    length,
-    place,
-    rewritten,
-    together,
-)
+from maquette.capture.lowerings.elementwise import add, div
+from maquette.capture.lowerings.pieces import at_coordinates
+from maquette.capture.lowerings.products import contract
+from maquette.capture.lowerings.reductions import combine, mean
+from maquette.capture.lowerings.shapes import reshape
+from maquette.capture.lowerings.table import LOWERINGS, lowers, refuse, wide
+from maquette.capture.pointwise import converted, together
+from maquette.capture.positional import Dim, Positional, extent, fresh, length, place, rewritten
 from maquette.capture.positional import whole as single
-from maquette.capture.table import LOWERINGS, lowers, refuse, wide
 from maquette.ir.monoids import ADD, MAX
 from maquette.ir.scalar import Index, Lit, Scalar
 
@@ -116,8 +108,6 @@ def _same(
     x: Positional, places: Sequence[int], weight: Positional, theirs: Sequence[int]
 ) -> tuple[Positional, Positional]:
     """Dimensions of both sides named by the same axes."""
-    from maquette.capture.align import broadcast
-
     a = replace(x, dims=tuple(x.dims[p] for p in places))
     b = replace(weight, dims=tuple(weight.dims[p] for p in theirs))
     _, (a, b) = broadcast([a, b])
@@ -257,8 +247,6 @@ def adaptive(x: Positional, size: Any, n: int, monoid: Any) -> Positional:
     split = reshape(x, (*x.shape[:first], *parts))
     inner = tuple(first + 2 * k + 1 for k in range(n))
     if monoid == ADD:
-        from maquette.capture.lower_reductions import mean
-
         return mean(split, inner)
     return combine(monoid, split, inner)
 

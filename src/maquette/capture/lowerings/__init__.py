@@ -1,0 +1,29 @@
+"""The table of lowerings: every operator, written as patterns of the one language."""
+
+from maquette.capture.lowerings import (
+    creation,
+    elementwise,
+    indexing,
+    losses,
+    norms,
+    pieces,
+    products,
+    reductions,
+    shapes,
+    windows,
+)
+from maquette.capture.lowerings.table import LOWERINGS
+
+__all__ = [
+    "LOWERINGS",
+    "creation",
+    "elementwise",
+    "indexing",
+    "losses",
+    "norms",
+    "pieces",
+    "products",
+    "reductions",
+    "shapes",
+    "windows",
+]
