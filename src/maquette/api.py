@@ -76,7 +76,7 @@ def compile(function: Callable[..., Any], *, target: str = "cpu") -> Compiled:
 
     It is compiled at the first call with new shapes, for this processor (target "cpu"); target
     "numpy" runs the program by the interpreter.  The result shows what was made of it: `program`,
-    `derived`, `schedule`, `source`, `report`.  It runs forward only and copies no tensor.
+    `derived`, `schedule`, `source`, `report`, `cost`.  It runs forward only and copies no tensor.
 
     >>> import numpy as np
     >>> import maquette as mq
@@ -86,7 +86,7 @@ def compile(function: Callable[..., Any], *, target: str = "cpu") -> Compiled:
     """
     from maquette.run.program import Compiled
 
-    return Compiled(function, target=target)
+    return Compiled(function, target=target, machines=machine)
 
 
 def show(thing: object) -> None:

@@ -15,7 +15,9 @@ from maquette.capture import Captured, capture, leaves
 from maquette.compiler.pipeline import Lowered
 from maquette.compiler.processor import Processor
 from maquette.errors import Fault, InputError, UnknownName
-from maquette.run.host import processor
+from maquette.machines.types import Machine
+from maquette.price.kernel_flow import FlowCost, on_machine, on_processor
+from maquette.run.measured import processor
 from maquette.run.specialise import Interpreter, Native, specialise
 from maquette.run.tensors import is_tensor, key
 
@@ -31,7 +33,13 @@ class Compiled:
     Calls are forward only, and may come from several threads.
     """
 
-    def __init__(self, function: Callable[..., Any], *, target: str = "cpu") -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        target: str = "cpu",
+        machines: Callable[[str], Machine] | None = None,
+    ) -> None:
         if target not in TARGETS:
             raise UnknownName("target", target, TARGETS)
         if not callable(function):
@@ -39,6 +47,7 @@ class Compiled:
             raise InputError(Fault("compile", what, "a function or a module"))
         self.function = function
         self.target = target
+        self._machines = machines  # a catalogue, for `cost`
         self._made: dict[Any, Native | Interpreter] = {}
         self._latest: Native | Interpreter | None = None
         self._making = RLock()
@@ -123,6 +132,20 @@ class Compiled:
     def report(self) -> tuple[str, ...]:
         """What was rewritten and derived, what was refused and why, what NumPy runs."""
         return self.latest.report
+
+    def cost(self, machine: Machine | str | None = None) -> FlowCost:
+        """What one call takes: here as it is tiled, or kernel by kernel on another machine.
+
+        A machine may be a name or a path where the function was compiled by `maquette.compile`.
+        """
+        lowered = self.lowered
+        if machine is None:
+            return on_processor(lowered.flow, lowered.tiled, self.processor)
+        if isinstance(machine, str):
+            if self._machines is None:
+                raise InputError(Fault("machine", "is a name", "a Machine"))
+            machine = self._machines(machine)
+        return on_machine(lowered.flow, lowered.tiled, machine)
 
     @property
     def bytes(self) -> int:

@@ -19,7 +19,7 @@ from maquette.ir.interpret import evaluate
 from maquette.price.kernel import seconds
 from maquette.price.kernel_values import value_price
 from maquette.run.flow import Ready
-from maquette.run.host import processor
+from maquette.run.measured import processor
 from maquette.run.source import Source
 from maquette.run.strategies import STRATEGIES, emit
 from maquette.run.tensors import (
