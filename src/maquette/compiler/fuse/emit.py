@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from maquette.compiler.fuse.coalesce import coalesced
 from maquette.compiler.fuse.group import Group, Placed
 from maquette.compiler.fuse.index import Ranges, axes_of, moved, whole
 from maquette.compiler.fuse.pieces import Piece
@@ -12,10 +13,11 @@ from maquette.compiler.fuse.windows import Held, window
 from maquette.compiler.kernel import Kernel, Result, Stage, StageKind, Tensor
 from maquette.ir.dtypes import DType
 from maquette.ir.patterns import Reduce, Scan, Value
-from maquette.ir.scalar import LOGIC, TESTS, Apply, Arg, Lit, Scalar
+from maquette.ir.scalar import LOGIC, TESTS, Apply, Arg, Index, Lit, Scalar
 from maquette.ir.scalar import reads as reads_of
 
 Stores = Mapping[tuple[Value, int], Held]  # where each component that has a buffer is
+Names = Mapping[tuple[Piece, int], str]  # what each component of each piece is called
 
 
 def component_type(value: Value, component: int) -> DType:
@@ -50,21 +52,31 @@ class _Inputs:
         return self.tensors[plain]
 
 
-def kernel(
-    name: str, group: Group, stores: Stores, names: Mapping[tuple[Value, int], str]
-) -> Kernel:
+def kernel(name: str, group: Group, stores: Stores, names: Names) -> Kernel:
     """The kernel of a group; components in `stores` are written to their buffers."""
-    inputs = _Inputs({}, {names[p.piece.value, c] for p, c in _components(group)})
+    inputs = _Inputs({}, {names[p.piece, c] for p, c in _components(group)})
     stages = tuple(_stage(p, group, stores, names, inputs) for p in group.placed)
     outputs = tuple(
-        _output(p, c, group, stores[p.piece.value, c], names[p.piece.value, c])
+        _output(p, c, group, stores[p.piece.value, c], names[p.piece, c])
         for p, c in _components(group)
         if (p.piece.value, c) in stores
     )
     tensors = tuple(replace(t, name=n) for t, n in inputs.tensors.items())
     used = {a for s in stages for r in s.results for a in (*r.axes, *s.over)}
     extents = {a: n for a, n in group.axes.items() if a in used}
-    return _without_copies(Kernel(name, extents, tensors, outputs, stages))
+    made = _without_copies(Kernel(name, extents, tensors, outputs, stages))
+    return coalesced(made, _splits(group))
+
+
+def _splits(group: Group) -> list[tuple[str, str, str]]:
+    """Loops that were split, as axes of the group."""
+    found = []
+    for p in group.placed:
+        for name, outer, inner in p.piece.splits:
+            match p.at.get(outer), p.at.get(inner):
+                case Index(one), Index(two):
+                    found.append((name, one, two))
+    return list(dict.fromkeys(found))
 
 
 def _components(group: Group) -> list[tuple[Placed, int]]:
@@ -75,7 +87,7 @@ def _stage(
     placed: Placed,
     group: Group,
     stores: Stores,
-    names: Mapping[tuple[Value, int], str],
+    names: Names,
     inputs: _Inputs,
 ) -> Stage:
     piece = placed.piece
@@ -92,7 +104,8 @@ def _stage(
             key = found.source, found.component
             member = group.member(found.source)
             if member is not None and member is not placed:
-                done[number] = Arg(reads.setdefault(names[key], len(reads)))
+                name = names[member.piece, found.component]
+                done[number] = Arg(reads.setdefault(name, len(reads)))
             else:
                 at = {n: _rewritten(moved(c, placed.at), read) for n, c in found.at}
                 tensor, computed = window(stores[key], at, group.axes)
@@ -100,7 +113,11 @@ def _stage(
         return done[number]
 
     results = tuple(
-        Result(names[piece.value, c], placed.results(c), component_type(piece.value, c))
+        Result(
+            names[piece, c],
+            _sorted(placed.results(c), group),
+            component_type(piece.value, c),
+        )
         for c in range(len(piece.components))
     )
     leaves, order = _in_order(tuple(map(body, piece.leaves)), tuple(reads))
@@ -150,12 +167,17 @@ def _tidy(body: Scalar, ranges: Ranges) -> Scalar:
     return body
 
 
+def _sorted(axes: tuple[str, ...], group: Group) -> tuple[str, ...]:
+    """Axes in the order of the whole kernel."""
+    return tuple(a for a in group.axes if a in axes)
+
+
 def _output(placed: Placed, component: int, group: Group, held: Held, name: str) -> Tensor:
     at = {a: placed.place(a) for a in held.axes}
     tensor, computed = window(held, at, group.axes)
     assert not computed, "what a stage makes lies inside its buffer"
     strides = dict(zip(tensor.axes, tensor.strides, strict=True))
-    axes = placed.results(component)
+    axes = _sorted(placed.results(component), group)
     return replace(
         tensor,
         name=name,

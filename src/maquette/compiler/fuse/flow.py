@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 from maquette.compiler.fuse.arena import planned
 from maquette.compiler.fuse.choices import Choices
 from maquette.compiler.fuse.emit import component_axes, component_type, kernel
 from maquette.compiler.fuse.group import Group
 from maquette.compiler.fuse.groups import grouped
+from maquette.compiler.fuse.hoist import hoisted
 from maquette.compiler.fuse.interpreted import interpreted
 from maquette.compiler.fuse.kept import kept_values
 from maquette.compiler.fuse.pieces import Piece, Scope, pieces
@@ -57,7 +59,7 @@ def fuse(
       bf16 y[n, t] = %v1 / %v2
     """
     numbers, choices = Numbers(dict(sizes or {})), choices or Choices()
-    graph = _with_own_outputs(graph)
+    graph = _with_own_outputs(hoisted(graph, numbers, choices.cheap))
     made = _made(graph, numbers, choices)
     inputs = {v: _input(v, numbers, strides or {}) for v in graph.inputs.values()}
     _check_strides(strides or {}, graph)
@@ -66,7 +68,8 @@ def fuse(
     homes = _homes(groups)
     stores: dict[tuple[Value, int], Held] = {(v, 0): h for v, h in inputs.items()}
     for key in _stored(graph, groups, homes):
-        stores[key] = _held(key, homes[key[0]], names[key], numbers)
+        home = homes[key[0]]
+        stores[key] = _held(key, home, names[home.piece, key[1]], numbers)
     kernels = [_kernel(i, g, stores, names, numbers) for i, g in enumerate(groups)]
     outputs = tuple(_tensor(stores[v, 0]) for v in graph.outputs.values())
     flow = Flow(graph.name, tuple(map(_tensor, inputs.values())), outputs, tuple(kernels), ())
@@ -139,7 +142,7 @@ def _tensor(held: Held) -> Tensor:
 
 @dataclass(frozen=True)
 class _Home:
-    """Where a kept value is made."""
+    """Where a kept value is made, and by which piece first."""
 
     groups: frozenset[int]
     piece: Piece
@@ -151,27 +154,20 @@ def _homes(groups: list[Group]) -> dict[Value, _Home]:
         for p in group.placed:
             held = found.get(p.piece.value)
             numbers = frozenset({number}) | (held.groups if held else frozenset())
-            found[p.piece.value] = _Home(numbers, p.piece)
+            found[p.piece.value] = _Home(numbers, held.piece if held else p.piece)
     return found
 
 
-def _names(graph: Graph, groups: list[Group]) -> dict[tuple[Value, int], str]:
-    """What each component is called, all over the flow."""
+def _names(graph: Graph, groups: list[Group]) -> dict[tuple[Piece, int], str]:
+    """What each component of each piece is called, all over the flow."""
     taken = {*graph.inputs, *graph.outputs}
     given = {v: n for n, v in graph.outputs.items()}
-    found: dict[tuple[Value, int], str] = {}
-    number = 0
-    for group in groups:
-        for p in group.placed:
-            value = p.piece.value
-            if (value, 0) in found:
-                continue
-            while f"v{number}" in taken:
-                number += 1
-            base = given.get(value) or f"v{number}"
-            number += value not in given
-            for c in range(_width(p.piece)):
-                found[value, c] = base if _width(p.piece) == 1 else f"{base}_{c}"
+    found: dict[tuple[Piece, int], str] = {}
+    fresh = (f"v{i}" for i in count())
+    for piece in (p.piece for g in groups for p in g.placed):
+        name = given.pop(piece.value, "") or next(n for n in fresh if n not in taken)
+        width = _width(piece)
+        found |= {(piece, c): name if width == 1 else f"{name}_{c}" for c in range(width)}
     return found
 
 
@@ -221,7 +217,7 @@ def _kernel(
     number: int,
     group: Group,
     stores: Mapping[tuple[Value, int], Held],
-    names: Mapping[tuple[Value, int], str],
+    names: Mapping[tuple[Piece, int], str],
     numbers: Numbers,
 ) -> Kernel | Interpreted:
     first = group.placed[0].piece

@@ -7,6 +7,7 @@ computed twice, and if the choices allow it.  Groups never wait for each other i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import count
 
 from maquette.compiler.fuse.binding import Binding, bind, solved
 from maquette.compiler.fuse.choices import Choices
@@ -29,6 +30,7 @@ class _Grouping:
         self._choices = choices
         self._groups: dict[int, Group] = {}
         self._homes: dict[Value, set[int]] = {}
+        self._numbers = count()
 
     def run(self) -> list[Group]:
         for value, parts in self._made.items():
@@ -41,7 +43,7 @@ class _Grouping:
     def _place(self, piece: Piece) -> Group:
         needed = {n for r in piece.reads for n in self._homes.get(r.source, ())}
         if piece.value not in self._choices.apart and not piece.opaque:
-            for number in sorted(needed, reverse=True):
+            for number in self._preferred(piece, needed):
                 group = self._groups[number]
                 others = needed - {number}
                 if any(number in self._groups[o].before for o in others):
@@ -52,10 +54,16 @@ class _Grouping:
                     return self._gathered(piece, group, others)
         return self._alone(piece, needed)
 
+    def _preferred(self, piece: Piece, needed: Collection[int]) -> list[int]:
+        """Groups by how much of what the piece reads stays on chip if it joins them."""
+        saved = dict.fromkeys(needed, 0)
+        for read in piece.reads:
+            for number in self._homes.get(read.source, ()):
+                saved[number] += piece.points({a for _, c in read.at for a in axes_of(c)})
+        return sorted(needed, key=lambda n: (-saved[n], -n))
+
     def _alone(self, piece: Piece, needed: Collection[int]) -> Group:
-        group = Group(len(self._groups))
-        while group.number in self._groups:
-            group.number += 1
+        group = Group(next(self._numbers))
         self._groups[group.number] = group
         group.add(piece, {n: Index(n) for n in piece.loops}, piece.loops)
         self._after(group, needed)
@@ -161,7 +169,7 @@ def _alike(one: Group, two: Group) -> bool:
         return False
     if set(one.parallel) != set(two.parallel) or len(one.placed) + len(two.placed) > 8:
         return False
-    if any(p.piece.scanned for p in (*one.placed, *two.placed)):
+    if any(p.piece.scanned or p.piece.opaque for p in (*one.placed, *two.placed)):
         return False
     return bool(_large(one) & _large(two))
 

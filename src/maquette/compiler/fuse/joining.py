@@ -64,17 +64,10 @@ def _grows(group: Group) -> bool:
     made = taken = 0
     for p in group.placed:
         if is_product(p.piece):
-            made += _points(p.piece, set(p.piece.components[0]))
+            made += p.piece.points(set(p.piece.components[0]))
             reads = dict.fromkeys(r for r in p.piece.reads)
-            taken += sum(_points(p.piece, {a for _, c in r.at for a in axes_of(c)}) for r in reads)
+            taken += sum(p.piece.points({a for _, c in r.at for a in axes_of(c)}) for r in reads)
     return made >= taken
-
-
-def _points(piece: Piece, loops: set[str]) -> int:
-    total = 1
-    for name in loops:
-        total *= piece.loops[name]
-    return total
 
 
 def _bytes(axes: set[str], found: Binding) -> int:

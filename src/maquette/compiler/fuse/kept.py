@@ -10,17 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from maquette.compiler.fuse.choices import Choices
+from maquette.compiler.fuse.cost import cost
 from maquette.ir.graph import Graph
 from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Scan, Value, View
-from maquette.ir.scalar import OPS, Apply, Arg, Scalar
+from maquette.ir.scalar import Apply, Arg, Scalar
 from maquette.ir.semantics import Numbers
-
-# What one application costs, in additions; all others cost what `OPS` charges.
-_COSTLY = {
-    "exp": 8, "log": 10, "sin": 12, "cos": 12, "tanh": 12, "erf": 16, "sigmoid": 10,
-    "softplus": 16, "pow": 16, "div": 4, "sqrt": 4, "rsqrt": 4, "recip": 4,
-    "floordiv": 4, "mod": 4,
-}  # fmt: skip
 
 
 @dataclass
@@ -105,11 +99,10 @@ class _Keeping:
 
     def _kept_uses(self, value: Value) -> None:
         """A kept value reads its operands over its own domain."""
-        points = self._points[value]
-        if isinstance(value, Reduce):
-            points = _count(self._numbers.shape(value.domain))
         combined = isinstance(value, Reduce | Scan | FlatMap | GroupBy)
         for operand, times in _operands(value).items():
+            folded = isinstance(value, Reduce)  # each leaf over the axes that it has
+            points = self._points[operand if folded else value]
             self._note(operand, value, times, points, combined)
 
     def _pass_on(self, value: Value) -> None:
@@ -150,25 +143,6 @@ def _named(body: Scalar) -> list[int]:
         case Apply(_, args):
             return [n for a in args for n in _named(a)]
     return []
-
-
-def cost(body: Scalar) -> int:
-    """Additions that one evaluation of a body is worth; index arithmetic is free."""
-    match body:
-        case Apply(op, args):
-            if _only_index(body):
-                return 0
-            return _COSTLY.get(op, OPS[op][1]) + sum(map(cost, args))
-    return 0
-
-
-def _only_index(body: Scalar) -> bool:
-    match body:
-        case Apply(op, args):
-            return not op.startswith("to_f") and op not in _COSTLY and all(map(_only_index, args))
-        case Arg():
-            return False
-    return True
 
 
 def _stored(value: Value) -> bool:

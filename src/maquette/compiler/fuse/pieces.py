@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from maquette.compiler.fuse.index import axes_of
 from maquette.compiler.fuse.reading import Read, Reading, part_starts
@@ -18,7 +19,7 @@ from maquette.ir.scalar import reads as reads_of
 from maquette.ir.semantics import Numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
     """One stage to be: leaves over loops, and where in the value each point belongs."""
 
@@ -30,11 +31,16 @@ class Piece:
     reads: tuple[Read, ...]
     components: tuple[tuple[str, ...], ...]  # the loops along which each component varies
     weights: frozenset[int]  # the reads of what is made of weights alone
+    splits: tuple[tuple[str, str, str], ...] = ()  # loops that were split: name, outer, inner
 
     @property
     def monoid(self) -> Monoid | None:
         """What combines the leaves; nothing combines those of a map."""
         return self.value.monoid if isinstance(self.value, Reduce | Scan) else None
+
+    def points(self, loops: Collection[str]) -> int:
+        """How many points some of the loops have."""
+        return prod(self.loops[name] for name in loops)
 
     @property
     def scanned(self) -> bool:
@@ -76,6 +82,7 @@ def _piece(
     loops = {a.name: scope.numbers.extent(a) for a in domain}
     at: dict[str, Scalar] = {a.name: Index(a.name) for a in domain}
     over = _over(value)
+    splits: list[tuple[str, str, str]] = []
     inner = _Without(scope.kept, value) if isinstance(value, Map | View) else scope.kept
     while True:
         reading = Reading(inner, scope.numbers, loops)
@@ -84,6 +91,7 @@ def _piece(
         if found is None or (isinstance(value, Scan) and found[0] in over):
             break
         parts = split_loop(*found, loops)
+        splits.append((found[0], *parts))
         step = {found[0]: _joined(parts, found[1])}
         at = {n: _moved(c, step) for n, c in at.items()}
         over = tuple(n for o in over for n in (parts if o == found[0] else (o,)))
@@ -94,7 +102,7 @@ def _piece(
     reads = tuple(reading.reads)
     components = _components(value, leaves, reads, place, over)
     constant = frozenset(i for i, r in enumerate(reads) if r.source in scope.weights)
-    return Piece(value, loops, place, over, leaves, reads, components, constant)
+    return Piece(value, loops, place, over, leaves, reads, components, constant, tuple(splits))
 
 
 class _Without(Collection[Value]):

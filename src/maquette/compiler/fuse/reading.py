@@ -161,9 +161,12 @@ class Reading:
         body: Scalar | None = None
         for part, start in reversed(list(zip(view.args, ends, strict=True))):
             place = self._ranges.simple(Apply("sub", (at[along], Lit(start))))
+            before = self._known  # outside a part, what it would give is not looked at
+            self._known = before | {(place, self._numbers.extent(part.axis(along)))}
             found = self.value(
                 part, {a.name: place if a.name == along else at[a.name] for a in part.axes}
             )
+            self._known = before
             if body is None:
                 body = found
             else:
