@@ -7,12 +7,13 @@ of its own, its h(r) hoisted; what is repaired becomes one Reduce with a streame
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from maquette.compiler.derive.factor import Unfit
 from maquette.compiler.derive.family import Emission, Family
-from maquette.compiler.derive.fold import Fold
+from maquette.compiler.derive.fold import Fold, parts_of
 from maquette.compiler.derive.replace import replaced
 from maquette.compiler.derive.spell import Spelling
 from maquette.compiler.derive.terms import Term, Terms
@@ -21,13 +22,16 @@ from maquette.ir.graph import Graph
 from maquette.ir.monoids import Streamed
 from maquette.ir.patterns import Reduce, Value
 
+Rule = Literal["exponent", "moment", "hoist"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
 
 @dataclass(frozen=True)
 class Derivation:
     """Reductions that became one fold, or whose earlier results were hoisted out of them."""
 
     replaced: tuple[Value, ...]  # of the graph that was given
-    by: tuple[Value, ...]  # one for each, in the terms of the graph that was given
+    by: tuple[Value, ...]  # one for each, of the graph that was made
     monoid: Streamed | None  # None: hoisted only
     section: str
 
@@ -37,7 +41,7 @@ class Refusal:
     """A reduction that depends on another over the same axes and stays as it is."""
 
     value: Value
-    condition: str  # A1: no action; A2: it does not distribute; stability: it would cancel
+    condition: str  # A1: no action; A2: it does not distribute; stability: cancels; rules: not used
     why: str
 
     def __str__(self) -> str:
@@ -54,8 +58,12 @@ class Derived:
     refusals: tuple[Refusal, ...]
 
 
-def derive(graph: Graph) -> Derived:
+def derive(graph: Graph, rules: Collection[Rule] = RULES) -> Derived:
     """Every chain of dependent reductions of a graph as one fold, where the laws allow it.
+
+    `rules` are those that may be used.  ``exponent``: exponentials repaired when their maximum
+    moves; ``moment``: differences from a mean or an extreme repaired when it moves; ``hoist``:
+    factors of earlier results taken out of sums that then depend on nothing.
 
     >>> from maquette.ir.build import activation, softmax, dot
     >>> s, v = activation("s", n=4, t=9), activation("v", t=9, e=2)
@@ -64,12 +72,13 @@ def derive(graph: Graph) -> Derived:
     >>> [part.op.name for part in found.monoid.parts]
     ['max', 'add', 'add']
     """
-    return _Pass(graph).run()
+    return _Pass(graph, frozenset(rules)).run()
 
 
 class _Pass:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, rules: frozenset[Rule]) -> None:
         self.graph = graph
+        self.rules = rules
         self.terms = Terms()
         self.spelling = Spelling(self.terms)
         self.place = {v: i for i, v in enumerate(graph.values)}
@@ -85,13 +94,18 @@ class _Pass:
                 except Unfit as unfit:
                     self.refusals.append(Refusal(value, unfit.condition, unfit.why))
         by: dict[Value, Value] = {}
-        derivations = []
+        found = []
         for family in (f for held in self.families.values() for f in held if f.members):
             made, monoid = self.emission.values(family, by)
-            section = family.frame.section
-            derivations.append(Derivation(tuple(made), tuple(made.values()), monoid, section))
+            found.append((made, monoid, family.frame.section))
             by |= made
-        return Derived(replaced(self.graph, by), tuple(derivations), tuple(self.refusals))
+        graph, became = replaced(self.graph, by)
+        derivations = tuple(
+            Derivation(tuple(used), tuple(became[v] for v in used), monoid, section)
+            for made, monoid, section in found
+            if (used := [v for v in made if v in became])
+        )
+        return Derived(graph, derivations, tuple(self.refusals))
 
     def _join(self, value: Reduce) -> None:
         """Make a reduction a member of a fold, if its leaf mentions results over the same axes."""
@@ -112,7 +126,17 @@ class _Pass:
         for result, inner in chain.items():
             family.fold.include(result, result.payload.monoid, inner)
             family.results[result] = result.payload
-        family.members[value] = family.fold.total(value.monoid, leaf)
+        found = family.fold.total(value.monoid, leaf)
+        self._allow(family.fold, found)
+        family.members[value] = found
+
+    def _allow(self, fold: Fold, found: Term) -> None:
+        """Whether a total uses no rule that is not to be used."""
+        needed = {j for i in parts_of(found) for j in fold.needs(i)}
+        moving = [fold.components[i] for i in needed if fold.components[i].moves]
+        used: set[Rule] = {"exponent" if c.exponential else "moment" for c in moving} or {"hoist"}
+        for rule in sorted(used - self.rules):
+            raise Unfit("rules", f"it takes the rule {rule!r}, which is not to be used")
 
     def _chain(self, leaf: Term, value: Reduce) -> dict[Term, Term]:
         """The earlier results that a leaf depends on, with their leaves, all in one frame."""
@@ -121,8 +145,10 @@ class _Pass:
         reads = _varying_reads(leaf, names)
         for result in sorted(leaf.results, key=lambda t: t.serial):
             earlier: Reduce = result.payload
+            if not names.isdisjoint(result.free):
+                continue
             along = _paired(earlier, value)
-            if not names.isdisjoint(result.free) or along is None or not _whole(earlier):
+            if along is None or not _whole(earlier):
                 continue
             places = {a.name: p for a, p in zip(earlier.axes, result.args, strict=True)}
             places |= {mine: self.terms.index(theirs) for mine, theirs in along.items()}

@@ -7,6 +7,7 @@ totals: terms of the components' final values.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +42,11 @@ class Component:
     def moves(self) -> bool:
         """Whether an earlier component repairs this one."""
         return self.factor is not None or self.shift is not None
+
+    @property
+    def exponential(self) -> bool:
+        """Whether the repair is that of an exponential."""
+        return self.factor is not None and _mentions(self.factor, "exp")
 
 
 class Fold:
@@ -286,18 +292,7 @@ class Fold:
 
 def parts_of(term: Term) -> set[int]:
     """The numbers of the components that a term mentions."""
-    found: set[int] = set()
-    seen: set[Term] = set()
-    stack = [term]
-    while stack:
-        t = stack.pop()
-        if t in seen:
-            continue
-        seen.add(t)
-        if t.op == "part":
-            found.add(t.payload[0])
-        stack.extend(t.args)
-    return found
+    return {t.payload[0] for t in _within(term) if t.op == "part"}
 
 
 def _times(t: Terms, k: float, term: Term) -> Term:
@@ -314,12 +309,19 @@ def _ratio(a: Linear, b: Linear) -> float | None:
 
 
 def _contains(term: Term, part: Term) -> bool:
+    return any(t is part for t in _within(term))
+
+
+def _mentions(term: Term, op: str) -> bool:
+    return any(t.op == op for t in _within(term))
+
+
+def _within(term: Term) -> Iterator[Term]:
+    """Every term inside a term, itself included, each once."""
     stack, seen = [term], set[Term]()
     while stack:
         t = stack.pop()
-        if t is part:
-            return True
         if t not in seen:
             seen.add(t)
+            yield t
             stack.extend(t.args)
-    return False

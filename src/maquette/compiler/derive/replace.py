@@ -11,12 +11,15 @@ from maquette.ir.graph import Graph
 from maquette.ir.patterns import Value, make
 
 
-def replaced(graph: Graph, by: Mapping[Value, Value]) -> Graph:
-    """The graph with values replaced by others, which may mention values replaced in turn."""
+def replaced(graph: Graph, by: Mapping[Value, Value]) -> tuple[Graph, Mapping[Value, Value]]:
+    """The graph with values replaced by others, which may mention values replaced in turn.
+
+    And what became of every value that was needed for it.
+    """
     known: dict[Value, Value] = {}
     for root in graph.outputs.values():
         _make(root, by, known)
-    return Graph(graph.name, {name: known[v] for name, v in graph.outputs.items()})
+    return Graph(graph.name, {name: known[v] for name, v in graph.outputs.items()}), known
 
 
 def _make(root: Value, by: Mapping[Value, Value], known: dict[Value, Value]) -> None:
