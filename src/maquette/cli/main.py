@@ -16,6 +16,7 @@ COMMANDS = {
     "simulate": "Replay a trace, or a made-up stream, against one deployment.",
     "explain": "Where the time of one step goes, section by section.",
     "show": "What the catalogue knows, with units and sources.",
+    "compile": "Compile a function or module of yours, and say what was made of it.",
     "bench": "Compare what is compiled with the framework, side by side.",
     "calibrate": "Fit to measured rows, or measure the ceilings of this machine.",
     "validate": "Compare predictions with measured rows.",

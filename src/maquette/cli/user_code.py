@@ -6,13 +6,16 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from maquette.errors import Fault, InputError, UnknownName
+from maquette.errors import Fault, InputError, MaquetteError, UnknownName
 
+_OURS = Path(__file__).parents[1]
 _SHAPE = re.compile(r"^(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d*(?:x\d+)*)(?::(?P<dtype>\w+))?$")
 
 
@@ -55,16 +58,32 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Inside, an error that the file of `what` raises names its line; ours stay what they are."""
+    path = Path(what.rpartition(":")[0])
+    try:
+        yield
+    except MaquetteError:
+        raise
+    except Exception as error:
+        line, innermost = _line(error, path), _frames(error)[-1]
+        if line == str(path) or Path(innermost).is_relative_to(_OURS):
+            raise
+        raise InputError(Fault(line, f"{type(error).__name__}: {error}")) from error
+
+
+def _frames(error: BaseException) -> list[str]:
+    return [f.f_code.co_filename for f, _ in traceback.walk_tb(error.__traceback__)]
+
+
 def _line(error: Exception, path: Path) -> str:
     """The last line of the user's file that an error passed through."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f"{path}:{error.lineno}"
-    trace, line = error.__traceback__, 0
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename).name == path.name:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return f"{path}:{line}" if line else str(path)
+    steps = traceback.walk_tb(error.__traceback__)
+    lines = [n for f, n in steps if f.f_code.co_filename == str(path)]
+    return f"{path}:{lines[-1]}" if lines else str(path)
 
 
 def _instance(kind: type, where: str) -> Any:
