@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from maquette.ir.scalar import Apply, Extent, Index, Lit, Scalar
 
@@ -22,7 +25,8 @@ class Linear:
     terms: tuple[tuple[str, int], ...]
     constant: int
 
-    def __call__(self, at: Mapping[str, int]) -> int:
+    def __call__(self, at: Mapping[str, Any]) -> Any:
+        """Its value at coordinates: numbers, or arrays of them."""
         return self.constant + sum(c * at[n] for n, c in self.terms)
 
 
@@ -34,11 +38,16 @@ class Range:
     highs: tuple[Linear, ...] = ()
     empty: bool = False
 
-    def __call__(self, at: Mapping[str, int], extent: int) -> tuple[int, int]:
-        """The bounds as numbers, within ``[0, extent)``."""
-        low = max([0, *(b(at) for b in self.lows)])
-        high = 0 if self.empty else min([extent, *(b(at) for b in self.highs)])
-        return min(low, max(high, 0)), max(high, 0)
+    def along(self, at: Mapping[str, Any], extent: int) -> tuple[Any, Any]:
+        """Where it begins and ends in ``[0, extent)``: numbers, or arrays where `at` has them."""
+        low: Any = 0
+        high: Any = 0 if self.empty else extent
+        for bound in self.lows:
+            low = np.maximum(low, bound(at))
+        for bound in self.highs:
+            high = np.minimum(high, bound(at))
+        high = np.maximum(high, 0)
+        return np.minimum(low, high), high
 
 
 def both(left: Range, right: Range) -> Range:

@@ -53,7 +53,7 @@ class Component:
     phase: int  # 0 where it depends on no other; else one more than what it depends on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Roles:
     """A kernel of the class, its bodies over one table of names."""
 
@@ -159,6 +159,7 @@ class _Builder:
         self.components: list[Component] = []
         self.phases: dict[int, int] = {}  # place of a state in the table → phase
         self.online = True
+        self._single = {n for n, extent in kernel.extents.items() if extent == 1}
         self.outer = self._outer()
 
     def _outer(self) -> tuple[str, ...]:
@@ -232,7 +233,10 @@ class _Builder:
     def _scale(self, i: int, read: Arg) -> None:
         """A constant that every reader of a product multiplies it by becomes part of it."""
         scaled = {
-            p for c in self.components for p in bodies.parts(c.leaf) if _constant(p, read) is not None
+            p
+            for c in self.components
+            for p in bodies.parts(c.leaf)
+            if _constant(p, read) is not None
         }
         if len(scaled) != 1:
             return
@@ -293,7 +297,8 @@ class _Builder:
             self.online = False
         phase = 1 + max((self.phases[s] for s in read), default=-1)
         self.phases[states[i]] = phase
-        inner = [n for n in result.axes if n != self.rows and n not in self.outer]
+        known = {self.rows, *self.outer, *self._single}
+        inner = [n for n in result.axes if n not in known]
         if len(inner) > 1:
             raise Unfit(f"{result.name} has inner axes {', '.join(inner)}")
         operand = None
@@ -329,11 +334,12 @@ class _Builder:
     def _check_outer(self, outer: tuple[str, ...]) -> None:
         for product in self.products:
             axes = self.axes[self.names.index(product.name)]
-            extra = set(axes) - {*outer, self.rows, self.stream}
+            extra = set(axes) - {*outer, *self._single, self.rows, self.stream}
             if extra:
                 raise Unfit(f"{product.name} has axes {', '.join(sorted(extra))} of its own")
         for tensor in self.kernel.outputs:
-            extra = set(tensor.axes) - {*outer, self.rows, *(c.inner for c in self.components)}
+            inner = {c.inner for c in self.components}
+            extra = set(tensor.axes) - {*outer, *self._single, self.rows, *inner}
             if extra:
                 raise Unfit(f"{tensor.name} has axes {', '.join(sorted(extra))} of its own")
 

@@ -14,12 +14,13 @@ from maquette.compiler.kernel import Kernel, Tensor
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile import strides
 from maquette.compiler.tile.live import FIRST, LAST, Linear, Range
-from maquette.compiler.tile.stream import roles_of
+from maquette.compiler.tile.phases import falling
+from maquette.compiler.tile.stream import read
 from maquette.compiler.tiling import Tiling
 from maquette.ir.scalar import Arg
 from maquette.run.cpp import stream_micro as micro
 from maquette.run.cpp.stream_phases import GATHERS, Block, finish, literal_of, phase, place
-from maquette.run.cpp.stream_plan import Plan, falling, functions
+from maquette.run.cpp.stream_plan import Plan, functions
 from maquette.run.cpp.vector import ctype, prelude
 from maquette.run.source import Source
 
@@ -29,7 +30,7 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
 
     Raises NotYet for a scalar operation that has no vector form.
     """
-    plan = Plan(roles_of(kernel, tiling), tiling, processor.lanes)
+    plan = Plan(*read(kernel, tiling), processor.lanes)
     name = "k_" + "".join(c if c.isalnum() else "_" for c in kernel.name)
     pieces = [
         prelude(processor.lanes, functions(plan)),
@@ -37,7 +38,7 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
         micro.transposition(processor.lanes),
         micro.MOVES,
         GATHERS,
-        *([micro.WEIGHTS.replace("@LANES@", str(processor.lanes))] if falling(plan) else []),
+        *([micro.WEIGHTS.replace("@LANES@", str(processor.lanes))] if falling(plan.phases) else []),
         *_products(plan),
         *_contractions(plan),
         *_task(plan),
@@ -50,7 +51,7 @@ def _products(plan: Plan) -> list[str]:
     roles, found = plan.roles, []
     for i, p in enumerate(roles.products):
         tensor = roles.tensors[roles.names[p.stream.number]]
-        tile = micro.Register(plan.block, plan.lanes, *plan.tiling.registers[p.name])
+        tile = micro.Register(plan.block, plan.lanes, *plan.sizes.products)
         over = [(plan.extent(a), _stride(tensor, p.stream, a)) for a in p.over]
         step = _stride(tensor, p.stream, roles.stream)
         rest = plan.extent(roles.stream) % tile.scalars
@@ -64,7 +65,7 @@ def _contractions(plan: Plan) -> list[str]:
         if c.operand is None:
             continue
         tensor = roles.tensors[roles.names[c.operand.number]]
-        tile = micro.Register(plan.block, plan.lanes, *plan.tiling.registers[c.name])
+        tile = micro.Register(plan.block, plan.lanes, *plan.sizes.contractions)
         steps = [_stride(tensor, c.operand, a) for a in (roles.stream, c.inner)]
         extent, repaired = plan.extent(c.inner), c.repair is not None
         dtype = ctype(tensor.dtype)
@@ -92,7 +93,7 @@ def _task(plan: Plan) -> list[str]:
         + ", ".join([*outer, "const long base"])
         + ") {",
         *_buffers(plan),
-        f"const long end = base + {plan.super} < {extent} ? base + {plan.super} : {extent};",
+        f"const long end = base + {plan.sizes.super} < {extent} ? base + {plan.sizes.super} : {extent};",
         "long low = __LONG_MAX__, high = 0;",
         *each_block,
         *_begun(plan),
@@ -100,11 +101,11 @@ def _task(plan: Plan) -> list[str]:
         *_aligned(plan),
         "low = l0 < low ? l0 : low; high = l1 > high ? l1 : high;",
         "}",
-        f"for (long s0 = low; s0 < high; s0 += {plan.depth}) {{",
+        f"for (long s0 = low; s0 < high; s0 += {plan.sizes.depth}) {{",
         *each_block,
         *_bounds(plan, roles.live, "l"),
         *_aligned(plan),
-        f"const long s1 = s0 + {plan.depth};",
+        f"const long s1 = s0 + {plan.sizes.depth};",
         "const long t0 = l0 > s0 ? l0 : s0, t1 = l1 < s1 ? l1 : s1;",
         "if (t0 >= t1) continue;",
         *_bounds(plan, roles.full, "f"),
@@ -130,7 +131,7 @@ def _buffers(plan: Plan) -> list[str]:
     for i, (tensor, _) in enumerate(roles.outputs):
         held = len(inputs) + i
         lines.append(f"float *const out_{i} = (float *)buffers[{held}] + {tensor.offset};")
-    for i in range(plan.buffers):
+    for i in range(plan.phases.buffers):
         lines.append(f"float *const tile_{i} = {place(plan, f'tile {i}')};")
     return lines
 
@@ -205,8 +206,8 @@ def _aligned(plan: Plan) -> list[str]:
     """A live range widened to whole register tiles, but not past the end."""
     extent = plan.extent(plan.roles.stream)
     return [
-        f"l0 = l0 / {plan.grain} * {plan.grain};",
-        f"l1 = (l1 + {plan.grain - 1}) / {plan.grain} * {plan.grain};",
+        f"l0 = l0 / {plan.sizes.grain} * {plan.sizes.grain};",
+        f"l1 = (l1 + {plan.sizes.grain - 1}) / {plan.sizes.grain} * {plan.sizes.grain};",
         f"l1 = l1 > {extent} ? {extent} : l1;",
     ]
 
@@ -217,22 +218,22 @@ def _tile(plan: Plan) -> list[str]:
     for i, p in enumerate(roles.products):
         tensor = roles.tensors[roles.names[p.stream.number]]
         source = f"{_origin(plan, p.stream)} + t0 * {_stride(tensor, p.stream, roles.stream)}"
-        target = f"tile_{plan.buffer(roles.names.index(p.name))}"
+        target = f"tile_{plan.phases.buffer(roles.names.index(p.name))}"
         lines.append(
             f"product_{i}({source}, {place(plan, f'rows of {p.name}')}, {target}, t1 - t0);"
         )
-    for number in range(plan.phases):
+    for number in range(plan.phases.count):
         lines += phase(plan, number)
     for i, c in enumerate(roles.components):
         if c.operand is None:
             continue
         tensor = roles.tensors[roles.names[c.operand.number]]
         source = f"{_origin(plan, c.operand)} + t0 * {_stride(tensor, c.operand, roles.stream)}"
-        leaf = plan.leaves[c.name]
+        leaf = plan.phases.leaves[c.name]
         assert isinstance(leaf, Arg)
         state, repair = place(plan, c.name), place(plan, c.name + "'")
         lines.append(
-            f"contract_{i}({source}, tile_{plan.buffer(leaf.number)}, {state}, {repair}, t1 - t0);"
+            f"contract_{i}({source}, tile_{plan.phases.buffer(leaf.number)}, {state}, {repair}, t1 - t0);"
         )
     return lines
 
@@ -241,7 +242,7 @@ def _entry(plan: Plan, name: str) -> list[str]:
     """The function that is called: tasks in parallel, those with most to do first."""
     roles = plan.roles
     extent = plan.extent(roles.rows)
-    count = -(-extent // plan.super)
+    count = -(-extent // plan.sizes.super)
     tasks = count
     decode = []
     for i, axis in reversed(list(enumerate(roles.outer))):
@@ -261,7 +262,7 @@ def _entry(plan: Plan, name: str) -> list[str]:
         f"long n = i; const long k = n % {count}; n /= {count};",
         *decode,
         "task(" + ", ".join(["buffers", "scratch", *(f"c_{i}" for i in range(len(roles.outer)))])
-        + f", {order} * {plan.super});",
+        + f", {order} * {plan.sizes.super});",
         "}",
         "restore_subnormals(mode);",
         "}",
@@ -277,8 +278,8 @@ def longest_last(plan: Plan) -> bool:
 
     def length(first: int) -> int:
         last = min(first + plan.block, extent) - 1
-        low, high = roles.live(start | {FIRST: first, LAST: last}, stream)
-        return high - low
+        low, high = roles.live.along(start | {FIRST: first, LAST: last}, stream)
+        return int(high - low)
 
     return length((extent - 1) // plan.block * plan.block) > length(0)
 

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 
 from maquette.compiler.tile import bodies, strides
+from maquette.compiler.tile.phases import carried_by_sums, falling
 from maquette.compiler.tile.roles import Component
 from maquette.ir.monoids import Monoid
 from maquette.ir.scalar import Apply, Arg, Index, Scalar
 from maquette.run.cpp.stream_body import Statements, Type, combined, literal
-from maquette.run.cpp.stream_plan import Plan, carried_by_sums, falling
+from maquette.run.cpp.stream_plan import Plan
 
 # Rows of a tensor that are apart, or looked up: one element per lane.
 GATHERS = """\
@@ -34,7 +35,7 @@ class Block:
         self.plan, self.along = plan, along
         self.row = f"(g + {vector * plan.lanes})"
         self.statements = Statements(self._read, self._index, self._level, f"{prefix}{vector}_")
-        self.statements.weights = falling(plan)
+        self.statements.weights = falling(plan.phases)
 
     def inline(self, body: Scalar) -> str:
         """An expression of outer coordinates, which are the same for the whole task."""
@@ -50,7 +51,7 @@ class Block:
 
     def _axes(self) -> list[tuple[str, ...]]:
         roles = self.plan.roles
-        return [*roles.axes, *[(roles.rows, roles.stream)] * len(self.plan.kept)]
+        return [*roles.axes, *[(roles.rows, roles.stream)] * len(self.plan.phases.kept)]
 
     def _level(self, arg: Arg) -> int:
         found = bodies.varies(arg, self._axes())
@@ -67,12 +68,17 @@ class Block:
             return rows, "vi", 1
         if axis == self.along:
             return "(int)t", "i", 2
+        if axis not in roles.outer:  # it has one point
+            return "0", "i", 0
         return f"c_{roles.outer.index(axis)}", "i", 0
 
     def _read(self, arg: Arg) -> tuple[str, Type]:
         plan, number = self.plan, arg.number
-        if plan.is_tile(arg):
-            return f"ld(tile_{plan.buffer(number)} + (t - t0) * {plan.block} + {self.row})", "vf"
+        if plan.phases.is_tile(arg):
+            return (
+                f"ld(tile_{plan.phases.buffer(number)} + (t - t0) * {plan.block} + {self.row})",
+                "vf",
+            )
         name = plan.roles.names[number]
         if name in plan.roles.tensors:
             return self._tensor(arg)
@@ -149,12 +155,12 @@ def place(plan: Plan, name: str) -> str:
 def phase(plan: Plan, number: int) -> list[str]:
     """One phase over positions ``t0 … t1`` of a tile, open gates from ``o0`` to ``o1``."""
     roles = plan.roles
-    components = plan.of_phase(number)
-    kept = [(len(roles.names) + i, k) for i, k in enumerate(plan.kept) if k.phase == number]
+    components = plan.phases.of_phase(number)
+    kept = [(len(roles.names) + i, k) for i, k in enumerate(plan.phases.kept) if k.phase == number]
     rows = [c for c in components if not c.operand]
     if not rows and not kept and not any(c.repair for c in components):
         return []
-    wanted = [k.body for _, k in kept] + [plan.leaves[c.name] for c in rows]
+    wanted = [k.body for _, k in kept] + [plan.phases.leaves[c.name] for c in rows]
     gated = any(roles.opened(w) != bodies.simplify(w) for w in wanted)
     before, loops = [], []
     for opened in (False, True) if gated else (False,):
@@ -215,14 +221,14 @@ def _positions(
         for number, k in kept:
             value = s.vector(change(k.body))  # type: ignore[attr-defined]
             block.hold(number, value, 2)
-            if plan.buffer(number) == _held_in(plan, change(k.body)):  # type: ignore[attr-defined]
+            if plan.phases.buffer(number) == _held_in(plan, change(k.body)):  # type: ignore[attr-defined]
                 continue
-            where = f"tile_{plan.buffer(number)} + (t - t0) * {plan.block} + {block.row}"
+            where = f"tile_{plan.phases.buffer(number)} + (t - t0) * {plan.block} + {block.row}"
             stores.append(f"st({where}, {value});")
         for c in rows:
             a = f"a{plan.roles.components.index(c)}_{v}"
-            value = s.vector(change(plan.leaves[c.name]))
-            quick = carried_by_sums(plan, c)
+            value = s.vector(change(plan.phases.leaves[c.name]))
+            quick = carried_by_sums(plan.phases, c)
             adds.append(f"{a} = {f'larger({a}, {value})' if quick else combined(c.op, a, value)};")
         before += [*s.lines[0], *s.lines[1]]
         inside += [*s.lines[2], *stores, *adds]
@@ -231,7 +237,11 @@ def _positions(
 
 def _held_in(plan: Plan, body: Scalar) -> int:
     """The tile that holds `body` already, or -1."""
-    return plan.buffer(body.number) if isinstance(body, Arg) and plan.is_tile(body) else -1
+    return (
+        plan.phases.buffer(body.number)
+        if isinstance(body, Arg) and plan.phases.is_tile(body)
+        else -1
+    )
 
 
 def _folded(plan: Plan, components: Sequence[Component], v: int) -> list[str]:
