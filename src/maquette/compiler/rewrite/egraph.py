@@ -67,12 +67,18 @@ class EGraph:
         return id
 
     def __getitem__(self, id: int) -> EClass:
-        return self.classes[self.find(id)]
+        known = self.classes.get(id)
+        return self.classes[self.find(id)] if known is None else known
 
     @property
     def size(self) -> int:
         """How many e-nodes there are."""
         return len(self._known)
+
+    @property
+    def nodes(self) -> Iterable[ENode]:
+        """All e-nodes."""
+        return self._known
 
     def canonical(self, node: ENode) -> ENode:
         """The node over the classes as they are named now."""
@@ -186,7 +192,6 @@ class EGraph:
             self._known[new] = owner.id
             here = self[changed.id]
             here.parents[new] = owner.id
-            self.touched[owner.id] = None
             self._inherit(owner, new)
 
     def _older(self, new: ENode, old: ENode) -> None:
@@ -201,6 +206,7 @@ class EGraph:
             owner.facts = replace(facts, constant=True)
             owner.facts.names.held = owner.id
             self._work.append(owner.id)
+            self.touched[owner.id] = None
 
     def ordered(self) -> Iterator[EClass]:
         """All classes, oldest name first."""

@@ -8,7 +8,7 @@ that class were paid for already; it keeps what makes the whole graph cheaper.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import TypeAlias
 
@@ -44,24 +44,15 @@ class Extraction:
     """The search for the cheapest graph in one e-graph.  `roots` and classes by present names."""
 
     def __init__(self, graph: EGraph, roots: Sequence[int], cost: Cost) -> None:
-        self.graph, self.roots, self.cost = graph, list(dict.fromkeys(roots)), cost
-        self.nodes = {c.id: list(c.nodes) for c in graph.ordered()}
-        self.prices = {(id, n): cost(id, n) for id in self._needed() for n in self.nodes[id]}
-        self.users: dict[int, list[tuple[int, ENode]]] = {}
-        self.missing = {key: len(dict.fromkeys(key[1][2])) for key in self.prices}
-        for id, node in self.prices:
-            for kid in dict.fromkeys(node[2]):
-                self.users.setdefault(kid, []).append((id, node))
-
-    def _needed(self) -> list[int]:
-        seen = dict.fromkeys(self.roots)
-        stack = list(seen)
-        while stack:
-            for node in self.nodes[stack.pop()]:
-                new = [k for k in dict.fromkeys(node[2]) if k not in seen]
-                seen.update(dict.fromkeys(new))
-                stack.extend(new)
-        return list(seen)
+        self.roots = list(dict.fromkeys(roots))
+        self.keys = list(_needed(graph, self.roots))  # the e-nodes that any choice may hold
+        self.amounts = [cost(id, node) for id, node in self.keys]
+        self.prices = dict(zip(self.keys, self.amounts, strict=True))
+        self.kids = [tuple(dict.fromkeys(node[2])) for _, node in self.keys]
+        self.users: dict[int, list[int]] = {}
+        for key, kids in enumerate(self.kids):
+            for kid in kids:
+                self.users.setdefault(kid, []).append(key)
 
     def price(self, id: int, node: ENode) -> float:
         """What one e-node costs, its operands given."""
@@ -73,28 +64,26 @@ class Extraction:
         Dijkstra's algorithm on the hypergraph: a class is settled once no cheaper way can come.
         """
         settled: dict[int, float] = {}
-        choice: dict[int, ENode] = dict(paid)
-        missing = dict(self.missing)
-        spent = dict(self.prices)
-        heap = [(spent[key], i, key) for i, key in enumerate(missing) if not missing[key]]
-        heap += [(0.0, -1 - i, (id, node)) for i, (id, node) in enumerate(paid.items())]
+        choice: dict[int, ENode] = {}
+        missing = list(map(len, self.kids))
+        spent = list(self.amounts)
+        heap = [(0.0, -1, id) for id in paid]
+        heap += [(spent[i], i, self.keys[i][0]) for i, n in enumerate(missing) if not n]
         heapq.heapify(heap)
-        tick = len(missing)
         while heap:
-            amount, _, (id, node) = heapq.heappop(heap)
+            amount, key, id = heapq.heappop(heap)
             if id in settled:
                 continue
             settled[id] = amount
-            choice.setdefault(id, node)
-            for key in self.users.get(id, ()):
-                missing[key] -= 1
-                spent[key] += amount
-                if not missing[key] and key[0] not in settled:
-                    tick += 1
-                    heapq.heappush(heap, (spent[key], tick, key))
+            choice[id] = paid[id] if key < 0 else self.keys[key][1]
+            for user in self.users.get(id, ()):
+                missing[user] -= 1
+                spent[user] += amount
+                if not missing[user] and self.keys[user][0] not in settled:
+                    heapq.heappush(heap, (spent[user], user, self.keys[user][0]))
         return settled, choice
 
-    def best(self, start: Choice, worth: float, tries: int = 60) -> tuple[dict[int, ENode], float]:
+    def best(self, start: Choice, worth: float, tries: int = 40) -> tuple[dict[int, ENode], float]:
         """The cheapest graph found, and its cost; `start` unless another is cheaper by `worth`.
 
         `worth` is a share of the cost of `start`: no sharing is taken for less, and no class is
@@ -132,8 +121,8 @@ class Extraction:
         shared = [
             (-trees[id], id)
             for id, users in self.users.items()
-            if trees.get(id, 0.0) > 0.005 * amount and id not in paid
-            and len({u for u, _ in users}) > 1
+            if trees.get(id, 0.0) > 0.01 * amount and id not in paid
+            and len({self.keys[u][0] for u in users}) > 1
         ]  # fmt: skip
         return [id for _, id in sorted(shared)]
 
@@ -150,6 +139,18 @@ class Extraction:
             if changed <= most:
                 choice, amount = back, changed
         return choice, amount
+
+
+def _needed(graph: EGraph, roots: Sequence[int]) -> Iterator[tuple[int, ENode]]:
+    seen = dict.fromkeys(roots)
+    stack = list(seen)
+    while stack:
+        id = stack.pop()
+        for node in graph[id].nodes:
+            yield id, node
+            new = [k for k in dict.fromkeys(node[2]) if k not in seen]
+            seen.update(dict.fromkeys(new))
+            stack.extend(new)
 
 
 def _circular(choice: Choice, roots: Iterable[int]) -> bool:

@@ -54,6 +54,8 @@ _F32, _I32, _BOOL = dtype("f32"), dtype("i32"), dtype("bool")
 def infer(op: str, params: tuple[Any, ...], kids: Sequence[Facts]) -> Facts:
     """The facts of an operator applied to operands; Untyped if it cannot be."""
     shaped = _SHAPES.get(op)
+    if op in ("dot", "add", "max", "min"):  # laid out as the larger operand that varies
+        kids = sorted(kids, key=lambda k: (k.constant, -len(k.axes)))
     try:
         if shaped is not None:
             axes = shaped(params, kids)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from maquette.compiler.rewrite.egraph import COMMUTATIVE, Cause, EGraph, ENode, Untyped
-from maquette.compiler.rewrite.terms import OPERATORS, PARAMETERS, Expr, Num, Rule, Term, Var
+from maquette.compiler.rewrite.terms import OPERATORS, PARAMETERS, Expr, Node, Num, Rule, Term, Var
 from maquette.ir.scalar import OPS
 from maquette.ir.sizes import size
 
@@ -33,11 +33,29 @@ class Match:
     nodes: tuple[ENode, ...]
 
 
-def matches(rule: Rule, graph: EGraph, ids: Iterable[int]) -> Iterator[Match]:
-    """Every place among the classes `ids` where a rule of one root applies."""
-    find = _matcher(rule.left[0])
+Index: TypeAlias = Mapping[str, Sequence[int]]  # operator → classes that have a node of it
+
+
+def index(graph: EGraph, ids: Iterable[int]) -> Index:
+    """The classes among `ids` by the operators of their nodes."""
+    found: dict[str, dict[int, None]] = {}
     for id in ids:
+        for op, _, _ in graph.classes[id].nodes:
+            found.setdefault(op, {})[id] = None
+    return {op: list(held) for op, held in found.items()}
+
+
+def matches(rule: Rule, graph: EGraph, ids: Index) -> Iterator[Match]:
+    """Every place among the classes `ids` where a rule of one root applies."""
+    root = rule.left[0]
+    assert isinstance(root, Node)
+    find = _matcher(root)
+    for id in dict.fromkeys(
+        i for op in POINTWISE.get(root.op, (root.op,)) for i in ids.get(op, ())
+    ):
         for env, nodes in find(graph, id, {}, ()):
+            if rule.once and graph.causes[nodes[0]] is not None:
+                continue
             for full in bound(rule, env):
                 yield Match(rule, (id,), full, nodes)
 
@@ -110,7 +128,15 @@ def _held(graph: EGraph, id: int) -> Any:
     return graph[id].facts.names
 
 
-def build(term: Term, env: Mapping[str, Any], graph: EGraph) -> int:
+class Builder(Protocol):
+    """Where terms are built: an e-graph, or a list of values."""
+
+    def add(self, op: str, params: tuple[Any, ...], kids: tuple[int, ...] = ...) -> int: ...
+    def find(self, id: int) -> int: ...
+    def __getitem__(self, id: int) -> Any: ...
+
+
+def build(term: Term, env: Mapping[str, Any], graph: Builder) -> int:
     """The class of a term under a binding of its variables."""
     match term:
         case Var(name):
@@ -190,44 +216,52 @@ def _number(value: float) -> Matcher:
 
 def _operator(op: str, params: tuple[Expr, ...], args: tuple[Matcher, ...]) -> Matcher:
     swaps = op in COMMUTATIVE or op == "g"
-    kinds = PARAMETERS.get(op, ())
+    wanted = tuple(
+        (None if p.name == "NONE" else p.name, p, kind)
+        for p, kind in zip(params, PARAMETERS.get(op, ()), strict=True)
+    )
     known = POINTWISE[op] if op in OPERATORS else None
 
     def find(graph: EGraph, id: int, env: Env, nodes: tuple[ENode, ...]) -> Iterator[Found]:
-        for node in list(graph[id].nodes):
+        for node in graph[id].nodes:
             if node[0] != op and (known is None or node[0] not in known):
                 continue
             if known is not None and env.get(op, node[0]) != node[0]:
                 continue
             start = env if known is None else {**env, op: node[0]}
-            for bound in _parameters(params, kinds, node[1], start):
-                yield from _arguments(graph, node[2], bound, (*nodes, node))
-                if swaps and node[0] in COMMUTATIVE and node[2][0] != node[2][1]:
-                    yield from _arguments(graph, node[2][::-1], bound, (*nodes, node))
-
-    def _arguments(
-        graph: EGraph, kids: tuple[int, ...], env: Env, nodes: tuple[ENode, ...]
-    ) -> Iterator[Found]:
-        if len(args) == 1:
-            yield from args[0](graph, kids[0], env, nodes)
-        elif len(args) == 2:
-            for inner, more in args[0](graph, kids[0], env, nodes):
-                yield from args[1](graph, kids[1], inner, more)
-        elif not args:
-            yield env, nodes
-        else:
-            raise ValueError(f"a pattern of {len(args)} operands")
+            bound = _bound(wanted, node[1], start)
+            if bound is None:
+                continue
+            kids, more = node[2], (*nodes, node)
+            yield from _arguments(args, graph, kids, bound, more)
+            if swaps and node[0] in COMMUTATIVE and kids[0] != kids[1]:
+                yield from _arguments(args, graph, kids[::-1], bound, more)
 
     return find
 
 
-def _parameters(
-    wanted: Sequence[Expr], kinds: Sequence[str], given: Sequence[Any], env: Env
-) -> Iterator[Env]:
-    bound = env
-    for expr, kind, value in zip(wanted, kinds, given, strict=True):
-        if expr.name is not None and expr.name not in bound and expr.name != "NONE":
-            bound = {**bound, expr.name: value}
-        elif _coerced(kind, expr(bound)) != value:
-            return
-    yield bound
+def _arguments(
+    args: tuple[Matcher, ...],
+    graph: EGraph,
+    kids: tuple[int, ...],
+    env: Env,
+    nodes: tuple[ENode, ...],
+) -> Iterator[Found]:
+    if len(args) == 1:
+        yield from args[0](graph, kids[0], env, nodes)
+        return
+    first, second = args
+    for inner, more in first(graph, kids[0], env, nodes):
+        yield from second(graph, kids[1], inner, more)
+
+
+def _bound(
+    wanted: Sequence[tuple[str | None, Expr, str]], given: Sequence[Any], env: Env
+) -> Env | None:
+    """`env` with the parameters of a node bound to their names; None if they are others."""
+    for (name, expr, kind), value in zip(wanted, given, strict=True):
+        if name is not None and name not in env:
+            env = {**env, name: value}
+        elif _coerced(kind, expr(env)) != value:
+            return None
+    return env

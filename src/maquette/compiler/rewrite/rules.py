@@ -209,6 +209,7 @@ SHARING = (
             ("k", "fresh(i, v | w | x | S)"),
             ("y", "dot(S, x, concat(k, rename(i, k, v), rename(j, k, w)))"),
         ),
+        once=True,
     ),
 )  # fmt: skip
 
@@ -229,6 +230,7 @@ PARTIAL = (
               "size(i, b).constant", "size(i, b).constant > 16", "size(i, b).constant % 16"),
         each=(("i", "b - a"),),
         let=(("Z", "padding(i, b, 16)"),),
+        once=True,
     ),
 )  # fmt: skip
 

@@ -11,17 +11,21 @@ from maquette.compiler.rewrite.egraph import EGraph, ENode
 from maquette.compiler.rewrite.encode import Encoder
 from maquette.compiler.rewrite.explain import Step, explain
 from maquette.compiler.rewrite.extract import Extraction, total
+from maquette.compiler.rewrite.facts import Facts
 from maquette.compiler.rewrite.match import (
+    Index,
     Match,
     apply,
     bound,
+    index,
     matches,
     matches_of_groups,
     ungrouped,
 )
 from maquette.compiler.rewrite.rules import RULES
-from maquette.compiler.rewrite.terms import Rule, variables
+from maquette.compiler.rewrite.terms import OPERATORS, Rule, operators, variables
 from maquette.compiler.rewrite.values import Part
+from maquette.ir.axes import points
 from maquette.ir.graph import Graph
 from maquette.ir.patterns import Input, Map, Value, make
 from maquette.ir.scalar import Lit
@@ -33,7 +37,7 @@ Price: TypeAlias = Callable[[Value], float]
 class Limit:
     """How far to search: counts, so that the same graph always gives the same answer."""
 
-    rounds: int = 8
+    rounds: int = 6
     nodes: int = 3000
     matches: int = 400  # of one rule in one round
     region: int = 220  # values searched together
@@ -69,21 +73,36 @@ class Rewritten:
         """How many times cheaper."""
         return self.before / self.after if self.after else 1.0
 
+    @property
+    def grouped(self) -> dict[str, list[Step]]:
+        """The steps by rule."""
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            found.setdefault(step.rule, []).append(step)
+        return found
+
     def __str__(self) -> str:
         head = f"rewrite {self.graph.name}: {self.before:.3g} s → {self.after:.3g} s"
-        lines = [f"{head} ({self.gain:.2f}×), {self.explored}", *(f"  {s}" for s in self.steps)]
+        lines = [f"{head} ({self.gain:.2f}×), {self.explored}", *map(_line, self.grouped.items())]
         return "\n".join(lines if self.steps else [*lines, "  nothing cheaper found"])
+
+
+def _line(item: tuple[str, list[Step]]) -> str:
+    rule, steps = item
+    more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
+    return f"  {rule}: {steps[0].why}\n    at {steps[0].at}{more}"
 
 
 def saturate(graph: EGraph, rules: Sequence[Rule], limit: Limit) -> int:
     """Apply `rules` until nothing is new or a limit is reached; how many rounds it took."""
     done: set[object] = set()
     for number in range(limit.rounds):
-        ids = _around(graph)
+        ids = _around(graph) if number != 1 else sorted(graph.classes)
         if not ids:
             return number
         graph.touched.clear()
-        found = [m for rule in rules for m in _new(rule, graph, ids, done, limit)]
+        here, able = index(graph, ids), _able(rules, graph, number)
+        found = [m for rule in able for m in _new(rule, graph, here, done, limit)]
         for match in found:
             if graph.size > limit.nodes:
                 break
@@ -97,6 +116,17 @@ def saturate(graph: EGraph, rules: Sequence[Rule], limit: Limit) -> int:
     return limit.rounds
 
 
+def _able(rules: Sequence[Rule], graph: EGraph, number: int) -> list[Rule]:
+    """The rules all of whose operators are there; those that enlarge, in the second round only."""
+    present = {node[0] for node in graph.nodes} | OPERATORS
+    return [
+        rule
+        for rule in rules
+        if (number == 1 or not rule.once)
+        and present.issuperset(op for t in rule.left for op in operators(t))
+    ]
+
+
 def _around(graph: EGraph) -> list[int]:
     """Classes that changed and their users: where a rule may apply that did not before."""
     changed = dict.fromkeys(graph.find(id) for id in graph.touched)
@@ -104,7 +134,7 @@ def _around(graph: EGraph) -> list[int]:
 
 
 def _new(
-    rule: Rule, graph: EGraph, ids: Sequence[int], done: set[object], limit: Limit
+    rule: Rule, graph: EGraph, ids: Index, done: set[object], limit: Limit
 ) -> Iterable[Match | list[Match]]:
     """Matches not seen before, no more than the limit."""
     count = 0
@@ -160,7 +190,7 @@ def rewrite(
     rules: Sequence[Rule] = RULES,
     limit: Limit = Limit(),
     constants: Collection[str] | None = None,
-    worth: float = 0.01,
+    worth: float = 0.02,
 ) -> Rewritten:
     """The cheapest graph of the same meaning that `rules` lead to.
 
@@ -213,11 +243,14 @@ def _as_written(graph: EGraph, count: int) -> dict[int, ENode]:
 def _cost(graph: EGraph, price: Price) -> Callable[[int, ENode], float]:
     """The price of an e-node: nothing for what is given or can be made ahead of time."""
     known: dict[object, float] = {}
+    held = sum(_points(c.facts) for c in graph.ordered() if c.facts.constant and not c.facts.weak)
 
     def cost(id: int, node: ENode) -> float:
         facts = graph[id].facts
-        if facts.number is not None or (facts.constant and not facts.weak):
+        if facts.number is not None:
             return 0.0
+        if facts.constant and not facts.weak and _points(facts) <= held:
+            return 1e-15  # once, ahead of time; of two ways the one of fewer operations
         value = part(graph, node, [_stand_in(graph, k) for k in node[2]], "", facts.axes)
         if not isinstance(value, Value) or isinstance(value, Input):
             return 0.0
@@ -226,6 +259,12 @@ def _cost(graph: EGraph, price: Price) -> Callable[[int, ENode], float]:
         return known[value]
 
     return cost
+
+
+def _points(facts: Facts) -> float:
+    """How many numbers a value is; none where that is a symbol."""
+    found = points(facts.axes).constant
+    return float(found) if found is not None else 0.0
 
 
 def _stand_in(graph: EGraph, id: int) -> Part:

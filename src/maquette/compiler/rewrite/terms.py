@@ -90,7 +90,8 @@ class Rule:
 
     A rule of several roots (`lhs` and `rhs` then name as many terms, divided by ``;``) rewrites
     values that share operands together.  `each` binds an axis to every element of a set, `let`
-    names what several right sides share, and `when` must hold.
+    names what several right sides share, and `when` must hold.  A rule that is `once` is for what
+    the user wrote, not for what rules made of it: it makes things larger, and again so.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Rule:
     when: tuple[str, ...] = ()
     each: tuple[tuple[str, str], ...] = ()
     let: tuple[tuple[str, str], ...] = field(default=())
+    once: bool = False
 
     @cached_property
     def left(self) -> tuple[Term, ...]:
