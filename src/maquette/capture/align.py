@@ -105,7 +105,7 @@ def refine(left: Dim, right: Dim) -> tuple[Changes, Changes] | tuple[None, None]
             continue
         if p != q and (not p or not q or max(p, q) % min(p, q)):
             return None, None
-        part = x if p <= q else fresh(_hint(x), q)
+        part = x if p <= q else fresh(_hint(y), q)
         mine.setdefault(x_of, []).insert(0, part)
         yours.setdefault(y_of, []).insert(0, part)
         if p > q:

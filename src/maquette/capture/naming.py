@@ -35,8 +35,9 @@ def settled(outputs: Mapping[str, Value]) -> dict[str, Value]:
     values = list(walk(outputs.values()))
     names = _coloured(_coalesced(values))
     made: dict[int, Value] = {}
+    axes = _Axes(names)
     for value in values:
-        made[id(value)] = _again(value, names, made)
+        made[id(value)] = _again(value, names, made, axes)
     return {n: made[id(v)] for n, v in outputs.items()}
 
 
@@ -96,6 +97,9 @@ def _coalesced(values: Sequence[Value]) -> _Classes:
     for name, met in classes.meets.items():
         met.discard(name)
     for value in values:
+        if isinstance(value, View) and value.kind == "concat":
+            classes.size[value.names[0]] = value.shape[value.names[0]]
+    for value in values:
         if isinstance(value, View) and value.kind == "rename":
             for pair in value.names:
                 old, _, new = pair.partition(":")
@@ -131,11 +135,26 @@ def _candidates(hint: str) -> Iterable[str]:
         number += 1
 
 
-def _again(value: Value, names: Mapping[str, str], made: Mapping[int, Value]) -> Value:
+class _Axes:
+    """Axes renamed, each made once."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
+        self.made: dict[tuple[str, object], Axis] = {}
+
+    def __call__(self, ax: Axis) -> Axis:
+        key = ax.name, ax.size.terms
+        found = self.made.get(key)
+        if found is None:
+            found = self.made[key] = replace(ax, name=self.names[ax.name])
+        return found
+
+
+def _again(value: Value, names: Mapping[str, str], made: Mapping[int, Value], axis: _Axes) -> Value:
     """A value whose operands have been renamed, renamed."""
     operands = tuple(made[id(o)] for o in value.operands)
-    axes = tuple(_axis(a, names) for a in value.axes)
-    parts = {f.name: getattr(value, f.name) for f in fields(value)} | {"axes": axes}
+    parts = {f.name: getattr(value, f.name) for f in fields(value)}
+    parts["axes"] = tuple(map(axis, value.axes))
     match value:
         case Map():
             parts |= {"args": operands, "body": _body(value.body, names, value.args)}
@@ -145,17 +164,13 @@ def _again(value: Value, names: Mapping[str, str], made: Mapping[int, Value]) ->
             parts |= {
                 "key": operands[0],
                 "along": names[value.along],
-                "out": _axis(value.out, names),
+                "out": axis(value.out),
             }
         case View():
             if value.kind == "rename":
                 pairs = [p.partition(":")[::2] for p in value.names]
-                kept = tuple(f"{names[o]}:{names[n]}" for o, n in pairs if names[o] != names[n])
-                if not kept:
-                    return operands[0]
-                parts["names"] = kept
-            else:
-                parts["names"] = tuple(names[n] for n in value.names)
+                return _renamed(operands[0], {names[o]: names[n] for o, n in pairs}, parts)
+            parts["names"] = tuple(names[n] for n in value.names)
             parts["args"] = operands
         case _:
             if operands:
@@ -163,8 +178,16 @@ def _again(value: Value, names: Mapping[str, str], made: Mapping[int, Value]) ->
     return make(type(value), **parts)
 
 
-def _axis(ax: Axis, names: Mapping[str, str]) -> Axis:
-    return replace(ax, name=names[ax.name])
+def _renamed(value: Value, into: dict[str, str], parts: dict[str, object]) -> Value:
+    """`value` renamed; what renames what is renamed already is one rename."""
+    if isinstance(value, View) and value.kind == "rename":
+        before = dict(pair.partition(":")[::2] for pair in value.names)
+        into = {o: into.pop(n, n) for o, n in before.items()} | into
+        value = value.args[0]
+    kept = tuple(f"{o}:{n}" for o, n in into.items() if o != n)
+    if not kept:
+        return value
+    return make(View, **(parts | {"names": kept, "args": (value,)}))
 
 
 def _body(body: Scalar, names: Mapping[str, str], args: Sequence[Value]) -> Scalar:

@@ -156,7 +156,8 @@ def whole(p: Positional, at: int) -> Positional:
         ax = fresh("u", 1)
         value = make(Map, axes=(*value.axes, ax), dtype=value.dtype, args=(value,), body=Arg(0))
     else:
-        ax = fresh(dim[-1].name.partition("'")[0], length(dim))
+        largest = max(dim, key=extent)
+        ax = fresh(largest.name.partition("'")[0], length(dim))
         axes = tuple(ax if a == dim[0] else a for a in value.axes if a == dim[0] or a not in dim)
         names = (*(a.name for a in dim), ax.name)
         value = make(

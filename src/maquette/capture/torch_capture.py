@@ -5,17 +5,17 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from maquette.capture.aliasing import Storage
 from maquette.capture.captured import Captured
 from maquette.capture.positional import Positional
 from maquette.capture.structure import filler, leaves, rebuilt
 from maquette.capture.torch_names import format_of, torch_format
-from maquette.capture.torch_recorder import Recorder, Storage
+from maquette.capture.torch_recorder import Recorder
 from maquette.capture.trace import Trace, finished
 from maquette.errors import Fault, InputError
 
@@ -101,5 +101,5 @@ def shown_input(p: Positional, owner: str) -> torch.Tensor:
     t = torch.empty(p.shape, dtype=torch_format(p.dtype), device="meta")
     storage = Storage(owner)
     t.__dict__["positional"], t.__dict__["storage"] = p, storage
-    storage.views.append(weakref.ref(t))
+    storage.add(t)
     return t

@@ -16,6 +16,7 @@ from maquette.capture.positional import Positional, number
 from maquette.capture.structure import filler
 from maquette.capture.torch_capture import FOREIGN, name_of
 from maquette.capture.torch_names import call, format_of, lowering
+from maquette.capture.torch_recorder import expressed
 from maquette.capture.trace import Trace, finished, many
 from maquette.errors import Fault, NotYet
 
@@ -90,27 +91,28 @@ def _inputs(trace: Trace, program: Any) -> tuple[list[str], dict[Any, Any]]:
         user = spec.kind == InputKind.USER_INPUT
         name = re.sub(r"^tensors_(\d+)$", r"x\1", node.name) if user else spec.target
         name = name.removeprefix("function.")
-        known[node] = _tensor(trace, name, value, None if user else state[spec.target])
+        literal = spec.kind == InputKind.CONSTANT_TENSOR
+        held = None if user else state[spec.target]
+        known[node] = _tensor(trace, name, value, held, literal)
         if user:
             names.append(name)
     return names, known
 
 
-def _tensor(trace: Trace, name: str, value: Any, held: Any) -> Positional:
+def _tensor(trace: Trace, name: str, value: Any, held: Any, literal: bool) -> Positional:
     """A tensor from outside: an argument, or one that was there before."""
     if held is None:
         index = value.dtype in (torch.int64, torch.int32)
         to = format_of(value.dtype, f"argument {name}")
         return trace.input(name, tuple(value.shape), to, "index" if index else "activation")
-    if (
-        held.numel() == 1
-        and not isinstance(held, torch.nn.Parameter)
-        and held.device.type != "meta"
-    ):
-        if held.dtype == torch.float64 or not held.dim():
-            return number(held.item())
-    trace.constants[name] = held
-    return trace.input(name, tuple(value.shape), format_of(value.dtype, name), "weight")
+    if held.dtype == torch.float64 and not held.dim():
+        return number(held.item())
+    to = format_of(value.dtype, name)
+    found = expressed(held, to, literal)
+    if found is None:
+        trace.constants[name] = held
+        found = trace.input(name, tuple(value.shape), to, "weight")
+    return found
 
 
 def _uncovered(program: Any) -> None:

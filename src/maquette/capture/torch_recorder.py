@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from maquette.capture.aliasing import Storage
+from maquette.capture.literals import band, recognised
 from maquette.capture.lowerings import indexing
 from maquette.capture.lowerings.shapes import expand
 from maquette.capture.pointwise import converted
@@ -23,6 +25,7 @@ from maquette.capture.structure import rebuilt
 from maquette.capture.torch_names import call, format_of, lowering, torch_format
 from maquette.capture.trace import Trace
 from maquette.errors import Fault, NotYet
+from maquette.ir.dtypes import DType
 
 _PLAIN = frozenset(
     {"size", "dim", "ndimension", "stride", "numel", "nelement", "is_floating_point", "__len__",
@@ -58,19 +61,6 @@ _INPLACE = {
 }  # fmt: skip
 _MASKED = {"has_torch_function": lambda *_: False, "has_torch_function_unary": lambda *_: False,
            "has_torch_function_variadic": lambda *_: False}  # fmt: skip
-
-
-class Storage:
-    """Memory that several tensors may share: who is looking at it, and whose it is."""
-
-    def __init__(self, owner: str = "") -> None:
-        self.owner = owner  # the argument or constant it belongs to, if any
-        self.views: list[weakref.ref[torch.Tensor]] = []
-
-    def others(self, target: torch.Tensor) -> list[torch.Tensor]:
-        """Tensors other than `target` that are still alive and share this memory."""
-        self.views = [r for r in self.views if r() is not None]
-        return [t for r in self.views if (t := r()) is not None and t is not target]
 
 
 class Recorder(TorchFunctionMode):
@@ -131,13 +121,10 @@ class Recorder(TorchFunctionMode):
         if held is not None:
             return held[1]
         name = self.names.get(id(x))
-        if name is None and x.numel() == 1 and x.device.type != "meta":
-            found = number(x.item())
-            to = format_of(x.dtype, self.trace.line())
-            found = Positional(((),) * x.dim(), converted(found, to).source, to)
-        else:
+        to = format_of(x.dtype, name or self.trace.line())
+        found = expressed(x, to, name is None)
+        if found is None:
             name = name or f"literal{len(self.trace.constants)}"
-            to = format_of(x.dtype, f"{name}" if x.dim() else self.trace.line())
             found = self.trace.input(name, tuple(x.shape), to, "weight")
             self.trace.constants[name] = x
         self.constants[id(x)] = (x, found)
@@ -153,7 +140,7 @@ class Recorder(TorchFunctionMode):
                 owned = isinstance(base, torch.Tensor)
                 storage = Storage(self.names.get(id(base), "a constant") if owned else "")
             t.__dict__["storage"] = storage
-            storage.views.append(weakref.ref(t))
+            storage.add(t)
             if key is not None:
                 t.__dict__["seen"] = (weakref.ref(base), key[0])
             return t
@@ -166,15 +153,12 @@ class Recorder(TorchFunctionMode):
         target = args[0]
         old = self.symbolic(target)
         storage = target.__dict__.get("storage")
-        if storage is None or storage.owner:
-            whose = storage.owner if storage else self.names.get(id(target), "a constant")
-            raise self.fault(f"{name} changes {whose}, which is not the function's own", "a copy",
-                             "call .clone() first")  # fmt: skip
-        others = storage.others(target)
+        if storage is None:
+            storage = Storage(self.names.get(id(target), "a constant"))
         base, key = self.base_of(target)
-        if [t for t in others if t is not base]:
-            what = f"{name} changes a tensor that shares memory with another that is still in use"
-            raise self.fault(what, "a tensor of its own", "call .clone() first")
+        objection = storage.objection(name, target, base)
+        if objection is not None:
+            raise self.fault(objection[0], objection[1], "call .clone() first")
         ps = [old, *(self.symbolic(a) for a in args[1:])]
         given = {k: self.symbolic(v) for k, v in kwargs.items()}
         new = self.trace.run(name, lambda: _settled(call(lower, tuple(ps), given), old))
@@ -207,6 +191,13 @@ class Recorder(TorchFunctionMode):
         return self.fault(
             f"{name}: no lowering for this operator", hint="see maquette.capture.lowerings.table"
         )
+
+
+def expressed(x: torch.Tensor, to: DType, literal: bool) -> Positional | None:
+    """A tensor that was there before as an expression: any literal, of buffers only masks."""
+    if x.device.type == "meta" or x.dtype == torch.bfloat16 or isinstance(x, torch.nn.Parameter):
+        return None
+    return (recognised if literal else band)(x.detach().cpu().numpy(), to)
 
 
 def _structure(name: str, found: Any) -> Any:

@@ -17,7 +17,10 @@ from maquette.ir.graph import Graph
 from maquette.ir.patterns import Input, Map, Reduce, Role, Value, View, make, section
 from maquette.ir.scalar import Arg, Lit
 
-_HINTS = {0: "", 1: "n", 2: "sd", 3: "bsd", 4: "bhsd", 5: "bchsd"}
+_WEIGHT_HINTS: dict[int, Sequence[str]] = {
+    1: "d", 2: "fd", 3: "edf", 4: ("o", "c", "ky", "kx"), 5: ("o", "c", "kz", "ky", "kx"),
+}  # fmt: skip
+_HINTS: dict[int, Sequence[str]] = {0: "", 1: "n", 2: "sd", 3: "bsd", 4: "bhsd", 5: "bchsd"}
 
 
 @dataclass
@@ -31,13 +34,13 @@ class Trace:
 
     def input(self, name: str, shape: Sequence[int], format: DType, role: Role) -> Positional:
         """A tensor from outside, with an axis for every dimension."""
-        hints = _HINTS.get(len(shape), "ijklmnop")
+        hints: Sequence[str] = _HINTS.get(len(shape), "ijklmnopqrstuvwxyz")
         if len(shape) == 4 and shape[1] in (1, 3) and role != "weight":
             hints = "bcyx"
         if len(shape) == 2 and format.kind == "int":
             hints = "bs"
-        if role == "weight" and len(shape) in (1, 2):
-            hints = "fd"[-len(shape) :]
+        if role == "weight":
+            hints = _WEIGHT_HINTS.get(len(shape), hints)
         axes = tuple(fresh(h, n) for h, n in zip(hints, shape, strict=False))
         value = make(Input, axes=axes, dtype=format, name=name, role=role, section="")
         return Positional(tuple((a,) for a in axes), value, format)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from maquette.capture.align import apart, broadcast
-from maquette.capture.expressions import op, substitute
+from maquette.capture.expressions import indices, op, substitute
 from maquette.capture.lowerings.shapes import _hint, ints, unsqueeze
 from maquette.capture.lowerings.table import axis_of, lowers, promoted, refuse
 from maquette.capture.pointwise import converted, made, together
@@ -24,7 +24,7 @@ from maquette.capture.positional import whole as single
 from maquette.errors import Fault, InputError
 from maquette.ir.axes import Axis
 from maquette.ir.patterns import Map, Value, View, make
-from maquette.ir.scalar import Arg, Index, Lit, Scalar
+from maquette.ir.scalar import Arg, Index, Lit, Scalar, reads
 from maquette.ir.sizes import size
 
 
@@ -72,9 +72,29 @@ def at_coordinates(x: Positional, at: int, where: Scalar, dim: Dim) -> Positiona
     if not isinstance(x.source, Value):
         body = substitute(x.source, positions)
         return made(body, (), dims, x.dtype)
+    joined = _read_through(x, positions, dims)
+    if joined is not None:
+        return joined
     held = x.source.shape
     read = Arg(0, tuple((n, i) for n, i in positions.items() if n in held))
     return made(read, (x.source,), dims, x.dtype)
+
+
+def _read_through(
+    x: Positional, positions: Mapping[str, Scalar], dims: tuple[Dim, ...]
+) -> Positional | None:
+    """A read of what only reads, at coordinates of other axes, as one read."""
+    if not isinstance(x.source, Map) or not isinstance(x.source.body, Arg):
+        return None
+    held, axes = x.source.body.at, x.source.shape
+    used = {n for _, i in held for n in indices(i)}
+    if any(True for _, i in held for _ in reads(i)) or used & positions.keys():
+        return None
+    inner = x.source.args[0].shape
+    more = tuple((n, i) for n, i in positions.items() if n in axes)
+    if any(n not in inner for n, _ in more):
+        return None
+    return made(Arg(0, (*held, *more)), x.source.args, dims, x.dtype)
 
 
 @lowers("narrow")

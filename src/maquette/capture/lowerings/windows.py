@@ -9,7 +9,7 @@ from typing import Any
 from maquette.capture.align import apart, broadcast
 from maquette.capture.expressions import op
 from maquette.capture.lowerings.elementwise import add, div
-from maquette.capture.lowerings.pieces import at_coordinates
+from maquette.capture.lowerings.pieces import at_coordinates, taken
 from maquette.capture.lowerings.products import contract
 from maquette.capture.lowerings.reductions import combine, mean
 from maquette.capture.lowerings.shapes import reshape
@@ -71,6 +71,7 @@ def convolution(
         pads = [(p, p) for p in tupled(padding, n)]
     out_channels, weight = weight.shape[0], apart(weight, x)
     weight, over = _grouped(weight, groups)
+    weight = _without_ones(weight)
     x = reshape(x, (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]))
     x, weight = _same(x, (1, 2), weight, (0, 2))
     spatial: list[Dim] = []
@@ -80,9 +81,14 @@ def convolution(
         before, after = pads[k]
         size = x.shape[at] + before + after - dilations[k] * (kernel[k] - 1)
         count = max((size - 1) // strides[k] + 1, 0)
+        if kernel[k] == 1 and before == after == 0:
+            x = taken(x, at, 0, count, strides[k])
+            spatial.append(x.dims[at])
+            continue
         x = windows(x, at, window, count, strides[k], before, dilations[k])
         spatial.append(x.dims[at][:1])
-    over = (*weight.dims[2], *(a for d in weight.dims[3:] for a in d))
+    sums = [d for d, n in zip(weight.dims[3:], kernel, strict=True) if n != 1]
+    over = (*weight.dims[2], *(a for d in sums for a in d))
     channels = (*weight.dims[0], *weight.dims[1])
     found = contract(x, weight, over, (x.dims[0], channels, *spatial))
     assert found.shape[1] == out_channels
@@ -102,6 +108,16 @@ def _grouped(weight: Positional, groups: int) -> tuple[Positional, Dim]:
         for a in dim
     }
     return rewritten(found, changes), ()
+
+
+def _without_ones(weight: Positional) -> Positional:
+    """Axes of windows of one position joined with that of the channels."""
+    ones = [a for d in weight.dims[3:] for a in d if extent(a) == 1]
+    if not ones:
+        return weight
+    kept = tuple(tuple(a for a in d if extent(a) != 1) for d in weight.dims[3:])
+    joined = replace(weight, dims=(*weight.dims[:2], (*weight.dims[2], *ones), *kept))
+    return single(joined, 2)
 
 
 def _same(
