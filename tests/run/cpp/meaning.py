@@ -13,9 +13,12 @@ from maquette.ir.dtypes import dtype
 from maquette.ir.scalar import Apply, Lit
 from maquette.ir.semantics import Numbers
 from maquette.ir.semantics import scalar as body_value
-from maquette.run.build import build
+from maquette.run.build import build, place
 from maquette.run.cpp.rows import emit
+from maquette.run.cpp.vector import prelude
+from maquette.run.cpp.vector_math import FUNCTIONS
 from maquette.run.host import processor
+from maquette.run.source import Source
 from maquette.run.toolchain import toolchain
 
 needs_compiler = pytest.mark.skipif(toolchain() is None, reason="no C++ compiler")
@@ -119,7 +122,8 @@ def _folded(kernel, stage, domain, leaves):
     kept = [a for a in domain if a not in stage.over]
     order = [domain.index(a) for a in (*kept, *stage.over)]
     shape = [kernel.extents[a] for a in kept]
-    columns = [np.transpose(x, order).reshape(*shape, -1) for x in leaves]
+    count = int(np.prod([kernel.extents[a] for a in stage.over], dtype=int))
+    columns = [np.transpose(x, order).reshape(*shape, count) for x in leaves]
     formats = [x.dtype for x in columns]
 
     def neutral(i):
@@ -181,37 +185,87 @@ def span(t):
     return t.offset + 1 + sum((n - 1) * s for n, s in zip(t.shape, t.strides, strict=True))
 
 
+def drawn(kernel, rng):
+    """Random inputs, of which those that share a buffer agree."""
+    buffers, found = {}, {}
+    for t in kernel.inputs:
+        size = max(span(x) for x in kernel.inputs if x.buffer == t.buffer)
+        if t.buffer not in buffers and t.dtype.kind == "float":
+            values = rng.normal(size=size).astype(np.float32)
+            held = from_bf16(to_bf16(values)) if t.dtype.name == "bf16" else values
+            buffers[t.buffer] = held
+        elif t.buffer not in buffers:
+            buffers[t.buffer] = rng.integers(0 if t.dtype.kind == "bool" else -1, 2, size)
+        found[t.name] = window(buffers[t.buffer], t)
+    return found
+
+
+GUARD = 64  # elements around every buffer that nobody may write
+
+
 def run(kernel, tiled, inputs, host=None):
     """Outputs of a kernel as generated code computes them; the source too."""
     source = emit(kernel, tiled, host or processor())
-    entry = build([source])[source.symbol]
-    buffers: dict[str, np.ndarray] = {}
+    return call(kernel, source, build([source])[source.symbol], inputs), source
+
+
+def call(kernel, source, entry, inputs):
+    """Outputs of a kernel; nothing but its outputs may change."""
     tensors = (*kernel.inputs, *kernel.outputs)
+    buffers: dict[str, np.ndarray] = {}
     for t in tensors:
-        size = max([span(x) for x in tensors if x.buffer == t.buffer])
+        size = max(span(x) for x in tensors if x.buffer == t.buffer)
         if t.buffer not in buffers:
-            buffers[t.buffer] = np.full(size, 77, STORED[t.dtype.name])
+            buffers[t.buffer] = np.full(size + 2 * GUARD, 77, STORED[t.dtype.name])
+    inside = {name: b[GUARD:-GUARD] for name, b in buffers.items()}
     for t in kernel.inputs:
         value = inputs[t.name]
-        window(buffers[t.buffer], t)[...] = to_bf16(value) if t.dtype.name == "bf16" else value
-    held = [buffers[t.buffer] for t in tensors]
-    work = np.full(max(source.workspace, 64) + 64, 0x7F, np.uint8)
-    addresses = [b.ctypes.data for b in held] + [-(-work.ctypes.data // 64) * 64]
+        window(inside[t.buffer], t)[...] = to_bf16(value) if t.dtype.name == "bf16" else value
+    before = {name: b.copy() for name, b in buffers.items()}
+    work = np.full(source.workspace + 192, 0x7F, np.uint8)
+    first = -(-work.ctypes.data // 64) * 64
+    addresses = [inside[t.buffer].ctypes.data for t in tensors] + [first]
     entry((ctypes.c_void_p * len(addresses))(*addresses))
+    assert (work[first - work.ctypes.data + source.workspace :] == 0x7F).all()
     found = {}
     for t in kernel.outputs:
-        value = window(buffers[t.buffer], t)
+        value = window(inside[t.buffer], t)
         found[t.name] = from_bf16(value) if t.dtype.name == "bf16" else np.array(value)
-    return found, source
+        value[...] = window(before[t.buffer][GUARD:-GUARD], t)
+    for name, b in buffers.items():
+        np.testing.assert_array_equal(b, before[name], err_msg=f"{name} was written to")
+    return found
+
+
+def together(sources):
+    """The entry points of many sources, compiled as one file."""
+    head = sources[0].text.partition('extern "C" void rows_')[0]
+    functions: dict[str, None] = {}
+    bodies = {}
+    for s in sources:
+        _, mark, body = s.text.partition('extern "C" void rows_')
+        bodies[s.symbol] = mark + body
+        functions |= dict.fromkeys(
+            n for n in FUNCTIONS if f"v{n}(" in body or f"{n}1(" in body
+        )
+    head = prelude(processor().lanes, functions)
+    one = Source(sources[0].symbol, head + "".join(bodies.values()))
+    build([one])
+    library = ctypes.CDLL(str(place(one, toolchain())))
+    return {symbol: getattr(library, symbol) for symbol in bodies}
 
 
 def check(kernel, tiled, inputs, rtol=2e-6, atol=2e-6, host=None):
     """Generated code computes what the kernel means."""
     wanted = meaning(kernel, inputs)
     found, source = run(kernel, tiled, inputs, host)
+    compare(found, wanted, source, rtol, atol)
+    return source
+
+
+def compare(found, wanted, source, rtol=2e-6, atol=2e-6):
     for name, want in wanted.items():
         np.testing.assert_allclose(
             found[name].astype(np.float64), want.astype(np.float64), rtol=rtol, atol=atol,
             err_msg=f"{name} of\n{source.text[source.text.index('extern'):][-6000:]}",
         )  # fmt: skip
-    return source

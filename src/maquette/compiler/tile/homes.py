@@ -17,13 +17,15 @@ Path = tuple[Loop, ...]
 class Home:
     """A result is complete under the loops `made`; its readers and it share the loops `path`.
 
-    Along `rest` it is kept in a tile at `path`; where there is none it is in registers.
+    Along `rest` it is kept in a tile at `path`; where there is none it is in registers, except
+    that nothing but memory is shared by loops that have none around both.
     """
 
     result: Result
     made: Path
     path: Path
     rest: tuple[str, ...]
+    kept: bool  # in a tile
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,14 @@ def _home(
         if any(name == result.name for name, _ in operands(reader)):
             path = common(path, around[reader])
     rest = tuple(a for a in result.axes if a not in bound(path))
-    return Home(result, made, path, rest)
+    return Home(result, made, path, rest, bool(rest) or not path)
 
 
 def _carried(step: Step, result: Result, path: Path) -> Home:
     made = started(step, path)
     (along,) = step.stage.over
     rest = tuple(a for a in result.axes if a not in bound(made) and a != along)
-    return Home(result, made, made, rest)
+    return Home(result, made, made, rest, bool(rest))
 
 
 def common(a: Path, b: Path) -> Path:

@@ -163,7 +163,7 @@ def _at_once(
     for axis in sorted(kernel.extents, key=lambda a: kernel.extents[a]):
         count = kernel.extents[axis]
         if axis != lanes and not free[axis] and prod(short.values()) * count <= UNROLLED:
-            short[axis] = count
+            short[axis] = max(count, 1)
     streams = any(isinstance(s.stage.monoid, Streamed) for s in sequence)
     again = _again(kernel, sequence, free, lanes)
     long = [a for a in kernel.extents if not free[a] and a != lanes and a not in short]

@@ -18,7 +18,7 @@ from maquette.compiler.tile.nest import Loop, Node, Step, inner, needed_leaves, 
 from maquette.compiler.tile.strides import indices
 from maquette.compiler.tiling import Counts, Tier, Tiling
 from maquette.ir.monoids import Streamed
-from maquette.ir.scalar import Apply, Arg, Index, Scalar, reads
+from maquette.ir.scalar import Apply, Arg, Index, Lit, Scalar, reads
 from maquette.ir.semantics import Numbers, scalar
 
 # Vector operations of one application, where it is not one.
@@ -51,6 +51,8 @@ def weight(body: Scalar) -> float:
     15.0
     """
     match body:
+        case Apply("pow", (base, Lit(by))) if by in (0.5, 1, 2, 3, 4, -1):
+            return 2.0 + weight(base)
         case Apply(op, args):
             return WEIGHTS.get(op, 1.0) + sum(weight(a) for a in args)
         case Arg(_, at):
@@ -70,7 +72,7 @@ def _work(made: Plan, step: Step, processor: Processor) -> float:
         )
         for i in step.parts:
             part = monoid.parts[i]
-            repair = weight(part.factor) + 1 if part.factor is not None else 0.0
+            repair = sum(weight(b) + 1 for b in (part.factor, part.shift) if b is not None)
             each += 1 + repair * (1 + 1 / max(at_once, 1))
     elif monoid is not None:
         each += sum(weight(monoid.combine[i]) for i in step.parts)
@@ -213,7 +215,7 @@ def _touched(
     sizes = {t.name: prod(t.shape) for t in (*made.kernel.inputs, *made.kernel.outputs)}
     for name, read in set(operands(step)):
         home = made.homes.get(name)
-        if home and not home.rest:
+        if home and not home.kept:
             continue
         axes = _varies(made, name, read)
         count = prod(extents[a] for a in axes & inside)

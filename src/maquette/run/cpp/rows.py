@@ -16,17 +16,18 @@ from math import prod
 
 from maquette.compiler.kernel import Kernel
 from maquette.compiler.processor import Processor
+from maquette.compiler.tile.homes import Home, Plan, plan, started
 from maquette.compiler.tile.nest import Loop, Node, Step, inner, mapped
 from maquette.compiler.tiling import Tiling
 from maquette.run.cpp import rows_folds as folds
 from maquette.run.cpp import rows_scan as scan
-from maquette.compiler.tile.homes import Home, Plan, plan, started
 from maquette.run.cpp.rows_state import BYTES, TILED, Coordinate, State, identifier
 from maquette.run.cpp.vector import ctype, prelude
 from maquette.run.cpp.vector_index import Affine, Atom, lane
 from maquette.run.source import Source
 
 WORTH = 1 << 14  # operations below which threads cost more than they bring
+PAST = 5  # times the caches of all cores: a kernel that moves more writes past them
 STACK = 1 << 18  # bytes of a tile above which it is in the workspace
 
 
@@ -102,6 +103,7 @@ def _region(
     state = State(made, processor.lanes)
     tensors = (*made.kernel.inputs, *made.kernel.outputs)
     state.pointers = {t.name: pointer(i) for i, t in enumerate(tensors)}
+    state.past = _past(made.kernel, processor)
     emitter = _Emitter(state, workspace)
     chain = _chain(node)
     rounds = prod(-(-made.kernel.extents[loop.axis] // made.step(loop.axis)) for loop in chain)
@@ -109,11 +111,25 @@ def _region(
     team = f"#pragma omp parallel num_threads({processor.threads})"
     emitter.tiles(())
     emitter.chained(chain, threads) if chain else emitter.node(node, ())
+    if any("stnt(" in line for line in state.w.scopes[0].lines):
+        state.w.line("fence();")
     scope = state.w.scopes[0]
     lines = ["{", *(f"  {line}" for line in scope.lines), "}"]
     if threads and processor.threads > 1:
         lines = [team, *lines]
     return "\n".join(f"  {line}" for line in lines), frozenset(state.w.functions)
+
+
+def _past(kernel: Kernel, processor: Processor) -> frozenset[str]:
+    """Outputs that no cache could hold until they are read: writing them must not read them."""
+    room = processor.l2 * processor.threads
+    moved = {t.name: prod(t.shape) * t.dtype.bytes for t in (*kernel.inputs, *kernel.outputs)}
+    if sum(moved.values()) < PAST * room:
+        return frozenset()
+    held = {t.buffer for t in kernel.inputs}
+    return frozenset(
+        t.name for t in kernel.outputs if moved[t.name] > room and t.buffer not in held
+    )
 
 
 def _work(made: Plan, node: Node) -> int:
@@ -195,7 +211,7 @@ class _Emitter:
         """Declare the tiles that live under the loops `path`."""
         for stem, homes in (("t", self.plan.homes), ("c", self.plan.carried)):
             for home in homes.values():
-                if home.rest and home.path == path:
+                if home.kept and home.path == path:
                     self.tile(home, stem)
 
     def tile(self, home: Home, stem: str) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from maquette.compiler.kernel import Result
+from maquette.compiler.tile.homes import Home, started
 from maquette.compiler.tile.nest import Step
 from maquette.ir.dtypes import Kind
 from maquette.ir.monoids import Monoid, Streamed
 from maquette.ir.scalar import Arg, Scalar, reads
-from maquette.compiler.tile.homes import Home, started
 from maquette.run.cpp.rows_state import Coordinate, Instance, State, identifier
 from maquette.run.cpp.vector_bodies import Point, apply, evaluate
 from maquette.run.cpp.vector_code import TYPES, Val, number, truth, whole
@@ -227,13 +227,16 @@ def _fold_block(
 def _repaired(s: State, monoid: Streamed, i: int, held: Tuple, now: Tuple) -> Val:
     """A component as it would be had the earlier ones been what they are now."""
     part, n = monoid.parts[i], monoid.width
-    if part.factor is None:
-        return held[i]
 
     def read(arg: Arg) -> Val:
         return (held if arg.number < n else now)[arg.number % n]
 
-    return apply(s.w, part.action, [_at(s, part.factor, read), held[i]])
+    value = held[i]
+    if part.factor is not None:
+        value = apply(s.w, part.action, [_at(s, part.factor, read), value])
+    if part.shift is not None:
+        value = apply(s.w, "add", [value, _at(s, part.shift, read)])
+    return value
 
 
 def leaves(s: State, step: Step, at: Instance) -> Tuple:

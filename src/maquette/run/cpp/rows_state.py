@@ -9,10 +9,10 @@ from itertools import product
 from math import prod
 
 from maquette.compiler.kernel import Result, Stage, Tensor
+from maquette.compiler.tile.homes import Home, Path, Plan, common
 from maquette.compiler.tile.nest import Step, pointwise
 from maquette.ir.dtypes import Kind
 from maquette.ir.scalar import Arg, Index, Scalar
-from maquette.compiler.tile.homes import Home, Path, Plan, common
 from maquette.run.cpp.vector import ctype
 from maquette.run.cpp.vector_bodies import Point, evaluate
 from maquette.run.cpp.vector_code import Val, Writer
@@ -46,6 +46,7 @@ class State:
         self.levels = [0]  # of the scope inside them, by how many
         self.tensors = {t.name: t for t in (*plan.kernel.inputs, *plan.kernel.outputs)}
         self.pointers: dict[str, str] = {}
+        self.past: frozenset[str] = frozenset()  # outputs that are written past the caches
 
     @contextmanager
     def loops(
@@ -190,7 +191,7 @@ class State:
         value = self.w.cast(value, home.result.dtype.kind)
         if stem == "t":
             self.values[self.key(home.result, at)] = value
-        if not home.rest:
+        if not home.kept:
             return
         where = {a: self.coordinate(a, at).at for a in home.rest}
         place, coordinates = self.tile(home, at, where, stem)
@@ -203,7 +204,8 @@ class State:
             tensor = self.tensors[name]
             axes = tensor.axes if set(tensor.axes) <= set(result.axes) else result.axes
             coordinates = [self.coordinate(a, at).at for a in axes]
-            store(self.w, self.tensor(tensor), coordinates, value, self.active(at))
+            past = name in self.past
+            store(self.w, self.tensor(tensor), coordinates, value, self.active(at), past)
 
 
 def _axes(home: Home) -> frozenset[str]:

@@ -2,7 +2,8 @@
 
 ``V`` holds `lanes` floats, ``VI`` as many 32-bit integers; a mask is a ``VI`` of 0 and -1.  Loads
 are overloaded on the type they read: narrow floats widen to ``V``, integers to ``VI``, bytes of
-booleans to a mask.  Stores narrow again, bf16 by rounding to the nearest, ties to even.
+booleans to a mask.  Stores narrow again, bf16 by rounding to the nearest, ties to even; ``stnt``
+writes past the caches, and is to be followed by a ``fence``.
 
 The text needs ``-O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast`` and must not be
 compiled with -ffast-math: range reductions and NaN would not survive it.
@@ -91,6 +92,10 @@ template <class T> FN auto lds(const T *p, long stride) -> decltype(ld(p)) {
   for (int i = 0; i < LANES; i++) t[i] = p[i * stride];
   return ld(t);
 }
+template <class T> FN auto ld2(const T *p) -> decltype(ld(p)) {  // every other element
+  VI at = 2 * lane();
+  return __builtin_shuffle(ld(p), ld(p + LANES - 1), at < LANES ? at : at + 1);
+}
 template <class T> FN auto ga(const T *p, VI at) -> decltype(ld(p)) {
   T t[LANES];
   for (int i = 0; i < LANES; i++) t[i] = p[at[i]];
@@ -115,6 +120,11 @@ FN V ldn(const float *p, int n) {
 FN V ldm(const float *p, VI m) {
   return __builtin_ia32_loadups512_mask(p, V{}, __builtin_ia32_cvtd2mask512(m));
 }
+FN V ga(const float *p, VI at) { return __builtin_ia32_gathersiv16sf(V{}, p, at, 0xffff, 4); }
+FN V gam(const float *p, VI at, VI m) {
+  return __builtin_ia32_gathersiv16sf(V{}, p, at, __builtin_ia32_cvtd2mask512(m), 4);
+}
+FN V lds(const float *p, long stride) { return ga(p, lane() * (int)stride); }
 #endif
 """
 
@@ -157,6 +167,26 @@ FN void stn(float *p, V x, int n) {
   __builtin_ia32_storeups512_mask(p, x, (1u << n) - 1);
 }
 #endif
+"""
+
+_PAST = """
+FN void stnt(float *p, V x) {
+#if defined(__AVX512F__) && @LANES@ == 16
+  if (((unsigned long)p & 63) == 0) __builtin_ia32_movntps512(p, x);
+  else st(p, x);
+#elif defined(__AVX__) && @LANES@ == 8
+  if (((unsigned long)p & 31) == 0) __builtin_ia32_movntps256(p, x);
+  else st(p, x);
+#else
+  st(p, x);
+#endif
+}
+template <class T, class X> FN void stnt(T *p, X x) { st(p, x); }
+FN void fence() {
+#if defined(__AVX__)
+  __builtin_ia32_sfence();
+#endif
+}
 """
 
 _ARITHMETIC = """

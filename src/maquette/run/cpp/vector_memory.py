@@ -57,9 +57,14 @@ def load(
 
 
 def store(
-    w: Writer, place: Place, coordinates: Sequence[Affine], value: Val, active: int | None
+    w: Writer,
+    place: Place,
+    coordinates: Sequence[Affine],
+    value: Val,
+    active: int | None,
+    past: bool = False,
 ) -> None:
-    """Write `value` (its first `active` lanes, None for all) to `coordinates`."""
+    """Write `value` (its first `active` lanes, None for all), past the caches if `past`."""
     value = w.cast(value, place.kind)
     address = place.address(coordinates)
     pointer = _pointer(place, address)
@@ -73,7 +78,7 @@ def store(
         raise NotYet(Fault(place.base, "stores to irregular addresses"))
     elif address.stride == 1:
         what = f"{pointer}, {w.vector(value)}"
-        w.line(f"st({what});" if active is None else f"stn({what}, {active});")
+        w.line(f"st{'nt' * past}({what});" if active is None else f"stn({what}, {active});")
     else:
         count = w.lanes if active is None else active
         w.line(f"sts({pointer}, {w.vector(value)}, {address.stride}, {count});")
@@ -123,7 +128,7 @@ def _vector(w: Writer, place: Place, address: Affine, mask: str, active: int | N
             return f"ldm({pointer}, {whole})"
         return f"ld({pointer})" if active is None else f"ldn({pointer}, {active})"
     if not address.irregular and not whole:
-        return f"lds({pointer}, {stride})"
+        return f"ld2({pointer})" if stride == 2 else f"lds({pointer}, {stride})"
     steps = address - address.uniform
     at = w.vector(Val("int", "", True, steps.level, steps))
     return f"gam({pointer}, {at}, {whole})" if whole else f"ga({pointer}, {at})"
