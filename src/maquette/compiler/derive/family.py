@@ -125,20 +125,9 @@ class Emission:
         return valued(leaf, self._held(axes, {}), axes, format, family.frame.section)
 
     def _held(self, axes: Sequence[Axis], parts: Mapping[int, Value]) -> Held:
-        """The program's own value for a term, if it has one that lies on some axes."""
-        frame = {a.name: a for a in axes}
-
-        def held(term: Term) -> Value | None:
-            if term.op == "part":
-                return parts[term.payload[0]]
-            if term.op in ("lit", "index", "extent"):
-                return None
-            found = self._spelling.origin.get(term)
-            if found is not None and all(frame.get(a.name) == a for a in found.axes):
-                return found
-            return None
-
-        return held
+        """The value of a component, or the program's own value for a term."""
+        own = self._spelling.held(axes)
+        return lambda term: parts[term.payload[0]] if term.op == "part" else own(term)
 
     def _named(self, family: Family, inner: list[int]) -> Streamed:
         """The streamed monoid of some components, its name its own in the graph."""

@@ -6,7 +6,7 @@ outside a tensor there are zeros, which its body does not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from maquette.compiler.derive.terms import Term, Terms
 from maquette.ir.axes import Axis
@@ -32,6 +32,20 @@ class Spelling:
                 self.origin.setdefault(self._known[inner], inner)
             found = self._known[value]
         return found
+
+    def held(self, axes: Sequence[Axis]) -> Callable[[Term], Value | None]:
+        """The program's own value for a term, where it has one that lies on some axes."""
+        frame = {a.name: a for a in axes}
+
+        def own(term: Term) -> Value | None:
+            if term.op in ("lit", "index", "extent"):
+                return None
+            found = self.origin.get(term)
+            if found is not None and all(frame.get(a.name) == a for a in found.axes):
+                return found
+            return None
+
+        return own
 
     def _written(self, value: Value) -> Term:
         if isinstance(value, Map):
