@@ -18,10 +18,11 @@ from maquette.errors import Fault, InputError, UnknownName
 from maquette.machines.types import Machine
 from maquette.price.kernel_flow import FlowCost, on_machine, on_processor
 from maquette.run.measured import processor
-from maquette.run.specialise import Interpreter, Native, specialise
+from maquette.run.specialise import specialise
+from maquette.run.specialised import Specialised
 from maquette.run.tensors import is_tensor, key
 
-TARGETS = ("cpu", "numpy")
+TARGETS = ("cpu", "numpy", "triton")
 
 
 class Compiled:
@@ -48,8 +49,8 @@ class Compiled:
         self.function = function
         self.target = target
         self._machines = machines  # a catalogue, for `cost`
-        self._made: dict[Any, Native | Interpreter] = {}
-        self._latest: Native | Interpreter | None = None
+        self._made: dict[Any, Specialised] = {}
+        self._latest: Specialised | None = None
         self._making = RLock()
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -63,7 +64,7 @@ class Compiled:
             found = self.prepare(*args, **kwargs)
         return found(flat, out)
 
-    def prepare(self, *args: Any, **kwargs: Any) -> Native | Interpreter:
+    def prepare(self, *args: Any, **kwargs: Any) -> Specialised:
         """Compile for arguments like these, without running."""
         simple = not kwargs and all(map(is_tensor, args))
         signature = tuple(map(key, args)) if simple else _signature(args, kwargs)
@@ -84,7 +85,7 @@ class Compiled:
             self._latest = None
 
     @property
-    def latest(self) -> Native | Interpreter:
+    def latest(self) -> Specialised:
         """The specialisation made or asked for last."""
         if self._latest is None:
             what = "is not compiled yet: shapes are not known"

@@ -21,6 +21,7 @@ from maquette.price.kernel_values import value_price
 from maquette.run.flow import Ready
 from maquette.run.measured import processor
 from maquette.run.source import Source
+from maquette.run.specialised import Specialised, arguments
 from maquette.run.strategies import STRATEGIES, emit
 from maquette.run.tensors import (
     Layout,
@@ -36,8 +37,12 @@ from maquette.run.tensors import (
 from maquette.run.toolchain import HINT, toolchain
 
 
-def specialise(captured: Captured, flat: Sequence[Any], target: str) -> Native | Interpreter:
+def specialise(captured: Captured, flat: Sequence[Any], target: str) -> Any:
     """A captured program made ready for arguments like `flat`."""
+    if target == "triton":
+        from maquette.run.triton.program import blocked
+
+        return blocked(captured, flat)
     if target == "cpu" and toolchain() is None:
         _say_once(f"no C++ compiler found; NumPy runs the program instead ({HINT})")
         target = "numpy"
@@ -53,7 +58,7 @@ def passes() -> Passes:
 
 
 def _lower(captured: Captured, flat: Sequence[Any]) -> Lowered:
-    given = _arguments(captured, flat)
+    given = arguments(captured, flat)
     strides = {}
     for name, x in {**given, **captured.constants}.items():
         value = captured.graph.inputs.get(name)
@@ -65,40 +70,7 @@ def _lower(captured: Captured, flat: Sequence[Any]) -> Lowered:
     return passes().lower(captured.graph, strides, captured.constants)
 
 
-def _arguments(captured: Captured, flat: Sequence[Any]) -> dict[str, Any]:
-    tensors = [x for x in flat if hasattr(x, "shape") and hasattr(x, "dtype")]
-    return dict(zip(captured.arguments, tensors, strict=True))
-
-
-class _Specialised:
-    """What both kinds share: the captured program, its arguments, its report."""
-
-    def __init__(self, captured: Captured, lowered: Lowered, flat: Sequence[Any]) -> None:
-        self.captured, self.lowered = captured, lowered
-        graph = captured.graph
-        given = _arguments(captured, flat)
-        self.torch = any(layout(x, n).torch for n, x in {**captured.constants, **given}.items())
-        at = {id(x): i for i, x in enumerate(flat)}
-        self.places = [(n, at[id(x)]) for n, x in given.items() if n in graph.inputs]
-
-    @property
-    def report(self) -> tuple[str, ...]:
-        """What was rewritten and derived, what was refused and why, what NumPy runs."""
-        made = self.lowered
-        lines = [] if made.rewritten is None else [f"rewritten: {s}" for s in made.rewritten.steps]
-        for d in made.derived.derivations:
-            what = d.monoid or "hoisted"
-            place = f" @{d.section}" if d.section else ""
-            lines.append(f"derived: {len(d.replaced)} reductions become {what}{place}")
-        lines += [f"refused: {r}" for r in made.derived.refusals]
-        for kernel, candidate in zip(made.flow.kernels, made.tiled, strict=True):
-            if candidate is None:
-                why = getattr(kernel, "reason", "no strategy takes it")
-                lines.append(f"interpreted: {kernel.name}: {why}")
-        return tuple(lines)
-
-
-class Interpreter(_Specialised):
+class Interpreter(Specialised):
     """The program as the interpreter runs it."""
 
     source = ""
@@ -119,7 +91,7 @@ class Interpreter(_Specialised):
         return _returned(self.captured, results, out)
 
 
-class Native(_Specialised):
+class Native(Specialised):
     """The program as compiled kernels."""
 
     def __init__(self, captured: Captured, lowered: Lowered, flat: Sequence[Any]) -> None:

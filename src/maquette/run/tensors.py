@@ -45,10 +45,11 @@ class Layout:
 
 def is_tensor(x: object) -> bool:
     """Whether `x` is a NumPy array or a torch tensor."""
-    return isinstance(x, np.ndarray) or _is_torch(x)
+    return isinstance(x, np.ndarray) or is_torch(x)
 
 
-def _is_torch(x: object) -> bool:
+def is_torch(x: object) -> bool:
+    """Whether `x` is a torch tensor."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
@@ -75,7 +76,7 @@ def layout(x: Any, where: str) -> Layout:
         raise InputError(Fault(where, f"is on {x.device}", "a tensor on cpu", "x.cpu()"))
     if x.layout is not torch.strided:
         raise InputError(Fault(where, f"has layout {x.layout}", "a strided tensor", "x.to_dense()"))
-    name = _torch_formats().get(x.dtype, str(x.dtype))
+    name = torch_formats().get(x.dtype, str(x.dtype))
     return Layout(name, tuple(x.shape), tuple(x.stride()), True)
 
 
@@ -88,7 +89,8 @@ def _layout_of_array(x: Any, where: str) -> Layout:
 
 
 @cache
-def _torch_formats() -> dict[Any, str]:
+def torch_formats() -> dict[Any, str]:
+    """The name of each format of torch that kernels know."""
     import torch
 
     return {
@@ -102,7 +104,7 @@ def empty(shape: tuple[int, ...], format_: DType, *, torch: bool) -> Any:
     if torch:
         import torch as framework
 
-        by_name = {name: dtype for dtype, name in _torch_formats().items()}
+        by_name = {name: dtype for dtype, name in torch_formats().items()}
         return framework.empty(shape, dtype=by_name[format_.name])
     return np.empty(shape, STORED[format_.name])
 

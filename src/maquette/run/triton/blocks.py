@@ -105,7 +105,10 @@ class Blocks:
 
     def _load(self, tensor: Tensor, texts: dict[str, str], mask: list[str]) -> str:
         pointer = f"{self.pointers[id(tensor)]} + {_offset(tensor, texts)}"
-        other = f", mask={' & '.join(mask)}, other=0" if mask else ""
+        inside = " & ".join(mask)
+        if "tl.load" in inside:  # tests of loaded scalars are of another type when interpreted
+            inside = f"(({inside}) != 0)"
+        other = f", mask={inside}, other=0" if mask else ""
         loaded = f"tl.load({pointer}{other})"
         if tensor.dtype.kind == "bool":
             loaded = f"({loaded} != 0)"

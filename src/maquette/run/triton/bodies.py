@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from maquette.errors import Fault, NotYet
@@ -82,6 +83,8 @@ def expression(
             return read(body)
         case Apply("pow", (base, Lit(power))):
             return _power(expression(base, read, index, sizes), power)
+        case Apply("pow", (Lit(base), power)) if base > 0:
+            return f"tl.exp2({math.log2(base)!r} * ({expression(power, read, index, sizes)}))"
         case Apply(op, args):
             parts = [expression(a, read, index, sizes) for a in args]
             if op in _INFIX:

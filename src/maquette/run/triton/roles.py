@@ -17,6 +17,8 @@ from maquette.ir.scalar import Apply, Arg, Index, Scalar
 
 STRATEGY = "blocks"
 _LINE = 1024  # points of a block where nothing decides
+# Blocks of rows and columns, and of the streamed axis.
+_STEPS = ((64, 64), (128, 64), (128, 32), (64, 32), (32, 32), (16, 16))
 _ROOM = 1 << 17  # points of the largest block a program can hold
 
 
@@ -35,46 +37,62 @@ class Roles:
 
 
 def roles(kernel: Kernel, tiling: Tiling) -> Roles:
-    """The roles that a tiling of this strategy gives."""
-    scalar = tuple(x.axis for x in tiling.loops if x.kind == "parallel" and x.step == 1)
+    """The roles that a tiling of this strategy gives; an axis of one point is scalar."""
+    scalar = [x.axis for x in tiling.loops if x.kind == "parallel" and x.step == 1]
     blocked = {x.axis: x.step for x in tiling.loops if x.kind == "parallel" and x.step > 1}
     stream = {x.axis: x.step for x in tiling.loops if x.kind == "stream"}
-    rest = {
-        a: _power(n)
-        for a, n in kernel.extents.items()
-        if a not in scalar and a not in blocked and a not in stream
-    }
-    return Roles(scalar, {**blocked, **stream, **rest}, tuple(blocked), next(iter(stream), None))
+    rest = [a for a in kernel.extents if a not in {*scalar, *blocked, *stream}]
+    scalar += [a for a in rest if kernel.extents[a] == 1]
+    resident = {a: _power(kernel.extents[a]) for a in rest if kernel.extents[a] > 1}
+    return Roles(
+        tuple(scalar), {**blocked, **stream, **resident}, tuple(blocked), next(iter(stream), None)
+    )
 
 
 def candidates(kernel: Kernel) -> Iterator[Tiling]:
-    """Tilings worth trying: small and large blocks of the axes that a product is made of."""
-    grid, stream = grid_axes(kernel), streamed(kernel)
-    wide = [a for a in product_axes(kernel) if a in grid]
-    if not wide and not _resident_reduction(kernel, stream):
-        wide = list(grid[-1:])
-    for step, along in ((64, 64), (128, 64), (128, 32), (64, 32), (32, 32)):
-        size = step if len(wide) > 1 or stream else _LINE
-        loops = [
-            Loop(a, min(size, max(16, _power(kernel.extents[a]))) if a in wide else 1, "parallel")
-            for a in grid
-        ]
-        if stream is not None:
-            loops.append(
-                Loop(stream, min(along, max(16, _power(kernel.extents[stream]))), "stream")
-            )
-        found = Tiling(STRATEGY, "", tuple(loops))
-        if largest(kernel, roles(kernel, found)) <= _ROOM:
-            yield found
-        if not wide and stream is None:
+    """Tilings worth trying: large and small blocks of the axes that a product is made of."""
+    for grid in dict.fromkeys((grid_axes(kernel), wide_grid(kernel))):
+        found = [t for t in _tilings(kernel, grid) if largest(kernel, roles(kernel, t)) <= _ROOM]
+        yield from found
+        if found:
             return
 
 
+def _tilings(kernel: Kernel, grid: tuple[str, ...]) -> Iterator[Tiling]:
+    stream = streamed(kernel)
+    wide = [a for a in product_axes(kernel) if a in grid]
+    if not wide and not _resident_reduction(kernel, stream):
+        wide = list(grid[-1:])
+    tried: set[tuple[Loop, ...]] = set()
+    for step, along in _STEPS:
+        size = step if len(wide) > 1 or stream else _LINE
+        loops = [
+            Loop(a, _fitting(size, kernel.extents[a]) if a in wide else 1, "parallel") for a in grid
+        ]
+        if stream is not None:
+            loops.append(Loop(stream, _fitting(along, kernel.extents[stream]), "stream"))
+        if tuple(loops) not in tried:
+            tried.add(tuple(loops))
+            yield Tiling(STRATEGY, "", tuple(loops))
+
+
+def _fitting(step: int, extent: int) -> int:
+    """A block no larger than it must be; products of blocks take 16 at least."""
+    return min(step, max(16, _power(extent)))
+
+
 def grid_axes(kernel: Kernel) -> tuple[str, ...]:
-    """Axes that every result has: programs of the grid need nothing of each other."""
-    sets = [set(r.axes) for s in kernel.stages for r in s.results]
-    scanned = {a for s in kernel.stages if s.kind == "scan" for a in s.over}
-    shared = set.intersection(*sets) - scanned if sets else set()
+    """Axes that every fold has: no program of such a grid does what another does."""
+    sets = [set(r.axes) for s in kernel.stages if s.kind != "map" for r in s.results]
+    return tuple(a for a in wide_grid(kernel) if all(a in s for s in sets))
+
+
+def wide_grid(kernel: Kernel) -> tuple[str, ...]:
+    """Axes of every output that no stage folds: programs may fold the same things again."""
+    names = {t.name for t in kernel.outputs}
+    sets = [set(r.axes) for s in kernel.stages for r in s.results if r.name in names]
+    folded = {a for s in kernel.stages for a in s.over}
+    shared = set.intersection(*sets) - folded if sets else set()
     return tuple(a for a in kernel.extents if a in shared)
 
 

@@ -1,0 +1,59 @@
+"""A captured program bound to the shapes of its arguments: what every way to run it shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from maquette.capture import Captured
+from maquette.compiler.pipeline import Lowered
+from maquette.run.tensors import is_torch
+
+
+def arguments(captured: Captured, flat: Sequence[Any]) -> dict[str, Any]:
+    """The tensors of a call by the names of the inputs they are."""
+    tensors = [x for x in flat if hasattr(x, "shape") and hasattr(x, "dtype")]
+    return dict(zip(captured.arguments, tensors, strict=True))
+
+
+class Specialised(ABC):
+    """What all kinds share: the captured program, its arguments, its report."""
+
+    def __init__(self, captured: Captured, lowered: Lowered, flat: Sequence[Any]) -> None:
+        self.captured, self.lowered = captured, lowered
+        graph = captured.graph
+        given = arguments(captured, flat)
+        self.torch = any(map(is_torch, (*captured.constants.values(), *given.values())))
+        at = {id(x): i for i, x in enumerate(flat)}
+        self.places = [(n, at[id(x)]) for n, x in given.items() if n in graph.inputs]
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """What was rewritten and derived, what was refused and why, what NumPy runs."""
+        made = self.lowered
+        lines = [] if made.rewritten is None else [f"rewritten: {s}" for s in made.rewritten.steps]
+        for d in made.derived.derivations:
+            what = d.monoid or "hoisted"
+            place = f" @{d.section}" if d.section else ""
+            lines.append(f"derived: {len(d.replaced)} reductions become {what}{place}")
+        lines += [f"refused: {r}" for r in made.derived.refusals]
+        for kernel, candidate in zip(made.flow.kernels, made.tiled, strict=True):
+            if candidate is None:
+                why = getattr(kernel, "reason", "no strategy takes it")
+                lines.append(f"interpreted: {kernel.name}: {why}")
+        return tuple(lines)
+
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """The generated code of all kernels that differ."""
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """Memory of its own: the arena between kernels, and workspace."""
+
+    @abstractmethod
+    def __call__(self, flat: Sequence[Any], out: Any = None) -> Any:
+        """Run on arguments like those it was made for."""
