@@ -11,7 +11,7 @@ from maquette.compiler.tile.product import Blocks, blocks_of
 from maquette.compiler.tile.product_form import Contraction, Product, recognise
 from maquette.compiler.tiling import Tiling
 from maquette.run.cpp.product_body import opening
-from maquette.run.cpp.product_finish import finish
+from maquette.run.cpp.product_finish import ahead, finish
 from maquette.run.cpp.product_pack import pack, transposition
 from maquette.run.cpp.product_text import MICRO, TAIL, THREADS
 from maquette.run.source import Source
@@ -56,6 +56,7 @@ class _Emitter:
         rest = self.m % self.blocks.rows
         parts.append(MICRO.replace("@TAIL@", TAIL.replace("@REST@", str(rest)) if rest else ""))
         parts.append(finish(product, self.blocks.rows))
+        parts.append(ahead(product, self.blocks.rows))
         parts += self._block()
         body = "\n".join(parts)
         text = body + self._entry("@SYMBOL@")
@@ -190,7 +191,10 @@ class _Emitter:
         after = f"a{i} + ((s + 1 < s1 ? s + 1 : s0) * {k} + {at}) * AP"
         place = f"c{i}" if how == "c" else f"c{i} + (s - s0) * NP * MR * W"
         first = "true" if at == "0" else f"{at} == 0"
-        return f"strip(rows, np, kc{i}, {where}, w{i}, W * kc{i}, {place}, {first}, {after});"
+        last = i == self.kinds[-1] and not self.split
+        then = "[&](long p) { ahead(b, batch, s, rows, pb + p); }" if last else "[](long) {}"
+        given = f"rows, np, kc{i}, {where}, w{i}, W * kc{i}, {place}, {first}, {after}, {then}"
+        return f"strip({given});"
 
     def _entry(self, symbol: str) -> str:
         b = self.blocks

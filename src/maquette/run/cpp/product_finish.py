@@ -49,6 +49,28 @@ def finish(product: Product, rows: int) -> str:
     ])  # fmt: skip
 
 
+def ahead(product: Product, rows: int) -> str:
+    """``ahead(b, batch, s, rows, panel)``: fetch the lines that outputs of one tile lie in."""
+    names = Names(tuple(product.kernel.extents))
+    inputs = len(product.kernel.inputs)
+    lines = []
+    for i, t in enumerate(product.kernel.outputs):
+        at = f"({ctype(t.dtype)} *)b[{inputs + i}] + {names.linear(product.place(t).offset)}"
+        lines.append(f"__builtin_prefetch({at}, 1);")
+    return "\n".join([
+        "static inline void ahead(void *const *b, long batch, long s, long rows, long panel) {",
+        *split("batch", product.batch, product, names),
+        "for (long r = 0; r < rows; ++r) {",
+        f"const long row = s * {rows} + r;",
+        *split("row", product.rows, product, names),
+        "for (long v = 0; v < W; v += LANES) {",
+        "const long at = panel * W + v < N ? panel * W + v : N - 1;",
+        *split("at", product.columns, product, names),
+        *lines,
+        "}", "}", "}", "",
+    ])  # fmt: skip
+
+
 def _stored(product: Product, names: Names, last: str, full: bool) -> list[str]:
     made = Statements(
         lambda a: _read(product, a, names, last, full),
