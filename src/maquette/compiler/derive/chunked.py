@@ -20,7 +20,7 @@ from maquette.compiler.derive.derive import Derivation, Derived, Refusal
 from maquette.compiler.derive.emit import valued
 from maquette.compiler.derive.replace import replaced
 from maquette.compiler.derive.spell import Spelling
-from maquette.compiler.derive.terms import Term, Terms, literal
+from maquette.compiler.derive.terms import Term, Terms, literal, within
 from maquette.ir.axes import Axis
 from maquette.ir.build import Tensor, iota, scan, where
 from maquette.ir.graph import Graph
@@ -353,16 +353,7 @@ def _products(term: Term, marks: frozenset[Term], t: Terms) -> Iterator[list[Ter
 
 
 def _reads(term: Term) -> set[Term]:
-    found: set[Term] = set()
-    stack, seen = [term], set[Term]()
-    while stack:
-        x = stack.pop()
-        if x not in seen:
-            seen.add(x)
-            stack.extend(x.args)
-            if x.op == "read":
-                found.add(x)
-    return found
+    return {t for t in within(term) if t.op == "read"}
 
 
 def _order(mask: Term, along: str) -> tuple[str, bool, Term] | None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from maquette.compiler.derive.apart import apart
 from maquette.compiler.derive.factor import Unfit
 from maquette.compiler.derive.family import Emission, Family
 from maquette.compiler.derive.fold import Fold, parts_of
@@ -72,7 +73,7 @@ def derive(graph: Graph, rules: Collection[Rule] = RULES) -> Derived:
     >>> [part.op.name for part in found.monoid.parts]
     ['max', 'add', 'add']
     """
-    return _Pass(graph, frozenset(rules)).run()
+    return _Pass(apart(graph), frozenset(rules)).run()
 
 
 class _Pass:
@@ -109,7 +110,7 @@ class _Pass:
 
     def _join(self, value: Reduce) -> None:
         """Make a reduction a member of a fold, if its leaf mentions results over the same axes."""
-        leaf = self.spelling.term(value.args[0])
+        leaf = self.spelling.leaf(value)
         if not leaf.results or not _whole(value):
             return
         chain = self._chain(leaf, value)
@@ -152,7 +153,7 @@ class _Pass:
                 continue
             places = {a.name: p for a, p in zip(earlier.axes, result.args, strict=True)}
             places |= {mine: self.terms.index(theirs) for mine, theirs in along.items()}
-            inner = self.terms.at(self.spelling.term(earlier.args[0]), places)
+            inner = self.terms.at(self.spelling.leaf(earlier), places)
             if reads.isdisjoint(_varying_reads(inner, names)):
                 continue  # over axes of the same size, but of other things
             found |= self._chain(inner, value)

@@ -7,7 +7,6 @@ totals: terms of the components' final values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +21,7 @@ from maquette.compiler.derive.factor import (
     partition,
     total,
 )
-from maquette.compiler.derive.terms import Term, Terms, literal
+from maquette.compiler.derive.terms import Term, Terms, literal, within
 from maquette.ir.monoids import ADD, AND, MAX, MIN, OR, Monoid
 
 RESIDUE = "residue"  # x − x: nought, but NaN where x is infinite or NaN
@@ -292,7 +291,7 @@ class Fold:
 
 def parts_of(term: Term) -> set[int]:
     """The numbers of the components that a term mentions."""
-    return {t.payload[0] for t in _within(term) if t.op == "part"}
+    return {t.payload[0] for t in within(term) if t.op == "part"}
 
 
 def _times(t: Terms, k: float, term: Term) -> Term:
@@ -309,19 +308,8 @@ def _ratio(a: Linear, b: Linear) -> float | None:
 
 
 def _contains(term: Term, part: Term) -> bool:
-    return any(t is part for t in _within(term))
+    return any(t is part for t in within(term))
 
 
 def _mentions(term: Term, op: str) -> bool:
-    return any(t.op == op for t in _within(term))
-
-
-def _within(term: Term) -> Iterator[Term]:
-    """Every term inside a term, itself included, each once."""
-    stack, seen = [term], set[Term]()
-    while stack:
-        t = stack.pop()
-        if t not in seen:
-            seen.add(t)
-            yield t
-            stack.extend(t.args)
+    return any(t.op == op for t in within(term))

@@ -6,11 +6,12 @@ outside a tensor there are zeros, which its body does not know.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from maquette.compiler.derive.terms import Term, Terms
 from maquette.ir.axes import Axis
-from maquette.ir.patterns import Map, Value, View
+from maquette.ir.patterns import Map, Reduce, Value, View
 from maquette.ir.scalar import Apply, Arg, Extent, Index, Lit, Scalar
 from maquette.ir.sizes import Size, product, size
 
@@ -32,6 +33,30 @@ class Spelling:
                 self.origin.setdefault(self._known[inner], inner)
             found = self._known[value]
         return found
+
+    def leaf(self, value: Reduce) -> Term:
+        """What a reduction of one component combines, at a point of its domain."""
+        return self.bounded(self.term(value.args[0]), {a.name: a for a in value.domain})
+
+    def bounded(self, term: Term, frame: Mapping[str, Axis]) -> Term:
+        """A term with the tests of coordinates settled that the sizes of axes settle."""
+        if not term.chooses:
+            return term
+
+        def by(t: Term) -> Term | None:
+            return self._settled(t, frame) if t.op == "lt" else None if t.chooses else t
+
+        return self.terms.replace(term, by)
+
+    def _settled(self, test: Term, frame: Mapping[str, Axis]) -> Term:
+        place, limit = test.args
+        if limit.op == "lit" and test.free:
+            end = _end(place, frame)
+            if end is not None and end.constant is not None and end.constant <= limit.payload:
+                return self.terms.lit(True)
+            if _start(place) >= limit.payload:
+                return self.terms.lit(False)
+        return test
 
     def held(self, axes: Sequence[Axis]) -> Callable[[Term], Value | None]:
         """The program's own value for a term, where it has one that lies on some axes."""
@@ -149,6 +174,15 @@ def _inside(place: Term, ax: Axis, frame: Mapping[str, Axis]) -> bool:
     if end is None or ax.within is not None:
         return False
     return all(coefficient >= 0 for _, coefficient in (ax.size - end).terms)
+
+
+def _start(place: Term) -> float:
+    """The least that a coordinate can be, as far as is plain to see."""
+    if place.op == "lit":
+        return float(place.payload)
+    if place.op == "add":
+        return sum(map(_start, place.args))
+    return 0.0 if place.op in ("index", "extent") else -math.inf
 
 
 def _end(place: Term, frame: Mapping[str, Axis]) -> Size | None:

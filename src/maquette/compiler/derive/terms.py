@@ -6,7 +6,7 @@ makes them was spelled; the few identities that need no thought are applied as t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from maquette.ir.patterns import Reduce, Value
@@ -139,6 +139,17 @@ def _floats(op: str, args: tuple[Term, ...], payload: Any) -> bool:
     return op in _FLOATS or (op == "where" and any(a.floats for a in args[1:]))
 
 
+def within(term: Term) -> Iterator[Term]:
+    """Every term inside a term, itself included, each once."""
+    stack, seen = [term], set[Term]()
+    while stack:
+        t = stack.pop()
+        if t not in seen:
+            seen.add(t)
+            yield t
+            stack.extend(t.args)
+
+
 def literal(term: Term) -> float | None:
     """The number that a term is, if it is one."""
     if term.op == "lit" and not isinstance(term.payload, bool):
@@ -249,6 +260,10 @@ def _fold_index(op: Callable[[int, int], int]) -> Callable[[Terms, Term, Term], 
     return simple
 
 
+def _less(t: Terms, a: Term, b: Term) -> Term | None:
+    return t.lit(a.payload < b.payload) if a.op == b.op == "lit" else None
+
+
 def _square(t: Terms, a: Term, b: Term) -> Term | None:
     return t.apply("mul", a, a) if literal(b) == 2 else a if literal(b) == 1 else None
 
@@ -267,5 +282,5 @@ _SIMPLE: dict[str, Callable[..., Term | None]] = {
     "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _neg, "exp": _exp,
     "where": _where, "to_f32": _cast, "to_bf16": _cast, "to_f16": _cast, "pow": _square,
     "floordiv": _fold_index(lambda a, b: a // b), "mod": _fold_index(lambda a, b: a % b),
-    "not": _not,
+    "not": _not, "lt": _less,
 }  # fmt: skip
