@@ -1,51 +1,90 @@
-"""Loops that were split for one read and whose parts follow each other in every tensor: one again.
+"""Axes that follow each other in every tensor become one, and axes of one point go away.
 
-A projection that reads heads side by side needs no loop over heads.
+Heads read side by side are one loop of a projection, batch and sequence are its rows.  An axis of
+a body's own arithmetic stays, and so does the last pair of a kernel: lanes want their own loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from maquette.compiler.fuse.index import axes_of
-from maquette.compiler.kernel import Kernel, Result, Stage, Tensor
+from maquette.compiler.kernel import Kernel, Stage, Tensor
 
 
-def coalesced(kernel: Kernel, splits: Iterable[tuple[str, str, str]]) -> Kernel:
-    """The kernel with every (name, outer, inner) that is one loop everywhere as one axis."""
-    for name, outer, inner in reversed(list(splits)):
-        if {outer, inner} <= kernel.extents.keys() and _one_loop(kernel, outer, inner):
-            kernel = _joined(kernel, name, outer, inner)
+def coalesced(kernel: Kernel) -> Kernel:
+    """The kernel with as few axes as its tensors allow."""
+    kernel = _without_units(kernel)
+    while (pair := next(_pairs(kernel), None)) is not None:
+        kernel = _joined(kernel, *pair)
     return kernel
 
 
-def _one_loop(kernel: Kernel, outer: str, inner: str) -> bool:
-    tensors = (*kernel.inputs, *kernel.outputs)
-    return all(_follows(t, outer, inner, kernel.extents[inner]) for t in tensors) and all(
-        _together(s, outer, inner) for s in kernel.stages
-    )
+def _without_units(kernel: Kernel) -> Kernel:
+    """Without the axes of one point, but for those that a stage combines along."""
+    over = {a for s in kernel.stages for a in s.over}
+    named = {a for s in kernel.stages for leaf in s.leaves for a in axes_of(leaf)}
+    gone = {a for a, n in kernel.extents.items() if n == 1} - over - named
+    if not gone:
+        return kernel
+    kept = {a: n for a, n in kernel.extents.items() if a not in gone}
+
+    def tensor(held: Tensor) -> Tensor:
+        places = [i for i, a in enumerate(held.axes) if a not in gone]
+        return replace(
+            held,
+            axes=tuple(held.axes[i] for i in places),
+            shape=tuple(held.shape[i] for i in places),
+            strides=tuple(held.strides[i] for i in places),
+        )
+
+    return _mapped(kernel, kept, lambda axes: tuple(a for a in axes if a not in gone), tensor)
 
 
-def _follows(tensor: Tensor, outer: str, inner: str, extent: int) -> bool:
-    strides = dict(zip(tensor.axes, tensor.strides, strict=True))
-    if outer not in strides and inner not in strides:
-        return True
-    return outer in strides and strides[outer] == strides.get(inner, 0) * extent
+def _pairs(kernel: Kernel) -> Iterator[tuple[str, str]]:
+    """Pairs of axes, the outer one first, that are one loop everywhere."""
+    named = {a for s in kernel.stages for leaf in s.leaves for a in axes_of(leaf)}
+    free = [a for a in kernel.extents if a not in named]
+    rank = max((len({*r.axes, *s.over}) for s in kernel.stages for r in s.results), default=0)
+    for outer in free:
+        for inner in free:
+            if inner == outer or not all(_alike(s, outer, inner) for s in kernel.stages):
+                continue
+            combined = any(outer in s.over for s in kernel.stages)
+            if (rank > 2 or combined) and _follow(kernel, outer, inner):
+                yield outer, inner
 
 
-def _together(stage: Stage, outer: str, inner: str) -> bool:
-    for axes in (stage.over, *(r.axes for r in stage.results)):
-        if (outer in axes) != (inner in axes):
+def _follow(kernel: Kernel, outer: str, inner: str) -> bool:
+    """Whether one step of the outer axis is all of the inner one, in every tensor."""
+    extent = kernel.extents[inner]
+    for tensor in (*kernel.inputs, *kernel.outputs):
+        strides = dict(zip(tensor.axes, tensor.strides, strict=True))
+        if outer not in strides and inner not in strides:
+            continue
+        if outer not in strides or inner not in strides:
             return False
-    pair = [a for a in stage.over if a in (outer, inner)]
-    adjacent = not pair or stage.over[stage.over.index(outer) :][:2] == (outer, inner)
-    named = {a for leaf in stage.leaves for a in axes_of(leaf)}
-    return adjacent and not named & {outer, inner} and not (pair and stage.kind == "scan")
+        if strides[outer] != strides[inner] * extent:
+            return False
+    return True
 
 
-def _joined(kernel: Kernel, name: str, outer: str, inner: str) -> Kernel:
-    while name in kernel.extents and name not in (outer, inner):
+def _alike(stage: Stage, outer: str, inner: str) -> bool:
+    """Whether a stage treats two axes as it could treat one."""
+    if any((outer in r.axes) != (inner in r.axes) for r in stage.results):
+        return False
+    if outer not in stage.over and inner not in stage.over:
+        return True
+    if stage.kind == "scan" or outer not in stage.over:
+        return False
+    place = stage.over.index(outer)
+    return stage.over[place : place + 2] == (outer, inner)
+
+
+def _joined(kernel: Kernel, outer: str, inner: str) -> Kernel:
+    name = f"{outer}{inner}"
+    while name in kernel.extents:
         name += "_"
     extent = kernel.extents[outer] * kernel.extents[inner]
     extents = {
@@ -61,17 +100,28 @@ def _joined(kernel: Kernel, name: str, outer: str, inner: str) -> Kernel:
         if outer not in held.axes:
             return held
         steps = dict(zip(held.axes, held.strides, strict=True))
-        steps[outer] = steps[inner]
         sizes = dict(zip(held.axes, held.shape, strict=True)) | {outer: extent}
+        steps[outer] = steps[inner]
         kept = [a for a in held.axes if a != inner]
         shape, strides = tuple(sizes[a] for a in kept), tuple(steps[a] for a in kept)
         return replace(held, axes=axes(held.axes), shape=shape, strides=strides)
 
-    def result(held: Result) -> Result:
-        return replace(held, axes=axes(held.axes))
+    return _mapped(kernel, extents, axes, tensor)
 
+
+def _mapped(
+    kernel: Kernel,
+    extents: dict[str, int],
+    axes: Callable[[tuple[str, ...]], tuple[str, ...]],
+    tensor: Callable[[Tensor], Tensor],
+) -> Kernel:
     stages = tuple(
-        replace(s, results=tuple(map(result, s.results)), over=axes(s.over)) for s in kernel.stages
+        replace(
+            s,
+            results=tuple(replace(r, axes=axes(r.axes)) for r in s.results),
+            over=axes(s.over),
+        )
+        for s in kernel.stages
     )
     inputs, outputs = tuple(map(tensor, kernel.inputs)), tuple(map(tensor, kernel.outputs))
     return Kernel(kernel.name, extents, inputs, outputs, stages)

@@ -13,7 +13,7 @@ from maquette.compiler.fuse.windows import Held, window
 from maquette.compiler.kernel import Kernel, Result, Stage, StageKind, Tensor
 from maquette.ir.dtypes import DType
 from maquette.ir.patterns import Reduce, Scan, Value
-from maquette.ir.scalar import LOGIC, TESTS, Apply, Arg, Index, Lit, Scalar
+from maquette.ir.scalar import LOGIC, TESTS, Apply, Arg, Lit, Scalar
 from maquette.ir.scalar import reads as reads_of
 
 Stores = Mapping[tuple[Value, int], Held]  # where each component that has a buffer is
@@ -55,28 +55,17 @@ class _Inputs:
 def kernel(name: str, group: Group, stores: Stores, names: Names) -> Kernel:
     """The kernel of a group; components in `stores` are written to their buffers."""
     inputs = _Inputs({}, {names[p.piece, c] for p, c in _components(group)})
-    stages = tuple(_stage(p, group, stores, names, inputs) for p in group.placed)
     outputs = tuple(
         _output(p, c, group, stores[p.piece.value, c], names[p.piece, c])
         for p, c in _components(group)
         if (p.piece.value, c) in stores
     )
+    order = {t.name: t.axes for t in outputs}
+    stages = tuple(_stage(p, group, stores, names, inputs, order) for p in group.placed)
     tensors = tuple(replace(t, name=n) for t, n in inputs.tensors.items())
     used = {a for s in stages for r in s.results for a in (*r.axes, *s.over)}
     extents = {a: n for a, n in group.axes.items() if a in used}
-    made = _without_copies(Kernel(name, extents, tensors, outputs, stages))
-    return coalesced(made, _splits(group))
-
-
-def _splits(group: Group) -> list[tuple[str, str, str]]:
-    """Loops that were split, as axes of the group."""
-    found = []
-    for p in group.placed:
-        for name, outer, inner in p.piece.splits:
-            match p.at.get(outer), p.at.get(inner):
-                case Index(one), Index(two):
-                    found.append((name, one, two))
-    return list(dict.fromkeys(found))
+    return coalesced(_without_copies(Kernel(name, extents, tensors, outputs, stages)))
 
 
 def _components(group: Group) -> list[tuple[Placed, int]]:
@@ -89,6 +78,7 @@ def _stage(
     stores: Stores,
     names: Names,
     inputs: _Inputs,
+    order: Mapping[str, tuple[str, ...]],
 ) -> Stage:
     piece = placed.piece
     reads: dict[str, int] = {}
@@ -113,16 +103,12 @@ def _stage(
         return done[number]
 
     results = tuple(
-        Result(
-            names[piece, c],
-            _sorted(placed.results(c), group),
-            component_type(piece.value, c),
-        )
-        for c in range(len(piece.components))
+        Result(n, order.get(n) or _sorted(placed.results(c), group), component_type(piece.value, c))
+        for c, n in enumerate(names[piece, c] for c in range(len(piece.components)))
     )
-    leaves, order = _in_order(tuple(map(body, piece.leaves)), tuple(reads))
+    leaves, named = _in_order(tuple(map(body, piece.leaves)), tuple(reads))
     kind: StageKind = "scan" if piece.scanned else "reduce" if piece.monoid is not None else "map"
-    return Stage(kind, results, placed.over, piece.monoid, leaves, order)
+    return Stage(kind, results, placed.over, piece.monoid, leaves, named)
 
 
 def _in_order(
@@ -178,6 +164,9 @@ def _output(placed: Placed, component: int, group: Group, held: Held, name: str)
     assert not computed, "what a stage makes lies inside its buffer"
     strides = dict(zip(tensor.axes, tensor.strides, strict=True))
     axes = _sorted(placed.results(component), group)
+    rows = [a for a in axes if a in group.parallel]
+    inner = sorted((a for a in axes if a not in rows), key=lambda a: -abs(strides.get(a, 0)))
+    axes = (*rows, *inner)
     return replace(
         tensor,
         name=name,

@@ -19,12 +19,13 @@ from maquette.compiler.fuse.hoist import hoisted
 from maquette.compiler.fuse.interpreted import interpreted
 from maquette.compiler.fuse.kept import kept_values
 from maquette.compiler.fuse.pieces import Piece, Scope, pieces
+from maquette.compiler.fuse.shape import is_product, is_weighted
 from maquette.compiler.fuse.windows import Held, row_major
 from maquette.compiler.kernel import Flow, Interpreted, Kernel, Tensor
 from maquette.errors import Fault, InputError, nearest
 from maquette.ir.graph import Graph
 from maquette.ir.patterns import GroupBy, Input, Map, Value, View, make
-from maquette.ir.scalar import Arg
+from maquette.ir.scalar import Arg, Index
 from maquette.ir.semantics import Numbers
 
 
@@ -67,9 +68,10 @@ def fuse(
     names = _names(graph, groups)
     homes = _homes(groups)
     stores: dict[tuple[Value, int], Held] = {(v, 0): h for v, h in inputs.items()}
+    layouts = _layouts(groups)
     for key in _stored(graph, groups, homes):
         home = homes[key[0]]
-        stores[key] = _held(key, home, names[home.piece, key[1]], numbers)
+        stores[key] = _held(key, home, names[home.piece, key[1]], numbers, layouts.get(key, ()))
     kernels = [_kernel(i, g, stores, names, numbers) for i, g in enumerate(groups)]
     outputs = tuple(_tensor(stores[v, 0]) for v in graph.outputs.values())
     flow = Flow(graph.name, tuple(map(_tensor, inputs.values())), outputs, tuple(kernels), ())
@@ -197,7 +199,23 @@ def _apart(group: Group, value: Value) -> bool:
     return group.member(value) is None
 
 
-def _held(key: tuple[Value, int], home: _Home, name: str, numbers: Numbers) -> Held:
+def _layouts(groups: list[Group]) -> dict[tuple[Value, int], tuple[str, ...]]:
+    """Axes to lie innermost, in order: those over which a product with weights reads a value."""
+    found: dict[tuple[Value, int], tuple[str, ...]] = {}
+    for piece in (p.piece for g in groups for p in g.placed):
+        if len(piece.over) < 2 or not (is_product(piece) and is_weighted(piece)):
+            continue
+        for read in piece.reads:
+            named = {c.axis: a for a, c in read.at if isinstance(c, Index)}
+            if all(o in named for o in piece.over):
+                inner = tuple(named[o] for o in piece.over)
+                found.setdefault((read.source, read.component), inner)
+    return found
+
+
+def _held(
+    key: tuple[Value, int], home: _Home, name: str, numbers: Numbers, inner: tuple[str, ...]
+) -> Held:
     value, component = key
     if home.piece.opaque:
         axes = value.axes
@@ -208,6 +226,7 @@ def _held(key: tuple[Value, int], home: _Home, name: str, numbers: Numbers) -> H
     else:
         kept = component_axes(home.piece, component)
         extents = {a.name: numbers.extent(a) for a in value.axes}
+    kept = (*(a for a in kept if a not in inner), *(a for a in inner if a in kept))
     shape = tuple(extents[a] for a in kept)
     dtype = component_type(value, component)
     return Held(name, name, dtype, kept, shape, row_major(shape))

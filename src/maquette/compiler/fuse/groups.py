@@ -148,6 +148,7 @@ class _Grouping:
                     continue
                 same: dict[str, Scalar] = {n: Index(n) for n in two.axes}
                 self._merge(one, two, same)
+                one.placed = [*one.placed[len(two.placed) :], *two.placed]
 
 
 def _merged_axes(piece: Piece, group: Group, other: Group) -> dict[str, Scalar] | None:

@@ -6,13 +6,14 @@ and costs more than reading it back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 from maquette.compiler.fuse.choices import Choices
 from maquette.compiler.fuse.cost import cost
 from maquette.ir.graph import Graph
-from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Scan, Value, View
+from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Value, View
 from maquette.ir.scalar import Apply, Arg, Scalar
 from maquette.ir.semantics import Numbers
 
@@ -28,100 +29,145 @@ class _Use:
 
 
 def kept_values(graph: Graph, numbers: Numbers, choices: Choices) -> dict[Value, None]:
-    """The values of a graph that become stages or tensors, in order."""
-    return _Keeping(graph, numbers, choices).run()
+    """The values of a graph that become stages or tensors, in order.
+
+    What inlining a Map costs depends on which of its operands are kept, and that is decided from
+    the other end: the second round knows what the first one kept.
+    """
+    facts = _Facts(graph, numbers)
+    first = _Round(facts, choices, frozenset()).run()
+    return _Round(facts, choices, first.keys()).run()
 
 
-class _Keeping:
-    def __init__(self, graph: Graph, numbers: Numbers, choices: Choices) -> None:
-        self._graph = graph
-        self._numbers = numbers
+class _Facts:
+    """What both rounds need of a graph."""
+
+    def __init__(self, graph: Graph, numbers: Numbers) -> None:
+        self.values = graph.values
+        self.outputs = graph.outputs.values()
+        self.points = {v: prod(numbers.shape(v.axes)) for v in graph.values}
+        self.operands = {v: _operands(v) for v in graph.values}
+        self.body: dict[Value, int] = {v: cost(v.body) for v in graph.values if isinstance(v, Map)}
+        self.given = dict[Value, bool]()  # whether it needs an input
+        for v in graph.values:
+            self.given[v] = not isinstance(v, Map) or any(self.given[a] for a in v.args)
+        self.folded: dict[Value, dict[Value, int]] = {
+            v: _leaves(v, numbers) for v in graph.values if isinstance(v, Reduce)
+        }
+
+
+def _leaves(value: Reduce, numbers: Numbers) -> dict[Value, int]:
+    """The points at which a fold needs each leaf.
+
+    It goes over the axes that all components have, and along what it folds: a leaf that lacks
+    some of them is needed again for each.
+    """
+    parts = (value.component(i) for i in range(len(value.args)))
+    shared = set.intersection(*({a.name for a in axes} for axes in parts)) | set(value.over)
+    nest = [a for a in value.domain if a.name in shared]
+    found: dict[Value, int] = {}
+    for arg in value.args:
+        lacking = (a for a in nest if a.name not in arg.shape)
+        points = prod(numbers.shape((*arg.axes, *lacking)))
+        found[arg] = max(found.get(arg, 0), points)
+    return found
+
+
+class _Round:
+    """One pass over a graph, readers before what they read."""
+
+    def __init__(self, facts: _Facts, choices: Choices, before: Collection[Value]) -> None:
+        self._facts = facts
         self._choices = choices
-        self._uses: dict[Value, _Use] = {v: _Use() for v in graph.values}
-        self._kept: set[Value] = set(graph.outputs.values())
-        for value in graph.values:  # what has no compiled form reads tensors
+        self._before = before
+        self._uses: dict[Value, _Use] = {v: _Use() for v in facts.values}
+        self._kept: set[Value] = set(facts.outputs)
+        for value in facts.values:  # what has no compiled form reads tensors
             if isinstance(value, FlatMap | GroupBy) and not _stored(value.key):
                 self._kept.add(value.key)
         self._costs: dict[Value, int] = {}
-        self._points = {v: _count(numbers.shape(v.axes)) for v in graph.values}
 
     def run(self) -> dict[Value, None]:
-        for value in self._graph.values:  # operands first: what inlining each would cost
+        """The kept values."""
+        for value in self._facts.values:
             self._costs[value] = self._cost(value)
-        for value in reversed(self._graph.values):
+        for value in reversed(self._facts.values):
             if value in self._kept or self._keep(value):
                 self._kept.add(value)
-                self._kept_uses(value)
+                self._read_by(value)
             else:
                 self._pass_on(value)
-        return {v: None for v in self._graph.values if v in self._kept}
+        return {v: None for v in self._facts.values if v in self._kept}
 
     def _cost(self, value: Value) -> int:
-        if isinstance(value, Map):
-            return min(cost(value.body) + sum(self._costs[a] for a in set(value.args)), 10**6)
-        return sum(self._costs[a] for a in value.args) if isinstance(value, View) else 0
+        """What computing a value again costs, with all that is computed again for it."""
+        if not isinstance(value, Map | View) or _stored(value):
+            return 0
+        held = sum(self._costs[a] for a in self._facts.operands[value] if a not in self._before)
+        return min(self._facts.body.get(value, 0) + held, 10**6)
 
     def _keep(self, value: Value) -> bool:
         if _stored(value):
             return False
         if isinstance(value, View):
             return self._keep_view(value)
-        if not isinstance(value, Map):
+        if not isinstance(value, Map) or value in self._choices.apart:
             return True
         if value in self._choices.inlined:
             return False
-        use = self._uses[value]
+        use, points = self._uses[value], self._facts.points[value]
         price = self._costs[value]
-        if value in self._choices.apart:
-            return True
-        if not any(_reads_inputs(a) for a in value.args):
+        if not self._facts.given[value]:
             return price > self._choices.cheap and use.points > 0
-        again = use.points > self._points[value] or use.reads > 1 or len(use.readers) > 1
-        if use.combined and use.points > self._points[value]:
-            return price > self._choices.prologue
+        if use.combined and use.points > points:
+            return price > self._choices.prologue or (price > 0 and self._epilogue(value))
+        again = use.points > points or use.reads > 1 or len(use.readers) > 1
         return again and (price > self._choices.cheap or self._wide(value) > 1)
 
+    def _epilogue(self, value: Map) -> bool:
+        """Whether a fold makes what the Map reads, so that it is applied as that is stored."""
+        points = self._facts.points
+        bases = (_base(a) for a in value.args if points[a] == points[value])
+        return any(isinstance(b, Reduce) for b in bases)
+
     def _wide(self, value: Map) -> int:
-        """How many operands have as many elements as the value itself."""
+        """How many operands have as many elements as a value that several read."""
         if len(self._uses[value].readers) < 2:
             return 0
-        large = (a for a in set(value.args) if self._points[a] >= self._points[value])
-        return sum(1 for a in large if _reads_inputs(a))
+        points, given = self._facts.points, self._facts.given
+        return sum(given[a] and points[a] >= points[value] for a in set(value.args))
 
     def _keep_view(self, view: View) -> bool:
         use = self._uses[view]
         if view.kind == "concat":
             return use.combined or use.reads > 1
-        if view.kind != "merge" or not use.combined or use.points <= self._points[view]:
+        if view.kind != "merge" or not use.combined or use.points <= self._facts.points[view]:
             return False
-        base = _base(view)
-        return base is not None and not isinstance(base, Input | Map) and not _adjacent(view)
+        return not isinstance(_base(view), Input | Map) and not _adjacent(view)
 
-    def _kept_uses(self, value: Value) -> None:
-        """A kept value reads its operands over its own domain."""
-        combined = isinstance(value, Reduce | Scan | FlatMap | GroupBy)
-        for operand, times in _operands(value).items():
-            folded = isinstance(value, Reduce)  # each leaf over the axes that it has
-            points = self._points[operand if folded else value]
-            self._note(operand, value, times, points, combined)
+    def _read_by(self, value: Value) -> None:
+        """A kept value reads its operands over its own domain, a fold each leaf over its own."""
+        combined = not isinstance(value, Map | View)
+        folded = self._facts.folded.get(value, {})
+        for operand, times in self._facts.operands[value].items():
+            use = self._uses[operand]
+            use.readers.add(value)
+            use.reads += times
+            use.points = max(use.points, folded.get(operand, self._facts.points[value]))
+            use.combined |= combined
 
     def _pass_on(self, value: Value) -> None:
         """Whoever reads an inlined value reads its operands."""
         use = self._uses[value]
-        for operand, times in _operands(value).items():
+        if not use.readers:
+            return
+        points = max(use.points, self._facts.points[value])
+        for operand, times in self._facts.operands[value].items():
             held = self._uses[operand]
             held.readers |= use.readers
-            held.reads += times * max(use.reads, 1) if use.readers else 0
-            grown = use.points if use.points >= self._points[value] else self._points[value]
-            held.points = max(held.points, grown if use.readers else 0)
+            held.reads += times * use.reads
+            held.points = max(held.points, points)
             held.combined |= use.combined
-
-    def _note(self, operand: Value, reader: Value, times: int, points: int, comb: bool) -> None:
-        use = self._uses[operand]
-        use.readers.add(reader)
-        use.reads += times
-        use.points = max(use.points, points)
-        use.combined |= comb
 
 
 def _operands(value: Value) -> Mapping[Value, int]:
@@ -149,7 +195,7 @@ def _stored(value: Value) -> bool:
     return isinstance(value, Input) or (isinstance(value, View) and value.kind == "item")
 
 
-def _base(value: Value) -> Value | None:
+def _base(value: Value) -> Value:
     while isinstance(value, View) and value.kind in ("rename", "split", "merge"):
         value = value.args[0]
     return value
@@ -161,14 +207,3 @@ def _adjacent(view: View) -> bool:
     *parts, _ = view.names
     first = names.index(parts[0])
     return names[first : first + len(parts)] == parts
-
-
-def _reads_inputs(value: Value) -> bool:
-    return not isinstance(value, Map) or any(map(_reads_inputs, value.args))
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for n in shape:
-        total *= n
-    return total

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeAlias
 
-from maquette.compiler.fuse.index import axes_of
+from maquette.compiler.fuse.index import Sum, axes_of, scalar
 from maquette.compiler.fuse.reading import Read, Reading, part_starts
 from maquette.ir.axes import Axis
 from maquette.ir.monoids import Monoid, Streamed
@@ -31,7 +32,6 @@ class Piece:
     reads: tuple[Read, ...]
     components: tuple[tuple[str, ...], ...]  # the loops along which each component varies
     weights: frozenset[int]  # the reads of what is made of weights alone
-    splits: tuple[tuple[str, str, str], ...] = ()  # loops that were split: name, outer, inner
 
     @property
     def monoid(self) -> Monoid | None:
@@ -68,7 +68,9 @@ def pieces(value: Value, scope: Scope) -> tuple[Piece, ...]:
         parts = zip(value.args, starts, strict=True)
         return tuple(_piece(value, (part,), part.axes, start, scope) for part, start in parts)
     if isinstance(value, Map | View):
-        return (_piece(value, (value,), value.axes, 0, scope),)
+        whole = _piece(value, (value,), value.axes, 0, scope)
+        cuts = tuple(_cuts(whole)) if isinstance(value, Map) else ()
+        return tuple(_piece(value, (value,), value.axes, 0, scope, cut) for cut in cuts) or (whole,)
     if isinstance(value, FlatMap | GroupBy):
         return (_piece(value, (value.key,), value.key.axes, 0, scope),)
     assert isinstance(value, Reduce | Scan)
@@ -76,13 +78,24 @@ def pieces(value: Value, scope: Scope) -> tuple[Piece, ...]:
     return (_piece(value, value.args, domain, 0, scope),)
 
 
+Cut: TypeAlias = tuple[str, int, int]  # a loop, and the range of it that is one piece
+
+
 def _piece(
-    value: Value, args: Sequence[Value], domain: Sequence[Axis], start: int, scope: Scope
+    value: Value,
+    args: Sequence[Value],
+    domain: Sequence[Axis],
+    start: int,
+    scope: Scope,
+    cut: Cut | None = None,
 ) -> Piece:
     loops = {a.name: scope.numbers.extent(a) for a in domain}
     at: dict[str, Scalar] = {a.name: Index(a.name) for a in domain}
+    if cut is not None:
+        axis, low, high = cut
+        loops[axis] = high - low
+        at[axis] = scalar(Sum(((Index(axis), 1),), low))
     over = _over(value)
-    splits: list[tuple[str, str, str]] = []
     inner = _Without(scope.kept, value) if isinstance(value, Map | View) else scope.kept
     while True:
         reading = Reading(inner, scope.numbers, loops)
@@ -91,7 +104,6 @@ def _piece(
         if found is None or (isinstance(value, Scan) and found[0] in over):
             break
         parts = split_loop(*found, loops)
-        splits.append((found[0], *parts))
         step = {found[0]: _joined(parts, found[1])}
         at = {n: _moved(c, step) for n, c in at.items()}
         over = tuple(n for o in over for n in (parts if o == found[0] else (o,)))
@@ -102,7 +114,7 @@ def _piece(
     reads = tuple(reading.reads)
     components = _components(value, leaves, reads, place, over)
     constant = frozenset(i for i, r in enumerate(reads) if r.source in scope.weights)
-    return Piece(value, loops, place, over, leaves, reads, components, constant, tuple(splits))
+    return Piece(value, loops, place, over, leaves, reads, components, constant)
 
 
 class _Without(Collection[Value]):
@@ -125,6 +137,41 @@ def _over(value: Value) -> tuple[str, ...]:
     if isinstance(value, Reduce):
         return value.over
     return (value.along,) if isinstance(value, Scan) else ()
+
+
+def _cuts(piece: Piece) -> Iterator[Cut]:
+    """Ranges of a loop in which a body reads one side of a concatenation alone.
+
+    Then what was a choice at every point, of reads at computed coordinates, is windows.
+    """
+    shifted = {
+        a for r in piece.reads for _, c in r.at if not isinstance(c, Index) for a in axes_of(c)
+    }
+    found: dict[str, set[int]] = {}
+    for leaf in piece.leaves:
+        for axis, n in _bounds(leaf):
+            if axis in shifted and piece.place.get(axis) == Index(axis) and n > 0:
+                found.setdefault(axis, set()).add(n)
+    for axis, bounds in found.items():
+        extent = piece.loops[axis]
+        ends = [*sorted(b for b in bounds if b < extent), extent]
+        if 1 < len(ends) <= _MOST:
+            yield from ((axis, low, high) for low, high in zip([0, *ends], ends, strict=False))
+            return
+
+
+_MOST = 4  # pieces of one value
+
+
+def _bounds(body: Scalar) -> Iterator[tuple[str, int]]:
+    match body:
+        case Apply("where", (Apply("lt", (Index(axis), Lit(int(n)))), left, right)):
+            yield axis, n
+            yield from _bounds(left)
+            yield from _bounds(right)
+        case Apply(_, args):
+            for a in args:
+                yield from _bounds(a)
 
 
 def _splits(

@@ -39,7 +39,7 @@ class Reading:
         self._kept = kept
         self._numbers = numbers
         self._ranges = Ranges(loops)
-        self._known: frozenset[tuple[Scalar, int]] = frozenset()  # coordinates guarded already
+        self._known: dict[Scalar, int] = {}  # coordinates that lie in [0, extent)
         self.reads: dict[Read, int] = {}
 
     def value(self, value: Value, at: At) -> Scalar:
@@ -53,7 +53,7 @@ class Reading:
             return self._view(value, at)
         guards = self._guards(value.axes, at)
         before = self._known
-        self._known = before | {(at[n], extent) for n, extent in guards}
+        self._known = before | {at[n]: extent for n, extent in guards}
         body = self._view(value, at) if isinstance(value, View) else self._map(value, at)
         self._known = before
         for name, extent in reversed(guards):
@@ -73,7 +73,8 @@ class Reading:
         return [
             (name, extent)
             for name, extent in extents
-            if (at[name], extent) not in self._known and not self._ranges.inside(at[name], extent)
+            if self._known.get(at[name], extent + 1) > extent
+            and not self._ranges.inside(at[name], extent)
         ]
 
     def _where(self, test: Scalar, yes: Scalar, no: Scalar) -> Scalar:
@@ -162,7 +163,7 @@ class Reading:
         for part, start in reversed(list(zip(view.args, ends, strict=True))):
             place = self._ranges.simple(Apply("sub", (at[along], Lit(start))))
             before = self._known  # outside a part, what it would give is not looked at
-            self._known = before | {(place, self._numbers.extent(part.axis(along)))}
+            self._known = before | {place: self._numbers.extent(part.axis(along))}
             found = self.value(
                 part, {a.name: place if a.name == along else at[a.name] for a in part.axes}
             )
