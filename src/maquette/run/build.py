@@ -20,6 +20,7 @@ from typing import Any
 
 from maquette.errors import Fault, NotYet
 from maquette.run.host import thread_count
+from maquette.run.library import provide
 from maquette.run.source import Source
 from maquette.run.toolchain import HINT, Toolchain, toolchain
 
@@ -100,6 +101,7 @@ def _entry(path: Path, symbol: str) -> Entry:
         library = _loaded.get(str(path))
         if library is None:
             library = _loaded[str(path)] = ctypes.CDLL(str(path))
+            provide(library)
     entry = getattr(library, symbol)
     entry.argtypes, entry.restype = [ctypes.c_void_p], None
     return entry  # type: ignore[no-any-return]

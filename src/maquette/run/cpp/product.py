@@ -54,9 +54,9 @@ class _Emitter:
                 parts.append(pack(product, c, "rows", f"rows{i}", self.lanes))
             parts.append(pack(product, c, "columns", f"columns{i}", self.lanes))
         rest = self.m % self.blocks.rows
-        parts.append(MICRO.replace("@TAIL@", TAIL.replace("@REST@", str(rest)) if rest else ""))
         parts.append(finish(product, self.blocks.rows))
         parts.append(ahead(product, self.blocks.rows))
+        parts.append(MICRO.replace("@TAIL@", TAIL.replace("@REST@", str(rest)) if rest else ""))
         parts += self._block()
         body = "\n".join(parts)
         text = body + self._entry("@SYMBOL@")
@@ -66,7 +66,8 @@ class _Emitter:
     def _constants(self) -> str:
         b = self.blocks
         return (
-            f"constexpr int NV = {b.vectors}, W = NV * LANES, MR = {b.rows}, AP = {self.high};\n"
+            f"constexpr int NV = {b.vectors}, W = NV * LANES, LDC = W;\n"
+            f"constexpr int MR = {b.rows}, AP = {self.high};\n"
             f"constexpr long M = {self.m}, N = {self.n}, STRIPS = {self.strips},"
             f" PANELS = {self.panels}, NP = {self.held}, SUB = {b.sub},"
             f" STEP = {1024 * self.high * 4 // 64};\n"
@@ -192,9 +193,10 @@ class _Emitter:
         place = f"c{i}" if how == "c" else f"c{i} + (s - s0) * NP * MR * W"
         first = "true" if at == "0" else f"{at} == 0"
         last = i == self.kinds[-1] and not self.split
-        then = "[&](long p) { ahead(b, batch, s, rows, pb + p); }" if last else "[](long) {}"
-        given = f"rows, np, kc{i}, {where}, w{i}, W * kc{i}, {place}, {first}, {after}, {then}"
-        return f"strip({given});"
+        given = (
+            f"np, kc{i}, {where}, w{i}, W * kc{i}, {place}, {first}, {after}, {str(last).lower()}"
+        )
+        return f"strip({{b, batch, s, pb, rows}}, {given});"
 
     def _entry(self, symbol: str) -> str:
         b = self.blocks

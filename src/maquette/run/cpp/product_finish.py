@@ -95,7 +95,8 @@ def _store(place: Access, pointer: str, value: str, last: str, names: Names, ful
 def _read(product: Product, arg: Arg, names: Names, last: str, full: bool) -> Typed:
     if product.tensor(arg.number) is None:
         kind = arg.number - len(product.kernel.inputs)
-        return f"ld(c{kind} + r * W + v)", "vf"
+        at = f"c{kind} + r * LDC + v"
+        return (f"ld({at})" if full else f"ldn({at}, n)"), "vf"
     return read(product.access(arg), f"p{arg.number}", last, names, "" if full else "n")
 
 

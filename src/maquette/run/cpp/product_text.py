@@ -34,23 +34,25 @@ FN void micro(long kc, const float *a, const float *w, float *c, bool first, con
 }
 // One strip of rows along the panels of a block, `kc` packed points from position `at` of K on.
 // Before the last pass over a tile, `ahead` asks for the memory that its results will go to.
-template <class Ahead>
-FN void strip(long rows, long np, long kc, const float *a, const float *w, long ws, float *c,
-              bool first, const float *after, Ahead ahead) {
+struct place { void *const *b; long batch, s, pb, rows; };
+__attribute__((noinline)) static void strip(place at, long np, long kc, const float *a,
+                                            const float *w, long ws, float *c, bool first,
+                                            const float *after, bool last) {
   for (long k = 0; k < kc; k += SUB) {
     const long m = kc - k < SUB ? kc - k : SUB;
     const char *next = (const char *)(k + SUB < kc ? a + (k + SUB) * AP : after);
     for (long p = 0; p < np; ++p) {
       const char *from = next + p * m / np * AP * 4;
       const float *panel = w + p * ws + k * W;
-      if (k + SUB >= kc) ahead(p);
-      if (rows == MR) micro<MR>(m, a + k * AP, panel, c + p * MR * W, first && !k, from, STEP / np);
+      if (last && k + SUB >= kc) ahead(at.b, at.batch, at.s, at.rows, at.pb + p);
+      float *const to = c + p * MR * W;
+      if (at.rows == MR) micro<MR>(m, a + k * AP, panel, to, first && !k, from, STEP / np);
       @TAIL@
     }
   }
 }
 """
-TAIL = "else micro<@REST@>(m, a + k * AP, panel, c + p * MR * W, first && !k, from, STEP / np);"
+TAIL = "else micro<@REST@>(m, a + k * AP, panel, to, first && !k, from, STEP / np);"
 
 THREADS = """
 #ifdef _OPENMP
