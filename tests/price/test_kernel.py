@@ -71,7 +71,7 @@ def test_a_price_is_between_its_longest_part_and_the_sum_of_all(counts, fitted):
 def test_the_ideal_price_is_the_roof_that_binds(counts, bound, expected):
     found = price(replace(counts, launches=counts.launches if bound == "launch" else 0), BOX, IDEAL)
     assert found.bound == bound
-    assert found.total == pytest.approx(expected)
+    assert found.total == pytest.approx(expected, rel=2e-3)  # caches keep a little
 
 
 def test_overlap_goes_from_one_after_the_other_to_all_at_once():

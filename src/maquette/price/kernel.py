@@ -8,6 +8,9 @@ the others completely.  With the seconds ``t`` that each would take alone at the
 where ``p`` says how well they overlap: 1 is one after the other, ∞ perfectly.  Rates are ceilings
 of the processor times a fraction that never exceeds 1, so no price beats the speed of light, which
 is the largest of the ``t`` at the ceilings themselves.
+
+Operands are taken to lie in the nearest tier that holds all that the kernel touches, where the
+kernel before it left them: what fits into a tier does not cross into it.
 """
 
 from __future__ import annotations
@@ -96,9 +99,13 @@ def _alone(counts: Counts, processor: Processor, c: Constants) -> dict[str, floa
         "vector": counts.vector / (processor.vector * c.vector),
         "loops": counts.iterations * c.iteration * processor.lanes / processor.vector,
     }
+    touched = counts.traffic.get("l3", math.inf)  # all of it comes from memory at least once
+    held = {"l1": processor.l1 * processor.threads, "l2": processor.l2 * processor.threads,
+            "l3": processor.l3}  # fmt: skip
     for into, (tier, reached) in _SERVED.items():
         rate = getattr(processor, f"{tier}_bandwidth") * getattr(c, reached)
-        found[tier] = counts.traffic.get(into, 0.0) / rate
+        missing = _missing(touched, held.get(into, 0), c is IDEAL)
+        found[tier] = counts.traffic.get(into, 0.0) * missing / rate
     return found
 
 
@@ -109,6 +116,19 @@ _SERVED: Mapping[Tier, tuple[str, str]] = {
     "l2": ("l3", "far"),
     "l3": ("memory", "far"),
 }
+
+
+def _missing(touched: float, capacity: float, ideal: bool) -> float:
+    """The share of accesses to so many bytes, again and again, that a cache does not serve.
+
+    At best it keeps as much as it holds.  Real ones, which others use too, begin to lose at half
+    of that and have lost all at half as much again.
+    """
+    if touched == 0 or capacity == 0 or math.isinf(touched):
+        return 1.0
+    if ideal:
+        return max(0.0, 1.0 - capacity / touched)
+    return min(1.0, max(0.0, touched / capacity - 0.5))
 
 
 def _overlapped(times: list[float], p: float) -> float:
