@@ -260,7 +260,9 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
     def _become(self, name: str, lower: Callable[..., Any], args: Any, kwargs: Any) -> Recorded:
         """The result takes the place of this array, if nobody else would see it."""
         base, key = self.part_of or (None, None)
-        objection = self.storage.objection(name, self, base)
+        held = [a for a in args if isinstance(a, Recorded) and a.part_of is not None]
+        parts = [a for a in held if a.part_of is not None and a.part_of[0] is self]
+        objection = self.storage.objection(name, self, base, *parts)
         if objection is not None:
             self.session.refuse(objection[0], objection[1], "call .copy() first")
         old = self.positional

@@ -104,7 +104,7 @@ _KEYWORDS = {"axis": "dim", "keepdims": "keepdim", "unbiased": "correction", "se
 _IGNORED = frozenset(
     {"_stacklevel", "device", "layout", "requires_grad", "pin_memory", "memory_format",
      "non_blocking", "copy", "inplace", "generator", "scale_grad_by_freq", "sparse", "padding_idx",
-     "max_norm", "norm_type", "implicit", "size_average", "reduce"}
+     "max_norm", "norm_type", "out", "implicit", "size_average", "reduce"}
 )  # fmt: skip
 
 

@@ -156,7 +156,7 @@ class Recorder(TorchFunctionMode):
         if storage is None:
             storage = Storage(self.names.get(id(target), "a constant"))
         base, key = self.base_of(target)
-        objection = storage.objection(name, target, base)
+        objection = storage.objection(name, target, base, *self.parts_of(target, args[1:]))
         if objection is not None:
             raise self.fault(objection[0], objection[1], "call .clone() first")
         ps = [old, *(self.symbolic(a) for a in args[1:])]
@@ -170,6 +170,11 @@ class Recorder(TorchFunctionMode):
                 name, lambda: indexing.updated(held, key, new)
             )
         return target
+
+    def parts_of(self, target: torch.Tensor, values: Sequence[Any]) -> list[torch.Tensor]:
+        """Those of `values` that were subscripted from `target`: ``y[i] += x`` assigns one back."""
+        held = [v for v in values if isinstance(v, torch.Tensor)]
+        return [v for v in held if self.base_of(v)[0] is target]
 
     def base_of(self, target: torch.Tensor) -> tuple[torch.Tensor | None, Any]:
         """What a subscripted tensor is a part of, where it is still alive."""

@@ -44,9 +44,9 @@ def _enter_binary() -> None:
 
 
 def _numeric(x: Any, to: DType) -> Positional:
-    """A number where the language wants one: booleans as 0 and 1."""
+    """A number of the kind that is wanted: booleans as 0 and 1, whole numbers as floats."""
     p = lifted(x)
-    return converted(p, to) if p.dtype.kind == "bool" else p
+    return converted(p, to) if p.dtype.kind != to.kind else p
 
 
 def _arithmetic(name: str, x: Any, y: Any) -> Positional:
@@ -62,7 +62,7 @@ def _arithmetic(name: str, x: Any, y: Any) -> Positional:
 
 def _compare(name: str, x: Any, y: Any) -> Positional:
     kinds = {lifted(x).dtype.kind, lifted(y).dtype.kind}
-    if "bool" in kinds and (len(kinds) > 1 or name not in ("eq", "ne")):
+    if len(kinds) > 1 or ("bool" in kinds and name not in ("eq", "ne")):
         to = promoted([x, y, 0])
         x, y = _numeric(x, to), _numeric(y, to)
     return apply(name, x, y, to=BOOL)
@@ -193,12 +193,17 @@ def masked_fill(x: Positional, mask: Positional, value: Any) -> Positional:
     return apply("where", mask, converted(lifted(value), x.dtype), x, to=x.dtype)
 
 
-@lowers("clamp", "clip", "hardtanh")
+@lowers("clamp", "clip")
 def clamp(x: Positional, min: Any = None, max: Any = None) -> Positional:
     found = lifted(x)
     if min is not None:
         found = _arithmetic("max", found, min)
     return found if max is None else _arithmetic("min", found, max)
+
+
+@lowers("hardtanh")
+def hardtanh(x: Positional, min_val: float = -1.0, max_val: float = 1.0) -> Positional:
+    return clamp(x, min_val, max_val)
 
 
 @lowers("clamp_min")

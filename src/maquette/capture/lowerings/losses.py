@@ -14,6 +14,11 @@ from maquette.capture.lowerings.table import (
 from maquette.capture.positional import Positional
 
 
+def _unweighted(weight: Positional | None) -> None:
+    if weight is not None:
+        raise refuse("a weighted loss", "weight=None")
+
+
 def _reduced(x: Positional, reduction: str) -> Positional:
     if reduction == "none":
         return x
@@ -21,12 +26,18 @@ def _reduced(x: Positional, reduction: str) -> Positional:
 
 
 @lowers("mse_loss")
-def mse_loss(x: Positional, target: Positional, reduction: str = "mean") -> Positional:
+def mse_loss(
+    x: Positional, target: Positional, reduction: str = "mean", weight: None = None
+) -> Positional:
+    _unweighted(weight)
     return _reduced(power(sub(x, target), 2), reduction)
 
 
 @lowers("l1_loss")
-def l1_loss(x: Positional, target: Positional, reduction: str = "mean") -> Positional:
+def l1_loss(
+    x: Positional, target: Positional, reduction: str = "mean", weight: None = None
+) -> Positional:
+    _unweighted(weight)
     return _reduced(apply("abs", sub(x, target)), reduction)
 
 
@@ -38,8 +49,7 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Positional:
-    if weight is not None:
-        raise refuse("a loss weighted by class", "weight=None")
+    _unweighted(weight)
     at = 0 if x.rank == 1 else 1
     kept = apply("ne", target, ignore_index, to=BOOL)
     losses = where(kept, apply("neg", picked(x, at, target)), 0.0)

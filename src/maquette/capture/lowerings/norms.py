@@ -86,6 +86,22 @@ def _channels(p: Positional | None, after: int) -> Positional | None:
     return None if p is None else replace(p, dims=(*p.dims, *([()] * after)))
 
 
+@lowers("instance_norm")
+def instance_norm(
+    x: Positional,
+    running_mean: Positional | None = None,
+    running_var: Positional | None = None,
+    weight: Positional | None = None,
+    bias: Positional | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Positional:
+    if not use_input_stats:
+        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    return group_norm(x, x.shape[1], weight, bias, eps)
+
+
 @lowers("batch_norm")
 def batch_norm(
     x: Positional,

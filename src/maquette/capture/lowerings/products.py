@@ -9,7 +9,7 @@ from typing import Any
 
 from maquette.capture.align import apart, broadcast
 from maquette.capture.expressions import op
-from maquette.capture.lowerings.elementwise import add, masked_fill, where
+from maquette.capture.lowerings.elementwise import add, logical_not, masked_fill, where
 from maquette.capture.lowerings.reductions import amax, softmax, total
 from maquette.capture.lowerings.shapes import expand_dim, transpose
 from maquette.capture.lowerings.table import BOOL, FLOAT, INT, apply, lowers, promoted, refuse
@@ -206,24 +206,18 @@ def scaled_dot_product_attention(
     scores = matmul(converted(query, FLOAT), transpose(converted(key, FLOAT), -1, -2))
     scores = apply("mul", scores, 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale))
     if is_causal:
-        attn_mask = _causal(scores)
-    if attn_mask is None:
-        weights = softmax(scores, -1)
-    elif attn_mask.dtype.kind == "bool":
-        hidden = apply("not", attn_mask, to=attn_mask.dtype)
-        scores = masked_fill(scores, hidden, float("-inf"))
-        weights = softmax(scores, -1) if is_causal else _guarded(scores)
-    else:
-        weights = _guarded(add(scores, attn_mask))
-    return converted(matmul(weights, converted(value, FLOAT)), query.dtype)
+        scores = masked_fill(scores, logical_not(_causal(scores)), float("-inf"))
+    elif attn_mask is not None and attn_mask.dtype.kind == "bool":
+        scores = masked_fill(scores, logical_not(attn_mask), float("-inf"))
+    elif attn_mask is not None:
+        scores = add(scores, attn_mask)
+    found = matmul(softmax(scores, -1), converted(value, FLOAT))
+    if attn_mask is not None:
+        none = apply("eq", amax(scores, -1, True), float("-inf"), to=BOOL)
+        found = where(none, 0.0, found)
+    return converted(found, query.dtype)
 
 
 def _causal(scores: Positional) -> Positional:
     rows, columns = scores.dims[-2:]
     return Positional((rows, columns), op("le", place(columns), place(rows)), BOOL)
-
-
-def _guarded(scores: Positional) -> Positional:
-    """A softmax whose rows of nothing but -inf are zero."""
-    none = apply("eq", amax(scores, -1, True), float("-inf"))
-    return where(none, 0.0, softmax(scores, -1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from maquette.capture.expressions import op
@@ -10,6 +11,7 @@ from maquette.capture.pointwise import converted, pointwise
 from maquette.capture.positional import Positional, number
 from maquette.errors import Fault, NotYet
 from maquette.ir.dtypes import DType, dtype
+from maquette.ir.scalar import Lit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,7 +55,16 @@ def promoted(xs: Iterable[Any]) -> DType:
 def apply(name: str, *xs: Any, to: DType | None = None) -> Positional:
     """A scalar operation at every position."""
     ps = [lifted(x) for x in xs]
+    if any(p.dtype.kind == "float" for p in ps):
+        ps = [_as_float(p) for p in ps]
     return pointwise(lambda *s: op(name, *s), *ps, to=to or promoted(xs))
+
+
+def _as_float(p: Positional) -> Positional:
+    """A whole constant as a float, so that arithmetic is all of one kind."""
+    if p.dtype.kind == "int" and isinstance(p.source, Lit):
+        return replace(p, source=Lit(float(p.source.value)), dtype=FLOAT)
+    return p
 
 
 def floats(x: Any) -> Positional:
