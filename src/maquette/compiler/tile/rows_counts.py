@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from maquette.compiler.kernel import Kernel, Tensor
+from maquette.compiler.operations import WORTH
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile.homes import Plan, plan
 from maquette.compiler.tile.nest import Loop, Node, Step, inner, needed_leaves, operands
@@ -21,11 +22,6 @@ from maquette.ir.monoids import Streamed
 from maquette.ir.scalar import Apply, Arg, Index, Lit, Scalar, reads
 from maquette.ir.semantics import Numbers, scalar
 
-# Vector operations of one application, where it is not one.
-WEIGHTS: Mapping[str, float] = {
-    "exp": 14, "log": 22, "tanh": 26, "sigmoid": 22, "softplus": 42, "erf": 34, "sin": 26,
-    "cos": 26, "pow": 200, "div": 8, "recip": 8, "sqrt": 10, "rsqrt": 18, "floordiv": 20, "mod": 20,
-}  # fmt: skip
 Footprint = dict[str, float]  # bytes by tensor
 
 
@@ -48,13 +44,13 @@ def weight(body: Scalar) -> float:
     """Vector operations of one evaluation.
 
     >>> weight(Apply("exp", (Apply("sub", (Arg(0), Arg(1))),)))
-    15.0
+    19.0
     """
     match body:
         case Apply("pow", (base, Lit(by))) if by in (0.5, 1, 2, 3, 4, -1):
             return 2.0 + weight(base)
         case Apply(op, args):
-            return WEIGHTS.get(op, 1.0) + sum(weight(a) for a in args)
+            return WORTH.get(op, 1.0) + sum(weight(a) for a in args)
         case Arg(_, at):
             return 0.5 * sum(weight(i) for _, i in at)
         case _:
