@@ -10,6 +10,7 @@ from maquette.compiler.tiling import Tiling
 from maquette.run.source import Source
 from maquette.run.triton.blocks import Blocks
 from maquette.run.triton.bodies import PRELUDE
+from maquette.run.triton.bounds import alive
 from maquette.run.triton.folds import advance, start
 from maquette.run.triton.roles import Roles, roles
 from maquette.run.triton.stages import stage_lines
@@ -52,7 +53,9 @@ def _body(kernel: Kernel, found: Roles, blocks: Blocks) -> list[str]:
         folds = [s for s in inside if s.kind == "reduce" and s.over == (found.stream,)]
         for stage in folds:
             lines += start(blocks, stage)
-        lines.append(f"for t0 in range(0, {kernel.extents[found.stream]}, {step}):")
+        bounds, low, high = alive(kernel, found)
+        lines += bounds
+        lines.append(f"for t0 in range({low}, {high}, {step}):")
         head, blocks.before = len(lines) - 1, []
         loop = [f"i_{found.stream} = t0 + tl.arange(0, {step})"]
         for stage in inside:

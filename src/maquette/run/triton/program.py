@@ -32,7 +32,8 @@ def interpreted() -> bool:
 
 def blocked(captured: Captured, flat: Sequence[Any]) -> Blocked:
     """A captured program made ready for arguments like `flat`."""
-    return Blocked(captured, lower(captured, flat), flat)
+    device = _device(arguments(captured, flat))
+    return Blocked(captured, lower(captured, flat), flat, device)
 
 
 def lower(captured: Captured, flat: Sequence[Any]) -> Lowered:
@@ -49,9 +50,11 @@ class Blocked(Specialised):
     Raises InputError for tensors that are not on one GPU, NotYet for kernels without block form.
     """
 
-    def __init__(self, captured: Captured, lowered: Lowered, flat: Sequence[Any]) -> None:
+    def __init__(
+        self, captured: Captured, lowered: Lowered, flat: Sequence[Any], device: Any
+    ) -> None:
         super().__init__(captured, lowered, flat)
-        self.device = _device(arguments(captured, flat))
+        self.device = device
         flow = lowered.flow
         both = zip(flow.kernels, lowered.tiled, strict=True)
         self.sources = tuple(_source(kernel, chosen) for kernel, chosen in both)
