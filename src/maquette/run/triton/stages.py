@@ -121,7 +121,9 @@ def product(
         test = blocks.overhang(over, dims)
         if test is not None and not isinstance(body, Arg):  # a read is zero there already
             text = f"tl.where({test}, {text}, 0.0)"
-        lines.append(f"{variable} = {text}" + (f".to({narrow})" if narrow else ""))
+        if narrow:  # as it is stored: what reading widened is not needed
+            text = text.removesuffix(".to(tl.float32)")
+        lines.append(f"{variable} = {text}")
     variable = blocks.name(stage.results[0].name)
     lines.append(f"{variable} = {dot(a, b)}")
     return lines, variable, (rows, columns)
