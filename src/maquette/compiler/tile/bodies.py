@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -115,8 +116,8 @@ def simplify(body: Scalar, finite: Callable[[Scalar], bool] = lambda _: False) -
             return body
 
 
-def _number(value: float) -> int | float:
-    return int(value) if float(value).is_integer() else float(value)
+def _number(value: SupportsFloat) -> int | float:
+    return int(float(value)) if float(value).is_integer() else float(value)
 
 
 def _applied(op: str, args: tuple[Scalar, ...], finite: Callable[[Scalar], bool]) -> Scalar:

@@ -15,6 +15,7 @@ from functools import cached_property
 
 from maquette.compiler.kernel import Kernel, Stage, Tensor
 from maquette.compiler.tile import bodies, live, strides
+from maquette.compiler.tile.live import Range
 from maquette.ir.monoids import ADD, MAX, MIN, MUL, Monoid, Part, Streamed
 from maquette.ir.scalar import Apply, Arg, Lit, Scalar
 from maquette.ir.scalar import reads as reads_of
@@ -88,20 +89,20 @@ class Roles:
         return all(map(silent, self.components))
 
     @cached_property
-    def live(self) -> live.Range:
+    def live(self) -> Range:
         """Where along the stream a block of rows has something to add."""
         return self._range(live.possible)
 
     @cached_property
-    def full(self) -> live.Range:
+    def full(self) -> Range:
         """Where no gate is closed for any row of a block."""
         return self._range(live.certain)
 
-    def _range(self, kind: object) -> live.Range:
-        found = live.Range()
+    def _range(self, kind: Callable[[Scalar, str, str], Range]) -> Range:
+        found = Range()
         for condition, value in self.gates:
             asked = condition if value else Apply("not", (condition,))
-            found = live.both(found, kind(asked, self.rows, self.stream))  # type: ignore[operator]
+            found = live.both(found, kind(asked, self.rows, self.stream))
         return found
 
     def opened(self, body: Scalar) -> Scalar:
@@ -277,9 +278,9 @@ class _Builder:
             raise Unfit(f"{monoid} does not combine numbers one by one")
         states = [self._place(r.name, r.axes) for r in stage.results]
         olds = [self._place(r.name + "'", r.axes) for r in stage.results]
-        before = {Arg(i): x for i, x in enumerate(leaves)}
-        held = {Arg(i): Arg(old) for i, old in enumerate(olds)}
-        after = {Arg(n + i): Arg(s) for i, s in enumerate(states)}
+        before: dict[Scalar, Scalar] = {Arg(i): x for i, x in enumerate(leaves)}
+        held: dict[Scalar, Scalar] = {Arg(i): Arg(old) for i, old in enumerate(olds)}
+        after: dict[Scalar, Scalar] = {Arg(n + i): Arg(s) for i, s in enumerate(states)}
         for i, part in enumerate(parts):
             leaf, repair = leaves[i], None
             if part.factor is not None or part.shift is not None:

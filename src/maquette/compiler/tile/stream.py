@@ -17,11 +17,13 @@ from maquette.compiler.kernel import Kernel
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile.phases import Phases
 from maquette.compiler.tile.roles import Roles, Unfit, roles
-from maquette.compiler.tile.stream_counts import Sizes, counts, placed
-from maquette.compiler.tiling import Candidate, Loop, Tiling
+from maquette.compiler.tile.stream_counts import counts
+from maquette.compiler.tile.stream_places import placed
+from maquette.compiler.tile.stream_sizes import Sizes
+from maquette.compiler.tiling import Candidate, Loop, Tile, Tiling
 
 STRATEGY = "stream"
-_DEPTHS = (60, 120, 240)  # positions of the stream in a block, more or less
+_DEPTHS = (36, 60, 120, 240)  # positions of the stream in a block, more or less
 
 
 def accepts(kernel: Kernel) -> str:
@@ -74,7 +76,7 @@ def _supers(rows: int, block: int, outer: int, threads: int) -> list[int]:
     return [n for n in several if n == block or outer * ceil(rows / n) >= 4 * threads]
 
 
-def tiled(held: Roles, sizes: Sizes, tiles: tuple = ()) -> Tiling:  # type: ignore[type-arg]
+def tiled(held: Roles, sizes: Sizes, tiles: tuple[Tile, ...] = ()) -> Tiling:
     """The tiling with these sizes."""
     loops = [Loop(n, 1, "parallel") for n in held.outer]
     loops.append(Loop(held.rows, sizes.super, "parallel"))

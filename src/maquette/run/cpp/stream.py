@@ -35,10 +35,11 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
     pieces = [
         prelude(processor.lanes, functions(plan)),
         "#define NOINLINE __attribute__((noinline))",
+        "FN long least(long a, long b) { return a < b ? a : b; }",
         micro.transposition(processor.lanes),
         micro.MOVES,
         GATHERS,
-        *([micro.WEIGHTS.replace("@LANES@", str(processor.lanes))] if falling(plan.phases) else []),
+        *([micro.WEIGHTS] if falling(plan.phases) else []),
         *_products(plan),
         *_contractions(plan),
         *_task(plan),
@@ -66,10 +67,10 @@ def _contractions(plan: Plan) -> list[str]:
             continue
         tensor = roles.tensors[roles.names[c.operand.number]]
         tile = micro.Register(plan.block, plan.lanes, *plan.sizes.contractions)
-        steps = [_stride(tensor, c.operand, a) for a in (roles.stream, c.inner)]
+        step, inner = (_stride(tensor, c.operand, a) for a in (roles.stream, c.inner))
         extent, repaired = plan.extent(c.inner), c.repair is not None
         dtype = ctype(tensor.dtype)
-        found.append(micro.contract(f"contract_{i}", tile, dtype, extent, *steps, repaired))
+        found.append(micro.contract(f"contract_{i}", tile, dtype, extent, step, inner, repaired))
     return found
 
 
@@ -86,14 +87,14 @@ def _task(plan: Plan) -> list[str]:
     outer = [f"const int c_{i}" for i in range(len(roles.outer))]
     each_block = [
         f"for (long b = 0, first = base; first < end; ++b, first += {plan.block}) {{",
-        f"const long last = (first + {plan.block} < {extent} ? first + {plan.block} : {extent}) - 1;",
+        f"const long last = least(first + {plan.block}, {extent}) - 1;",
     ]
     return [
         "static void task(void *const *buffers, float *scratch, "
         + ", ".join([*outer, "const long base"])
         + ") {",
         *_buffers(plan),
-        f"const long end = base + {plan.sizes.super} < {extent} ? base + {plan.sizes.super} : {extent};",
+        f"const long end = least(base + {plan.sizes.super}, {extent});",
         "long low = __LONG_MAX__, high = 0;",
         *each_block,
         *_begun(plan),
@@ -231,10 +232,9 @@ def _tile(plan: Plan) -> list[str]:
         source = f"{_origin(plan, c.operand)} + t0 * {_stride(tensor, c.operand, roles.stream)}"
         leaf = plan.phases.leaves[c.name]
         assert isinstance(leaf, Arg)
+        tile = plan.phases.buffer(leaf.number)
         state, repair = place(plan, c.name), place(plan, c.name + "'")
-        lines.append(
-            f"contract_{i}({source}, tile_{plan.phases.buffer(leaf.number)}, {state}, {repair}, t1 - t0);"
-        )
+        lines.append(f"contract_{i}({source}, tile_{tile}, {state}, {repair}, t1 - t0);")
     return lines
 
 

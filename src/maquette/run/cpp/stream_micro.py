@@ -130,18 +130,8 @@ def transposition(lanes: int) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-# Where NaN need not be kept in a maximum: it is in a sum as well.  And exp of what is at most 0,
-# to 2e-7 · max(1, -x) of the result: weights that are small may be less accurate.
+# exp of what is at most 0, to 2e-7 · max(1, -x) of the result: small weights may be less accurate.
 WEIGHTS = """\
-FN V larger(V a, V b) {  // b where one is NaN
-#if defined(__AVX512F__) && @LANES@ == 16
-  return __builtin_ia32_maxps512_mask(a, b, a, 0xffff, 4);
-#elif defined(__AVX__) && @LANES@ == 8
-  return __builtin_ia32_maxps256(a, b);
-#else
-  return a > b ? a : b;
-#endif
-}
 FN V weight(V x) {
   V y = larger(splat(-150.f), x * 1.44269504f);
   V n = (y + 12582912.f) - 12582912.f;

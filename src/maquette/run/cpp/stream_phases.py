@@ -1,4 +1,4 @@
-"""The phases over a tile, and the outputs made of states: vector statements around scalar bodies."""
+"""The phases over a tile, and outputs made of states: vector statements around scalar bodies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from maquette.run.cpp.stream_plan import Plan
 GATHERS = """\
 template <typename T> FN V gather(const T *p, long stride, long row, long rows) {
   V r;
-  for (int i = 0; i < LANES; ++i) r[i] = (float)ls(p + (row + i < rows ? row + i : rows - 1) * stride);
+  for (int i = 0; i < LANES; ++i)
+    r[i] = (float)ls(p + (row + i < rows ? row + i : rows - 1) * stride);
   return r;
 }
 template <typename T> FN V gather_at(const T *p, VI at) {
@@ -86,7 +87,7 @@ class Block:
         return f"ld({place(plan, name)} + {offset}{self.row})", "vf"
 
     def _tensor(self, arg: Arg) -> tuple[str, Type]:
-        plan, roles = self.plan, self.plan.roles
+        roles = self.plan.roles
         tensor = roles.tensors[roles.names[arg.number]]
         offset, vectors, inside = [], [], []
         for at, step, size in zip(
@@ -296,7 +297,8 @@ def hoisted(body: Scalar, inner: str, axes: Sequence[tuple[str, ...]]) -> Scalar
     if not isinstance(body, Apply):
         return body
     args = tuple(hoisted(a, inner, axes) for a in body.args)
-    if body.op == "div" and inner in bodies.varies(args[0], axes):
-        if inner not in bodies.varies(args[1], axes):
+    if body.op == "div":
+        above, below = (bodies.varies(a, axes) for a in args)
+        if inner in above and inner not in below:
             return Apply("mul", (args[0], Apply("recip", (args[1],))))
     return Apply(body.op, args)

@@ -1,4 +1,4 @@
-"""Sizes of a tiled streamed fold, and where its tiles and states lie in a thread's scratch memory."""
+"""Sizes of a tiled streamed fold, and where its tiles and states lie in scratch memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import prod
 from maquette.compiler.tile import bodies
 from maquette.compiler.tile.phases import Phases
 from maquette.compiler.tile.roles import Component, Roles
-from maquette.compiler.tile.stream import Sizes
+from maquette.compiler.tile.stream_sizes import Sizes
 from maquette.ir.scalar import Apply
 from maquette.run.cpp.vector_math import FUNCTIONS
 
