@@ -159,6 +159,13 @@ def masked_after(z: Shapes) -> Tensor:
     return dot(e, z.values(), "t") / e.sum("t")
 
 
+def masked_last(z: Shapes) -> Tensor:
+    """Masked exponentials; a row in which all is masked is nought."""
+    scores, seen = z.scores(), activation("seen", s=z.s, t=z.t) > 0.7
+    e = where(seen, exp(scores - where(seen, scores, -INF).max("t")), 0.0)
+    return dot(e, z.values(), "t") / (e.sum("t") + 1e-6)
+
+
 def sink(z: Shapes) -> Tensor:
     """An extra logit that takes part in the denominator."""
     scores, extra = z.scores(), activation("extra", h=z.h)
@@ -275,7 +282,7 @@ Program = Callable[[Shapes], Tensor]
 ATTENTION: tuple[Program, ...] = (
     full, causal, window, alibi, soft_cap, additive_mask, block_sparse, grouped, grouped_by_views,
     grouped_after, multi_query, divided_last, scale_inside, scaled_twice, temperature,
-    masked_after, sink, safe,
+    masked_after, masked_last, sink, safe,
 )  # fmt: skip
 STREAMED: tuple[Program, ...] = (
     *ATTENTION, soft, log_sum_exp, cross_entropy, cross_entropy_one_hot,

@@ -34,6 +34,7 @@ class Addend:
     power: tuple[tuple[tuple[Term, float], ...], tuple[tuple[Term, float], ...]] | None = None
     centred: tuple[tuple[Term, Term], ...] = ()
     when: tuple[tuple[Term, bool], ...] = ()
+    masked: bool = False  # where u is -inf it is nought, whatever ρ is
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ def times(a: Addend, b: Addend, t: Terms) -> Addend:
         (u, p), (v, q) = a.power, b.power
         power = (_joined(u, v), _joined(p, q))
     h, d, g = (t.apply("mul", *pair) for pair in ((a.h, b.h), (a.d, b.d), (a.g, b.g)))
-    return Addend(h, d, g, power, a.centred + b.centred, a.when + b.when)
+    masked = a.masked or b.masked
+    return Addend(h, d, g, power, a.centred + b.centred, a.when + b.when, masked)
 
 
 def _joined(
@@ -170,7 +172,7 @@ def _inverse(term: Term, s: Split) -> Addend:
     if not s.varies(term):
         return Addend(t.one, term, t.one)
     found = addends(term, s)
-    if len(found) != 1 or found[0].centred or found[0].when:
+    if len(found) != 1 or found[0].centred or found[0].when or found[0].masked:
         raise Unfit("A1", "a division by a sum of values and earlier results")
     (a,) = found
     power = a.power and (
@@ -199,15 +201,22 @@ def _choice(term: Term, s: Split) -> tuple[Addend, ...]:
             *(replace(a, when=(*a.when, (test, False))) for a in _unless_zero(no, s)),
         )
     found = []
-    for branch, holds in ((yes, True), (no, False)):
-        mask = t.apply("where", test, *((t.one, t.zero) if holds else (t.zero, t.one)))
+    for branch, other, holds in ((yes, no, True), (no, yes, False)):
         for a in _unless_zero(branch, s):
-            if s.mentions(branch) and a.g is t.one:
-                found.append(replace(a, g=mask))
+            if a.power is not None and literal(other) == 0:
+                found.append(_masked(a, test, holds, t))
             else:
                 cases = (a.g, t.zero) if holds else (t.zero, a.g)
                 found.append(replace(a, g=t.apply("where", test, *cases)))
     return tuple(found)
+
+
+def _masked(a: Addend, test: Term, holds: bool, t: Terms) -> Addend:
+    """An exponential or nought is an exponential of -inf or not."""
+    assert a.power is not None
+    u, nothing = total(dict(a.power[0]), t), t.lit(float("-inf"))
+    cases = (u, nothing) if holds else (nothing, u)
+    return replace(a, power=(((t.apply("where", test, *cases), 1.0),), a.power[1]), masked=True)
 
 
 def _unless_zero(term: Term, s: Split) -> tuple[Addend, ...]:

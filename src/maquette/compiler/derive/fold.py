@@ -149,7 +149,7 @@ class Fold:
             location = location if hoisted is None else None
         found = self._part(self._moment(a.g, a.centred, factor))
         if location is not None:
-            found = self._sure(found, a.g, location, (h, d))
+            found = self._sure(found, a, location, (h, d))
         found = t.apply("div", t.apply("mul", found, h), d)
         for test, holds in a.when:
             cases = (found, t.zero) if holds else (t.zero, found)
@@ -187,16 +187,19 @@ class Fold:
                 return i, k, combined(u, leaf, -k)
         return self._component(MAX, total(own, self.terms)), 1.0, combined(u, own, -1.0)
 
-    def _sure(self, found: Term, g: Term, location: int, beside: tuple[Term, Term]) -> Term:
-        """NaN where the extreme is infinite, as exp(inf − inf) is in the program."""
+    def _sure(self, found: Term, a: Addend, location: int, beside: tuple[Term, Term]) -> Term:
+        """NaN where the extreme is infinite, as exp(inf − inf) is; nought where all is masked."""
         t = self.terms
         residue = t.apply(RESIDUE, self._part(location))
-        if any(_contains(b, residue) for b in beside):  # what it is divided by is NaN already
-            return found
-        marked = t.apply("add", found, residue)
-        if g.chooses:  # a row of which nothing was chosen is nought and stays it
-            return t.apply("where", t.apply("eq", found, t.zero), found, marked)
-        return marked
+        if not any(_contains(b, residue) for b in beside):  # else that is NaN already
+            marked = t.apply("add", found, residue)
+            if a.g.chooses:  # a row of which nothing was chosen is nought and stays it
+                marked = t.apply("where", t.apply("eq", found, t.zero), found, marked)
+            found = marked
+        if a.masked:
+            nothing = t.apply("eq", self._part(location), t.lit(float("-inf")))
+            found = t.apply("where", nothing, t.zero, found)
+        return found
 
     def _moment(self, g: Term, centred: tuple[tuple[Term, Term], ...], factor: Term | None) -> int:
         """The component Σ g·exp·Π (X − c), with the lower moments that repair it."""
@@ -208,8 +211,11 @@ class Fold:
         places = [self._place(c) for _, c in centred]
         leaf = g
         for (x, _), place in zip(centred, places, strict=True):
-            distance = t.apply("sub", x, self.components[place].leaf)
-            leaf = t.apply("mul", distance, leaf)
+            own = self.components[place].leaf
+            away = combined(linear(x, self._split()), linear(own, self._split()), -1.0)
+            leaf = t.apply("mul", t.apply("sub", x, own), leaf) if away else t.zero
+            if not away:
+                break
         weight = self._moment(g, (), factor)
         moved = [self._distance(p, weight) for p in places]
         if len(centred) == 1:

@@ -177,17 +177,13 @@ def _sub(t: Terms, a: Term, b: Term) -> Term | None:
         return _folded(t, a, b, a.payload - b.payload)
     if y == 0:
         return a
-    if x == 0:
-        return t.apply("neg", b)
-    return t.zero if a is b else None
+    return t.apply("neg", b) if x == 0 else None  # a − a is no nought where a is infinite
 
 
 def _mul(t: Terms, a: Term, b: Term) -> Term | None:
     x, y = literal(a), literal(b)
     if x is not None and y is not None:
         return _folded(t, a, b, a.payload * b.payload)
-    if x == 0 or y == 0:
-        return t.zero
     if x == 1:
         return b
     if y == 1:
