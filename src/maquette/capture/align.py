@@ -45,7 +45,7 @@ def _join(held: list[Positional], dims: list[Dim], i: int, p: Positional) -> Non
         mine, there = length(dim), length(here)
         if mine == there and here and dim:
             before, after = refine(here, dim)
-            if before is None:
+            if before is None or after is None:
                 flat = p if len(dim) == 1 else whole(p, k)
                 held[i] = flat
                 _again(held, dims, i, offset + k)

@@ -274,8 +274,8 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
             new = LOWERINGS["expand"](new, old.shape)
         self.positional = new
         if base is not None:
-            held, place = base.positional, self.session.symbolic(key)
+            whole, place = base.positional, self.session.symbolic(key)
             base.positional = self.session.trace.run(
-                name, lambda: indexing.updated(held, place, new)
+                name, lambda: indexing.updated(whole, place, new)
             )
         return self

@@ -34,7 +34,7 @@ def rebuilt(tree: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*(rebuilt(x, change) for x in tree))
     if isinstance(tree, tuple) and type(tree).__module__.startswith("torch.return_types"):
-        return type(tree)([rebuilt(x, change) for x in tree])  # type: ignore[call-arg, arg-type]
+        return type(tree)([rebuilt(x, change) for x in tree])
     if isinstance(tree, tuple | list):
         return type(tree)([rebuilt(x, change) for x in tree])
     if isinstance(tree, dict):

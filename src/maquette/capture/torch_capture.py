@@ -16,8 +16,9 @@ from maquette.capture.positional import Positional
 from maquette.capture.structure import filler, leaves, rebuilt
 from maquette.capture.torch_names import format_of, torch_format
 from maquette.capture.torch_recorder import Recorder
-from maquette.capture.trace import Trace, finished
+from maquette.capture.trace import Trace, finished, many
 from maquette.errors import Fault, InputError
+from maquette.ir.patterns import Role
 
 FOREIGN = (
     os.path.dirname(os.path.abspath(__file__)),
@@ -34,6 +35,7 @@ def record(function: Any, tensors: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     given = {k: _argument(trace, names, k, x) for k, x in kwargs.items()}
     with torch.no_grad(), recorder:
         result = function(*shown, **given)
+    many(trace.faults)
     return results(trace, recorder, function, names, result)
 
 
@@ -89,7 +91,7 @@ def _argument(trace: Trace, names: list[str], name: str, tree: Any) -> Any:
             return x
         called = f"{name}_{place}" if place else name
         names.append(called)
-        role = "index" if x.dtype in (torch.int64, torch.int32) else "activation"
+        role: Role = "index" if x.dtype in (torch.int64, torch.int32) else "activation"
         held = trace.input(called, tuple(x.shape), format_of(x.dtype, f"argument {called}"), role)
         return shown_input(held, f"argument {called}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,10 +50,22 @@ class _Wrapped(torch.nn.Module):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
-        self.function = function
+        self.function = _as_forward(function)
 
     def forward(self, *tensors: Any, **kwargs: Any) -> Any:
         return self.function(*tensors, **kwargs)
+
+
+def _as_forward(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function under the one name whose lines torch keeps."""
+    if not isinstance(function, types.FunctionType):
+        return function
+    code = function.__code__.replace(co_name="forward")
+    made = types.FunctionType(
+        code, function.__globals__, "forward", function.__defaults__, function.__closure__
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
 
 
 def _refused(function: Any, error: Exception) -> NotYet:

@@ -147,7 +147,7 @@ _softmaxes()
 
 
 @adapts("to", "_to_copy", "type", "type_as", "astype", "convert_element_type")
-def _to(x: Positional, *args: Any, dtype: Any = None, **_: Any) -> Positional:
+def _to(x: Positional, *args: Any, dtype: Any = None, **_: Any) -> Any:
     for a in (*args, dtype):
         if _is_format(a):
             return converted(x, format_of(a))
@@ -173,7 +173,7 @@ _enter_casts()
 
 
 @adapts("double")
-def _double(x: Positional, **_: Any) -> Positional:
+def _double(x: Positional, **_: Any) -> Any:
     raise NotYet(Fault("", "format float64", "float32 or a narrower one"))
 
 
@@ -182,7 +182,7 @@ def _maybe(kind: Any) -> DType | None:
 
 
 @adapts("arange")
-def _arange(*args: Any, dtype: Any = None, **given: Any) -> Positional:
+def _arange(*args: Any, dtype: Any = None, **given: Any) -> Any:
     start, end, step = given.get("start", 0), given.get("end"), given.get("step", 1)
     numbers = [a for a in args if isinstance(a, int | float)]
     if len(numbers) == 1:
@@ -193,74 +193,72 @@ def _arange(*args: Any, dtype: Any = None, **given: Any) -> Positional:
 
 
 @adapts("zeros", "empty")
-def _zeros(*size: Any, dtype: Any = None, **given: Any) -> Positional:
+def _zeros(*size: Any, dtype: Any = None, **given: Any) -> Any:
     return _filled(size or given["size"], 0.0, dtype)
 
 
 @adapts("ones")
-def _ones(*size: Any, dtype: Any = None, **given: Any) -> Positional:
+def _ones(*size: Any, dtype: Any = None, **given: Any) -> Any:
     return _filled(size or given["size"], 1.0, dtype)
 
 
-def _filled(size: Any, value: float, kind: Any) -> Positional:
+def _filled(size: Any, value: float, kind: Any) -> Any:
     sizes = [s for s in size if not _is_format(s)]
     return LOWERINGS["full"](shapes.ints(sizes), value, _maybe(kind) or dtype("f32"))
 
 
 @adapts("full")
-def _full(size: Any, fill_value: Any, *, dtype: Any = None, **_: Any) -> Positional:
+def _full(size: Any, fill_value: Any, *, dtype: Any = None, **_: Any) -> Any:
     return LOWERINGS["full"](size, fill_value, _maybe(dtype))
 
 
 @adapts("zeros_like", "empty_like")
-def _zeros_like(x: Positional, *, dtype: Any = None, **_: Any) -> Positional:
+def _zeros_like(x: Positional, *, dtype: Any = None, **_: Any) -> Any:
     return _like(x, 0, dtype)
 
 
 @adapts("ones_like")
-def _ones_like(x: Positional, *, dtype: Any = None, **_: Any) -> Positional:
+def _ones_like(x: Positional, *, dtype: Any = None, **_: Any) -> Any:
     return _like(x, 1, dtype)
 
 
 @adapts("full_like")
-def _full_like(x: Positional, fill_value: Any, *, dtype: Any = None, **_: Any) -> Positional:
+def _full_like(x: Positional, fill_value: Any, *, dtype: Any = None, **_: Any) -> Any:
     return _like(x, fill_value, dtype)
 
 
-def _like(x: Positional, value: Any, kind: Any) -> Positional:
+def _like(x: Positional, value: Any, kind: Any) -> Any:
     found = LOWERINGS["full"]((), value, _maybe(kind) or x.dtype)
     return replace(found, dims=x.dims)
 
 
 @adapts("new_zeros", "new_empty")
-def _new_zeros(x: Positional, *size: Any, dtype: Any = None, **_: Any) -> Positional:
+def _new_zeros(x: Positional, *size: Any, dtype: Any = None, **_: Any) -> Any:
     return LOWERINGS["full"](shapes.ints(size), 0, _maybe(dtype) or x.dtype)
 
 
 @adapts("new_ones")
-def _new_ones(x: Positional, *size: Any, dtype: Any = None, **_: Any) -> Positional:
+def _new_ones(x: Positional, *size: Any, dtype: Any = None, **_: Any) -> Any:
     return LOWERINGS["full"](shapes.ints(size), 1, _maybe(dtype) or x.dtype)
 
 
 @adapts("new_full")
-def _new_full(
-    x: Positional, size: Any, fill_value: Any, *, dtype: Any = None, **_: Any
-) -> Positional:
+def _new_full(x: Positional, size: Any, fill_value: Any, *, dtype: Any = None, **_: Any) -> Any:
     return LOWERINGS["full"](size, fill_value, _maybe(dtype) or x.dtype)
 
 
 @adapts("scalar_tensor")
-def _scalar_tensor(value: Any, *, dtype: Any = None, **_: Any) -> Positional:
+def _scalar_tensor(value: Any, *, dtype: Any = None, **_: Any) -> Any:
     return LOWERINGS["full"]((), value, _maybe(dtype))
 
 
 @adapts("eye")
-def _eye(n: int, m: int | None = None, *, dtype: Any = None, **_: Any) -> Positional:
+def _eye(n: int, m: int | None = None, *, dtype: Any = None, **_: Any) -> Any:
     return LOWERINGS["eye"](n, m, _maybe(dtype))
 
 
 @adapts("linspace")
-def _linspace(start: float, end: float, steps: int, *, dtype: Any = None, **_: Any) -> Positional:
+def _linspace(start: float, end: float, steps: int, *, dtype: Any = None, **_: Any) -> Any:
     return LOWERINGS["linspace"](start, end, steps, _maybe(dtype))
 
 
@@ -271,41 +269,39 @@ def _meshgrid(*tensors: Any, indexing: str = "ij") -> Any:
 
 
 @adapts("__rtruediv__", "__rdiv__")
-def _rdiv(x: Positional, y: Any) -> Positional:
+def _rdiv(x: Positional, y: Any) -> Any:
     return LOWERINGS["div"](y, x)
 
 
 @adapts("__rfloordiv__")
-def _rfloordiv(x: Positional, y: Any) -> Positional:
+def _rfloordiv(x: Positional, y: Any) -> Any:
     return LOWERINGS["floor_divide"](y, x)
 
 
 @adapts("__rmod__")
-def _rmod(x: Positional, y: Any) -> Positional:
+def _rmod(x: Positional, y: Any) -> Any:
     return LOWERINGS["remainder"](y, x)
 
 
 @adapts("__rpow__")
-def _rpow(x: Positional, y: Any) -> Positional:
+def _rpow(x: Positional, y: Any) -> Any:
     return LOWERINGS["pow"](y, x)
 
 
 @adapts("__rmatmul__")
-def _rmatmul(x: Positional, y: Any) -> Positional:
+def _rmatmul(x: Positional, y: Any) -> Any:
     return LOWERINGS["matmul"](y, x)
 
 
 @adapts("where")
-def _where(test: Positional, *branches: Any, **given: Any) -> Positional:
+def _where(test: Positional, *branches: Any, **given: Any) -> Any:
     if not branches:
         raise NotYet(Fault("", "the shape of where(test) depends on the data", "where(test, x, y)"))
     return LOWERINGS["where"](test, *branches)
 
 
 @adapts("norm")
-def _norm(
-    x: Positional, p: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any
-) -> Positional:
+def _norm(x: Positional, p: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
     return LOWERINGS["norm"](x, p, dim, keepdim)
 
 
@@ -313,7 +309,7 @@ def _spreads() -> None:
     for name in ("var", "std"):
         lower = LOWERINGS[name]
 
-        def adapted(x: Positional, *args: Any, _lower: Adapter = lower, **given: Any) -> Positional:
+        def adapted(x: Positional, *args: Any, _lower: Adapter = lower, **given: Any) -> Any:
             correction = given.pop("correction", 1)
             if args and isinstance(args[0], bool):
                 correction, args = int(args[0]), (None, *args[1:])

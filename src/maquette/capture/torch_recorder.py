@@ -92,7 +92,7 @@ class Recorder(TorchFunctionMode):
                 return lower(*args, **kwargs)
         if not any(_symbolic(a) for a in (*args, *kwargs.values())):
             return func(*args, **kwargs)
-        raise self.uncovered(name)
+        return self.uncovered(name, func, args, kwargs)
 
     def lowered(self, name: str, lower: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs and kwargs.get("out") is not None:
@@ -183,7 +183,9 @@ class Recorder(TorchFunctionMode):
         return base, key
 
     def fault(self, what: str, expected: str = "", hint: str = "") -> NotYet:
-        return NotYet(Fault(self.trace.line(), what, expected, hint))
+        """An error at this line, with what has been found wrong before."""
+        fault = Fault(self.trace.line(), what, expected, hint)
+        return NotYet(*dict.fromkeys((*self.trace.faults, fault)))
 
     def depends(self, name: str) -> NotYet:
         if name in _SHAPE_OF_DATA:
@@ -192,10 +194,29 @@ class Recorder(TorchFunctionMode):
         what = f"{name}: Python asks for a number that depends on the data"
         return self.fault(what, "branches and numbers that shapes decide", "where(test, x, y)")
 
-    def uncovered(self, name: str) -> NotYet:
-        return self.fault(
-            f"{name}: no lowering for this operator", hint="see maquette.capture.lowerings.table"
-        )
+    def uncovered(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        """Note the fault and go on with the shape torch gives, to find the others as well."""
+        hint = "see maquette.capture.lowerings"
+        fault = Fault(self.trace.line(), f"{name}: no lowering for this operator", hint=hint)
+        self.trace.faults.append(fault)
+        try:
+            with torch.device("meta"):
+                found = func(*self.bare(args), **self.bare(kwargs))
+        except Exception as error:
+            raise NotYet(*dict.fromkeys(self.trace.faults)) from error
+        return rebuilt(found, self.unknown)
+
+    def bare(self, tree: Any) -> Any:
+        """Tensors without numbers for all tensors, as one device wants them."""
+        return rebuilt(tree, lambda x: x.to("meta") if isinstance(x, torch.Tensor) else x)
+
+    def unknown(self, x: Any) -> Any:
+        """Something in place of what an operator without a lowering would give."""
+        if not isinstance(x, torch.Tensor):
+            return x
+        name = f"unknown{len(self.trace.faults)}"
+        held = self.trace.input(name, tuple(x.shape), format_of(x.dtype), "activation")
+        return self.shown(held)
 
 
 def expressed(x: torch.Tensor, to: DType, literal: bool) -> Positional | None:
@@ -257,7 +278,7 @@ def _resolved(func: Any) -> tuple[str, str, Any]:
 
 def _changes(name: str) -> Callable[..., Any] | None:
     """What an in-place function leaves in its first argument."""
-    special = {
+    special: dict[str, Callable[..., Any]] = {
         "__setitem__": indexing.updated,
         "copy_": _copy,
         "fill_": _fill,

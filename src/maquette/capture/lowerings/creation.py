@@ -27,6 +27,7 @@ def dims_for(shape: Sequence[int]) -> tuple[Dim, ...]:
 
 @lowers("full")
 def full(shape: Sequence[int], value: Any, to: DType | None = None) -> Positional:
+    """One number everywhere."""
     p = lifted(value)
     if isinstance(p.source, Lit) and to is not None:
         p = Positional((), cast(p.source, to.kind, p.dtype.kind), to)
@@ -39,6 +40,7 @@ def full(shape: Sequence[int], value: Any, to: DType | None = None) -> Positiona
 def arange(
     start: float, end: float | None = None, step: float = 1, to: DType | None = None
 ) -> Positional:
+    """Evenly spaced numbers: an expression of the coordinate."""
     if end is None:
         start, end = 0, start
     ax = fresh("n", max(ceil((end - start) / step), 0))
@@ -54,6 +56,7 @@ def arange(
 
 @lowers("linspace")
 def linspace(start: float, end: float, steps: int, to: DType | None = None) -> Positional:
+    """Numbers from one end to the other, both included."""
     ax = fresh("n", steps)
     i = cast(Index(ax.name), "float", "int")
     step = (end - start) / max(steps - 1, 1)
@@ -64,6 +67,7 @@ def linspace(start: float, end: float, steps: int, to: DType | None = None) -> P
 
 @lowers("eye")
 def eye(n: int, m: int | None = None, to: DType | None = None) -> Positional:
+    """One where row and column agree."""
     dims = ((fresh("n", n),), (fresh("m", n if m is None else m),))
     body = op("eq", place(dims[0]), place(dims[1]))
     return converted(Positional(dims, body, BOOL), to or dtype("f32"))
@@ -71,6 +75,7 @@ def eye(n: int, m: int | None = None, to: DType | None = None) -> Positional:
 
 @lowers("meshgrid")
 def meshgrid(tensors: Sequence[Positional], indexing: str = "ij") -> tuple[Positional, ...]:
+    """Each tensor along a dimension of its own; nothing is repeated."""
     dims = [p.dims[0] if p.rank else () for p in tensors]
     order = [1, 0, *range(2, len(dims))] if indexing == "xy" else list(range(len(dims)))
     return tuple(replace(p, dims=tuple(dims[k] for k in order)) for p in tensors)
@@ -103,6 +108,7 @@ def read_at(x: Positional, at: int, index: Positional) -> Positional:
 def topk(
     x: Positional, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> tuple[Positional, Positional]:
+    """The largest (or smallest) along a dimension, and where they are."""
     x = single(x, axis_of(dim, x.rank))
     found = top(x if largest else apply("neg", x), k, dim)
     return read_at(x, axis_of(dim, x.rank), found), found
@@ -124,6 +130,7 @@ def argsort(
 
 @lowers("argmax")
 def argmax(x: Positional, dim: int | None = None, keepdim: bool = False) -> Positional:
+    """Where the largest is; the first of several."""
     if dim is None:
         x, dim = flatten(x), 0
     found = top(x, 1, dim)

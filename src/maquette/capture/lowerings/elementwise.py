@@ -89,6 +89,7 @@ def rsub(x: Any, y: Any, *, alpha: float = 1) -> Positional:
 
 @lowers("div", "true_divide", "divide")
 def div(x: Any, y: Any, *, rounding_mode: str | None = None) -> Positional:
+    """A quotient, which is a float unless it is rounded down."""
     if rounding_mode == "floor":
         return _arithmetic("floordiv", x, y)
     if rounding_mode is not None:
@@ -109,6 +110,7 @@ def absolute(x: Any) -> Positional:
 
 @lowers("logical_not", "bitwise_not", "invert")
 def logical_not(x: Any) -> Positional:
+    """The opposite of a condition."""
     p = lifted(x)
     if p.dtype.kind == "int":
         raise refuse("bitwise not of integers", "booleans")
@@ -127,6 +129,7 @@ def bitwise_or(x: Any, y: Any) -> Positional:
 
 @lowers("bitwise_xor", "xor", "logical_xor")
 def bitwise_xor(x: Any, y: Any) -> Positional:
+    """Whether two conditions differ."""
     _booleans("xor", x, y)
     return apply("ne", x, y, to=BOOL)
 
@@ -184,6 +187,7 @@ def square(x: Positional) -> Positional:
 
 @lowers("where")
 def where(test: Any, yes: Any, no: Any) -> Positional:
+    """A choice at every position."""
     to = promoted([yes, no])
     return apply("where", truth(test), converted(lifted(yes), to), converted(lifted(no), to), to=to)
 
@@ -195,6 +199,7 @@ def masked_fill(x: Positional, mask: Positional, value: Any) -> Positional:
 
 @lowers("clamp", "clip")
 def clamp(x: Positional, min: Any = None, max: Any = None) -> Positional:
+    """Numbers kept within bounds."""
     found = lifted(x)
     if min is not None:
         found = _arithmetic("max", found, min)
@@ -298,6 +303,8 @@ def leaky_relu(x: Positional, negative_slope: float = 0.01) -> Positional:
 
 @lowers("elu")
 def elu(x: Positional, alpha: float = 1.0) -> Positional:
+    """Below zero, an exponential that levels off."""
+
     def build(v: Scalar) -> Scalar:
         below = op("mul", op("sub", op("exp", op("min", v, Lit(0.0))), Lit(1.0)), Lit(float(alpha)))
         return op("where", op("gt", v, Lit(0.0)), v, below)
@@ -307,6 +314,8 @@ def elu(x: Positional, alpha: float = 1.0) -> Positional:
 
 @lowers("softplus")
 def softplus(x: Positional, beta: float = 1.0, threshold: float = 20.0) -> Positional:
+    """The logarithm of one plus the exponential; large numbers are kept as they are."""
+
     def build(v: Scalar) -> Scalar:
         scaled = op("mul", v, Lit(float(beta)))
         soft = (
@@ -337,6 +346,7 @@ def addcmul(x: Positional, a: Positional, b: Positional, *, value: float = 1) ->
 def dropout(
     x: Positional, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Positional:
+    """Nothing, in evaluation."""
     if training and p > 0:
         raise refuse("dropout in training mode", "evaluation", "call module.eval() first")
     return x

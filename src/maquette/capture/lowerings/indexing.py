@@ -117,6 +117,7 @@ def index(x: Positional, parts: Sequence[Positional | None]) -> Positional:
 
 @lowers("embedding")
 def embedding(a: Positional, b: Positional, *_: Any, **__: Any) -> Positional:
+    """Rows of a table at positions; either order of arguments."""
     ids, table = (a, b) if a.dtype.kind == "int" else (b, a)
     index_dims, (ids,) = broadcast([apart(ids, table)])
     table = _one_axis(table, 0)
@@ -183,13 +184,13 @@ def updated(x: Positional, key: Key, value: Any) -> Positional:
         if lifted(value).rank:
             raise refuse("assigning a tensor where a mask is true", "a number")
         return where(parts[0], converted(lifted(value), x.dtype), x)
-    parts = _spelled(x, [p for p in parts if p is not None])
-    if any(isinstance(p, Positional) for p in parts):
+    spelled = _spelled(x, [p for p in parts if p is not None])
+    if any(isinstance(p, Positional) for p in spelled):
         raise refuse("assigning at positions that a tensor gives", "numbers and slices")
     tests: list[Scalar] = []
     places: list[Scalar] = []
     sizes: list[int] = []
-    for dim, part in zip(x.dims, parts, strict=True):
+    for dim, part in zip(x.dims, spelled, strict=True):
         n = length(dim)
         i = place(dim)
         if isinstance(part, int):
@@ -250,18 +251,21 @@ def _placed(new: Positional, places: Sequence[Scalar]) -> tuple[Scalar, tuple[Va
 def slice_scatter(
     x: Positional, src: Positional, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Positional:
+    """`x` with a slice replaced."""
     at = axis_of(dim, x.rank)
     return updated(x, (*[slice(None)] * at, slice(start, end, step)), src)
 
 
 @lowers("select_scatter")
 def select_scatter(x: Positional, src: Positional, dim: int, index: int) -> Positional:
+    """`x` with one position of a dimension replaced."""
     at = axis_of(dim, x.rank)
     return updated(x, (*[slice(None)] * at, index), src)
 
 
 @lowers("one_hot")
 def one_hot(x: Positional, num_classes: int = -1) -> Positional:
+    """One where the class is the number, along a new last dimension."""
     if num_classes < 0:
         raise refuse("one_hot of as many classes as the data has", "num_classes")
     new = fresh("c", num_classes)

@@ -29,6 +29,7 @@ def _reduced(x: Positional, reduction: str) -> Positional:
 def mse_loss(
     x: Positional, target: Positional, reduction: str = "mean", weight: None = None
 ) -> Positional:
+    """Squares of differences."""
     _unweighted(weight)
     return _reduced(power(sub(x, target), 2), reduction)
 
@@ -37,6 +38,7 @@ def mse_loss(
 def l1_loss(
     x: Positional, target: Positional, reduction: str = "mean", weight: None = None
 ) -> Positional:
+    """Absolute differences."""
     _unweighted(weight)
     return _reduced(apply("abs", sub(x, target)), reduction)
 
@@ -49,6 +51,7 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Positional:
+    """Minus the entry of the target's class."""
     _unweighted(weight)
     at = 0 if x.rank == 1 else 1
     kept = apply("ne", target, ignore_index, to=BOOL)
@@ -67,6 +70,7 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Positional:
+    """Minus the log-probability of the target, a class or a distribution."""
     if label_smoothing:
         raise refuse("label smoothing", "label_smoothing=0.0")
     at = 0 if x.rank == 1 else 1

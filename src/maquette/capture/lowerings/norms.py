@@ -33,6 +33,7 @@ def layer_norm(
     eps: float = 1e-5,
     cudnn_enable: bool = True,
 ) -> Positional:
+    """Centred and scaled to unit variance over the last dimensions."""
     dims = tuple(range(-len(normalized_shape), 0))
     w = wide(x)
     centred = sub(w, mean(w, dims, True))
@@ -48,6 +49,7 @@ def rms_norm(
     weight: Positional | None = None,
     eps: float | None = None,
 ) -> Positional:
+    """Scaled to unit mean square over the last dimensions."""
     if eps is None:
         eps = {"f32": 2.0**-23, "bf16": 2.0**-7, "f16": 2.0**-10}[x.dtype.name]
     dims = tuple(range(-len(normalized_shape), 0))
@@ -70,6 +72,7 @@ def group_norm(
     eps: float = 1e-5,
     cudnn_enabled: bool = True,
 ) -> Positional:
+    """Centred and scaled over groups of channels and all of space."""
     batch, channels, *rest = x.shape
     grouped = reshape(wide(x), (batch, num_groups, channels // num_groups, *rest))
     inner = tuple(range(2, grouped.rank))
@@ -97,6 +100,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Positional:
+    """Centred and scaled over space, channel by channel."""
     if not use_input_stats:
         return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     return group_norm(x, x.shape[1], weight, bias, eps)
@@ -114,6 +118,7 @@ def batch_norm(
     eps: float = 1e-5,
     cudnn_enabled: bool = True,
 ) -> Positional:
+    """Centred and scaled by running statistics, channel by channel."""
     after = x.rank - 2
     w = wide(x)
     if training or running_mean is None or running_var is None:

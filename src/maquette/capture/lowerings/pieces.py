@@ -99,6 +99,7 @@ def _read_through(
 
 @lowers("narrow")
 def narrow(x: Positional, dim: int, start: int, length: int) -> Positional:
+    """A range of a dimension."""
     at = axis_of(dim, x.rank)
     return taken(x, at, start + x.shape[at] if start < 0 else start, length)
 
@@ -107,6 +108,7 @@ def narrow(x: Positional, dim: int, start: int, length: int) -> Positional:
 def slice_(
     x: Positional, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Positional:
+    """A range of a dimension, some steps apart."""
     at = axis_of(dim, x.rank)
     begin, stop, by = slice(start, end, step).indices(x.shape[at])
     return taken(x, at, begin, len(range(begin, stop, by)), by)
@@ -114,6 +116,7 @@ def slice_(
 
 @lowers("select")
 def select(x: Positional, dim: int, index: int) -> Positional:
+    """One position of a dimension, which goes away."""
     at = axis_of(dim, x.rank)
     n = x.shape[at]
     if not -n <= index < n:
@@ -126,6 +129,7 @@ def select(x: Positional, dim: int, index: int) -> Positional:
 
 @lowers("flip", "fliplr_dims")
 def flip(x: Positional, *dims: Any) -> Positional:
+    """Dimensions read backwards."""
     for d in ints(dims):
         at = axis_of(d, x.rank)
         x = taken(x, at, x.shape[at] - 1, x.shape[at], -1)
@@ -134,6 +138,7 @@ def flip(x: Positional, *dims: Any) -> Positional:
 
 @lowers("roll")
 def roll(x: Positional, shifts: Any, dims: Any = None) -> Positional:
+    """Dimensions read from elsewhere, around the end."""
     if dims is None:
         raise refuse("roll of a flattened tensor", "dims")
     for shift, d in zip(
@@ -151,6 +156,7 @@ def roll(x: Positional, shifts: Any, dims: Any = None) -> Positional:
 
 @lowers("split")
 def split(x: Positional, size: Any, dim: int = 0) -> tuple[Positional, ...]:
+    """Pieces of a size, or of given sizes."""
     at = axis_of(dim, x.rank)
     n = x.shape[at]
     if isinstance(size, int):
@@ -166,6 +172,7 @@ def split_with_sizes(x: Positional, sizes: Sequence[int], dim: int = 0) -> tuple
 
 @lowers("chunk")
 def chunk(x: Positional, chunks: int, dim: int = 0) -> tuple[Positional, ...]:
+    """About equal pieces, as many as asked for or fewer."""
     n = x.shape[axis_of(dim, x.rank)]
     return split(x, max(-(-n // chunks), 1), dim)
 
@@ -324,6 +331,7 @@ def _triangle(x: Positional, diagonal: int, test: str) -> Positional:
 
 @lowers("diagonal")
 def diagonal(x: Positional, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Positional:
+    """Where two dimensions agree, as a last dimension."""
     a, b = axis_of(dim1, x.rank), axis_of(dim2, x.rank)
     n = min(x.shape[a] + min(offset, 0), x.shape[b] - max(offset, 0))
     new = fresh("n", n)

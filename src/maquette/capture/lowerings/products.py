@@ -66,6 +66,7 @@ def _follow(whole: Positional, at: int, part: Positional) -> Positional:
 
 @lowers("matmul", "bmm", "mm", "mv", "dot")
 def matmul(left: Positional, right: Positional) -> Positional:
+    """Rows times columns, batches aligned by broadcasting."""
     if not left.rank or not right.rank:
         raise refuse("a matrix product of a scalar", "at least one dimension")
     a, b = left.rank - 1, max(right.rank - 2, 0)
@@ -94,6 +95,7 @@ def _batched(left: Positional, right: Positional) -> tuple[tuple[Dim, ...], Posi
 
 @lowers("linear")
 def linear(x: Positional, weight: Positional, bias: Positional | None = None) -> Positional:
+    """The last dimension times rows of a weight, and a bias."""
     x, weight = _matched(x, x.rank - 1, weight, weight.rank - 1)
     found = contract(x, weight, x.dims[-1], (*x.dims[:-1], *weight.dims[:-1]))
     return found if bias is None else add(found, bias)
@@ -101,6 +103,7 @@ def linear(x: Positional, weight: Positional, bias: Positional | None = None) ->
 
 @lowers("addmm", "baddbmm", "addmv")
 def addmm(x: Any, a: Positional, b: Positional, *, beta: float = 1, alpha: float = 1) -> Positional:
+    """A matrix product added to something, both scaled."""
     product = matmul(a, b)
     if alpha != 1:
         product = apply("mul", product, alpha)
@@ -124,16 +127,16 @@ def einsum(equation: str, *operands: Any) -> Positional:
         else list(operands)
     )
     spelled, out = _letters(equation, tensors)
-    found, held = tensors[0], spelled[0]
+    found: Positional = tensors[0]
+    held = spelled[0]
     _distinct(held)
     later = [set("".join(spelled[i + 1 :])) | set(out) for i in range(len(tensors))]
     for i, (p, name) in enumerate(zip(tensors[1:], spelled[1:], strict=True), 1):
         _distinct(name)
         found, held = _einsum_pair(found, held, p, name, later[i])
-    if len(tensors) == 1 or set(held) - set(out):
-        gone = tuple(k for k, c in enumerate(held) if c not in out)
-        if gone:
-            found, held = total(found, gone), "".join(c for c in held if c in out)
+    gone = tuple(k for k, c in enumerate(held) if c not in out)
+    if gone:
+        found, held = total(found, gone), "".join(c for c in held if c in out)
     return replace(found, dims=tuple(found.dims[held.index(c)] for c in out))
 
 
@@ -142,7 +145,7 @@ def _distinct(name: str) -> None:
         raise refuse(f"einsum of a diagonal {name!r}", "every letter once in an operand")
 
 
-def _letters(equation: str, tensors: Sequence[Positional]) -> tuple[list[str], str]:
+def _letters(equation: str, tensors: Sequence[Any]) -> tuple[list[str], str]:
     """The letters of each operand and of the result, ``...`` spelled out in capitals."""
     left, arrow, out = equation.replace(" ", "").partition("->")
     parts = left.split(",")

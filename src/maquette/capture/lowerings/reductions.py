@@ -64,12 +64,14 @@ def _summable(x: Any, dtype: Any = None) -> Positional:
 
 @lowers("sum")
 def total(x: Positional, dim: Any = None, keepdim: bool = False) -> Positional:
+    """The sum; of whole numbers and booleans a whole number."""
     to = x.dtype if x.dtype.kind == "float" else INT
     return converted(combine(ADD, _summable(x), dim, keepdim), to)
 
 
 @lowers("mean")
 def mean(x: Positional, dim: Any = None, keepdim: bool = False) -> Positional:
+    """The sum over the count."""
     x = floats(x)
     count = 1
     for d in dims_of(dim, x.rank):
@@ -105,6 +107,7 @@ def every(x: Positional, dim: Any = None, keepdim: bool = False) -> Positional:
 
 @lowers("var")
 def var(x: Positional, dim: Any = None, keepdim: bool = False, correction: float = 1) -> Positional:
+    """The mean square distance from the mean, less `correction` in the count."""
     x = floats(x)
     w = wide(x)
     centred = sub(w, mean(w, dim, True))
@@ -122,6 +125,7 @@ def std(x: Positional, dim: Any = None, keepdim: bool = False, correction: float
 
 @lowers("norm", "linalg_vector_norm", "vector_norm")
 def norm(x: Positional, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Positional:
+    """The root of the sum of squares, the sum of absolutes, or the largest."""
     if p in (None, "fro", 2):
         return converted(
             apply("sqrt", combine(ADD, power(wide(x), 2), dim, keepdim)), floats(x).dtype
@@ -135,6 +139,7 @@ def norm(x: Positional, p: Any = 2, dim: Any = None, keepdim: bool = False) -> P
 
 @lowers("logsumexp")
 def logsumexp(x: Positional, dim: Any, keepdim: bool = False) -> Positional:
+    """The logarithm of a sum of exponentials, safe for large numbers."""
     w = wide(x)
     top = combine(MAX, w, dim, True)
     top = where(apply("eq", apply("abs", top), float("inf"), to=BOOL), 0.0, top)
@@ -147,6 +152,7 @@ def logsumexp(x: Positional, dim: Any, keepdim: bool = False) -> Positional:
 
 @lowers("softmax", "_softmax", "_safe_softmax")
 def softmax(x: Positional, dim: int) -> Positional:
+    """Exponentials over their sum, the largest number taken off first."""
     x = floats(x)
     w = wide(x)
     e = apply("exp", sub(w, combine(MAX, w, dim, True)))
@@ -155,6 +161,7 @@ def softmax(x: Positional, dim: int) -> Positional:
 
 @lowers("log_softmax", "_log_softmax")
 def log_softmax(x: Positional, dim: int) -> Positional:
+    """Numbers less the logarithm of the sum of their exponentials."""
     x = floats(x)
     w = wide(x)
     shifted = sub(w, combine(MAX, w, dim, True))
@@ -173,6 +180,7 @@ def _scanned(monoid: Monoid, x: Positional, dim: int) -> Positional:
 
 @lowers("cumsum")
 def cumsum(x: Positional, dim: int) -> Positional:
+    """Prefix sums."""
     to = x.dtype if x.dtype.kind == "float" else INT
     return converted(_scanned(ADD, _summable(x), dim), to) if x.rank else x
 
@@ -189,6 +197,7 @@ def cummax(x: Positional, dim: int) -> Positional:
 
 @lowers("logcumsumexp")
 def logcumsumexp(x: Positional, dim: int) -> Positional:
+    """Logarithms of prefix sums of exponentials."""
     w = wide(x)
     top = combine(MAX, w, dim, True)
     return converted(add(apply("log", cumsum(apply("exp", sub(w, top)), dim)), top), x.dtype)

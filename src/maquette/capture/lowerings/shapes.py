@@ -112,6 +112,7 @@ def _through_one(x: Positional, wanted: tuple[int, ...]) -> Positional:
 
 @lowers("flatten")
 def flatten(x: Positional, start_dim: int = 0, end_dim: int = -1) -> Positional:
+    """Some dimensions as one, which makes no node."""
     if not x.rank:
         return replace(x, dims=((),))
     a, b = axis_of(start_dim, x.rank), axis_of(end_dim, x.rank)
@@ -121,6 +122,7 @@ def flatten(x: Positional, start_dim: int = 0, end_dim: int = -1) -> Positional:
 
 @lowers("unflatten")
 def unflatten(x: Positional, dim: int, sizes: Sequence[int]) -> Positional:
+    """One dimension as several."""
     at = axis_of(dim, x.rank)
     known = prod(n for n in sizes if n != -1)
     sizes = [x.shape[at] // known if n == -1 else n for n in sizes]
@@ -129,6 +131,7 @@ def unflatten(x: Positional, dim: int, sizes: Sequence[int]) -> Positional:
 
 @lowers("transpose", "swapaxes", "swapdims")
 def transpose(x: Positional, a: int, b: int) -> Positional:
+    """Two dimensions exchanged, which makes no node."""
     dims = list(x.dims)
     a, b = axis_of(a, x.rank), axis_of(b, x.rank)
     dims[a], dims[b] = dims[b], dims[a]
@@ -152,6 +155,7 @@ def matrix_transpose(x: Positional) -> Positional:
 
 @lowers("movedim", "moveaxis")
 def movedim(x: Positional, source: Any, destination: Any) -> Positional:
+    """Dimensions moved elsewhere, which makes no node."""
     sources = [axis_of(d, x.rank) for d in ints([source] if isinstance(source, int) else source)]
     places = ints([destination] if isinstance(destination, int) else destination)
     order: list[int | None] = [None] * x.rank
@@ -163,12 +167,14 @@ def movedim(x: Positional, source: Any, destination: Any) -> Positional:
 
 @lowers("unsqueeze", "expand_dims")
 def unsqueeze(x: Positional, dim: int) -> Positional:
+    """A dimension of one more."""
     at = axis_of(dim, x.rank + 1)
     return replace(x, dims=(*x.dims[:at], (), *x.dims[at:]))
 
 
 @lowers("squeeze")
 def squeeze(x: Positional, dim: Any = None) -> Positional:
+    """Dimensions of one less."""
     gone = (
         range(x.rank)
         if dim is None
@@ -181,6 +187,7 @@ def squeeze(x: Positional, dim: Any = None) -> Positional:
 
 @lowers("expand", "broadcast_to")
 def expand(x: Positional, *sizes: Any) -> Positional:
+    """Dimensions of one repeated, which moves nothing."""
     wanted = ints(sizes)
     dims = ((),) * (len(wanted) - x.rank) + x.dims
     found = []
@@ -214,6 +221,7 @@ def expand_dim(x: Positional, at: int, times: int) -> Positional:
 
 @lowers("repeat_interleave")
 def repeat_interleave(x: Positional, repeats: Any, dim: int | None = None) -> Positional:
+    """Every position several times in a row, which moves nothing."""
     if not isinstance(repeats, int):
         raise refuse("repeats that are a tensor (the shape depends on the data)", "one number")
     if dim is None:
@@ -223,6 +231,7 @@ def repeat_interleave(x: Positional, repeats: Any, dim: int | None = None) -> Po
 
 @lowers("repeat", "tile")
 def repeat(x: Positional, *times: Any) -> Positional:
+    """The whole several times over, which moves nothing."""
     counts = ints(times)
     dims = ((),) * (len(counts) - x.rank) + x.dims
     pairs = zip(dims, counts, strict=True)

@@ -161,6 +161,7 @@ def aten_convolution(
     x: Positional, weight: Positional, bias: Positional | None, stride: Any, padding: Any,
     dilation: Any, transposed: bool, output_padding: Any, groups: int,
 ) -> Positional:  # fmt: skip
+    """The general convolution of the exported graph."""
     if transposed:
         raise refuse("a transposed convolution", "a convolution, or interpolate and convolve")
     return convolution(x, weight, bias, stride, padding, dilation, groups)
@@ -317,6 +318,7 @@ _enter_upsampling()
 
 @lowers("pixel_shuffle")
 def pixel_shuffle(x: Positional, upscale_factor: int) -> Positional:
+    """Channels as finer positions, which makes no node."""
     r = upscale_factor
     *lead, c, h, w = x.shape
     split = reshape(x, (*lead, c // (r * r), r, r, h, w))
