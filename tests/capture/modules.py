@@ -71,7 +71,8 @@ class Llama(nn.Module):
                 {
                     "norm1": RMSNorm(d), "attn": Attention(d, heads, groups, fused),
                     "norm2": RMSNorm(d), "gate": nn.Linear(d, hidden, bias=False),
-                    "up": nn.Linear(d, hidden, bias=False), "down": nn.Linear(hidden, d, bias=False),
+                    "up": nn.Linear(d, hidden, bias=False),
+                    "down": nn.Linear(hidden, d, bias=False),
                 }
             )
             for _ in range(layers)

@@ -49,35 +49,60 @@ def updates(x):
 CASES = {
     "causal attention": (attention, floats(2, 5, 4), floats(2, 5, 4), floats(2, 5, 3)),
     "attention of coordinates": (
-        attention_of_coordinates, floats(2, 5, 4), floats(2, 5, 4), floats(2, 5, 4)
+        attention_of_coordinates,
+        floats(2, 5, 4),
+        floats(2, 5, 4),
+        floats(2, 5, 4),
     ),
     "layer norm": (layer_norm, floats(3, 8), floats(8), floats(8)),
     "updates of what is one's own": (updates, floats(2, 4)),
     "matrix times its transpose": (lambda x: x @ x.T, floats(3, 4)),
-    "reshape, transpose": (lambda x: x.reshape(2, 3, 4).transpose(1, 0, 2).reshape(3, -1), floats(6, 4)),
+    "reshape, transpose": (
+        lambda x: x.reshape(2, 3, 4).transpose(1, 0, 2).reshape(3, -1),
+        floats(6, 4),
+    ),
     "concatenate, stack": (
         lambda x, y: np.stack([np.concatenate([x, y], 1), np.concatenate([y, x], axis=1)], -1),
-        floats(2, 3), floats(2, 4),
+        floats(2, 3),
+        floats(2, 4),
     ),
     "slices": (lambda x: x[1:, ::-2, None, ..., -1], floats(3, 6, 2)),
     "lookups": (lambda x, i: x[i, 1:], floats(5, 4), np.array([[0, -1], [2, 2]])),
     "take_along_axis": (lambda x: np.take_along_axis(x, np.argsort(x, axis=1), 1), floats(3, 5)),
     "cumulative": (lambda x: np.cumsum(x, axis=0) + np.add.accumulate(x, axis=1), floats(3, 4)),
-    "spread": (lambda x: np.std(x, axis=1, ddof=1) + x.var(axis=1) + x.max(1) - np.min(x, 1), floats(3, 4)),
-    "booleans": (lambda x: np.where((x > 0) & ~(x > 1) | np.isnan(x), np.maximum(x, 0.5), 0), floats(9)),
+    "spread": (
+        lambda x: np.std(x, axis=1, ddof=1) + x.var(axis=1) + x.max(1) - np.min(x, 1),
+        floats(3, 4),
+    ),
+    "booleans": (
+        lambda x: np.where((x > 0) & ~(x > 1) | np.isnan(x), np.maximum(x, 0.5), 0),
+        floats(9),
+    ),
     "pad, clip, flip, roll": (
-        lambda x: np.roll(np.flip(np.pad(np.clip(x, -1, 1), ((1, 2), (0, 1)), constant_values=3), 0), 1, 1),
+        lambda x: np.roll(
+            np.flip(np.pad(np.clip(x, -1, 1), ((1, 2), (0, 1)), constant_values=3), 0), 1, 1
+        ),
         floats(3, 4),
     ),
     "broadcast, repeat, tile": (
         lambda x: np.repeat(np.broadcast_to(x[None], (2, 3)), 2, axis=1) + np.tile(x[None], (2, 2)),
         floats(3),
     ),
-    "outer, dot": (lambda x, y: np.outer(x, y) + np.add.outer(x, y) + np.dot(x, x), floats(3), floats(4)),
-    "literals": (lambda x: x @ np.array([[1, 2], [3, 4], [5, 7]], np.float32) + np.eye(3, 2)[:1], floats(2, 3)),
+    "outer, dot": (
+        lambda x, y: np.outer(x, y) + np.add.outer(x, y) + np.dot(x, x),
+        floats(3),
+        floats(4),
+    ),
+    "literals": (
+        lambda x: x @ np.array([[1, 2], [3, 4], [5, 7]], np.float32) + np.eye(3, 2)[:1],
+        floats(2, 3),
+    ),
     "band": (lambda x: x * np.triu(np.tril(np.ones((5, 5)), 1), -1), floats(5, 5)),
-    "to other formats": (lambda x: (x > 0).astype(np.float32) + (x * 3).astype(np.int32), floats(7)),
-}  # fmt: skip
+    "to other formats": (
+        lambda x: (x > 0).astype(np.float32) + (x * 3).astype(np.int32),
+        floats(7),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
