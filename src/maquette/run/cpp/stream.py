@@ -35,8 +35,8 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
     pieces = [
         prelude(processor.lanes, functions(plan)),
         "#define NOINLINE __attribute__((noinline))",
+        "namespace fold {",
         "FN long least(long a, long b) { return a < b ? a : b; }",
-        micro.transposition(processor.lanes),
         micro.MOVES,
         GATHERS,
         *([micro.WEIGHTS] if falling(plan.phases) else []),
@@ -44,6 +44,7 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
         *_contractions(plan),
         *_task(plan),
         *_entry(plan, name),
+        "}",
     ]
     return Source(name, "\n".join(pieces) + "\n")
 

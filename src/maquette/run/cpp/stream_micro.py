@@ -112,24 +112,6 @@ def _columns(
     return lines
 
 
-def transposition(lanes: int) -> str:
-    """``transpose(r)``: a square of as many vectors as there are lanes, in registers."""
-    lines = ["FN void transpose(V *r) {"]
-    lines += [f"V r{i} = r[{i}];" for i in range(lanes)]
-    step = 1
-    while step < lanes:
-        low = ", ".join(str(lanes + j - step if j & step else j) for j in range(lanes))
-        high = ", ".join(str(lanes + j if j & step else j + step) for j in range(lanes))
-        for i in range(lanes):
-            if not i & step:
-                a, b = f"r{i}", f"r{i + step}"
-                lines.append(f"{{ V l = __builtin_shufflevector({a}, {b}, {low});")
-                lines.append(f"{b} = __builtin_shufflevector({a}, {b}, {high}); {a} = l; }}")
-        step *= 2
-    lines += [f"r[{i}] = r{i};" for i in range(lanes)]
-    return "\n".join([*lines, "}", ""])
-
-
 # exp of what is at most 0, to 2e-7 · max(1, -x) of the result: small weights may be less accurate.
 WEIGHTS = """\
 FN V weight(V x) {
