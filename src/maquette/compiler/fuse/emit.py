@@ -52,12 +52,12 @@ class _Inputs:
         return self.tensors[plain]
 
 
-def kernel(name: str, group: Group, stores: Stores, names: Names) -> Kernel:
+def kernel(group: Group, stores: Stores, names: Names) -> Kernel:
     """The kernel of a group; components in `stores` are written to their buffers."""
-    inputs = _Inputs({}, {names[p.piece, c] for p, c in _components(group)})
+    inputs = _Inputs({}, {names[p.piece, c] for p, c in components(group)})
     outputs = tuple(
         _output(p, c, group, stores[p.piece.value, c], names[p.piece, c])
-        for p, c in _components(group)
+        for p, c in components(group)
         if (p.piece.value, c) in stores
     )
     order = {t.name: t.axes for t in outputs}
@@ -65,10 +65,11 @@ def kernel(name: str, group: Group, stores: Stores, names: Names) -> Kernel:
     tensors = tuple(replace(t, name=n) for t, n in inputs.tensors.items())
     used = {a for s in stages for r in s.results for a in (*r.axes, *s.over)}
     extents = {a: n for a, n in group.axes.items() if a in used}
-    return coalesced(_without_copies(Kernel(name, extents, tensors, outputs, stages)))
+    return coalesced(_without_copies(Kernel("", extents, tensors, outputs, stages)))
 
 
-def _components(group: Group) -> list[tuple[Placed, int]]:
+def components(group: Group) -> list[tuple[Placed, int]]:
+    """Every component that a group makes."""
     return [(p, c) for p in group.placed for c in range(len(p.piece.components))]
 
 

@@ -12,13 +12,15 @@ from itertools import count
 
 from maquette.compiler.fuse.arena import planned
 from maquette.compiler.fuse.choices import Choices
-from maquette.compiler.fuse.emit import component_axes, component_type, kernel
+from maquette.compiler.fuse.emit import component_axes, component_type
 from maquette.compiler.fuse.group import Group
 from maquette.compiler.fuse.groups import grouped
 from maquette.compiler.fuse.hoist import hoisted
 from maquette.compiler.fuse.interpreted import interpreted
 from maquette.compiler.fuse.kept import kept_values
-from maquette.compiler.fuse.pieces import Piece, Scope, pieces
+from maquette.compiler.fuse.named import Kernels
+from maquette.compiler.fuse.pieces import Piece, Scope
+from maquette.compiler.fuse.repeats import all_pieces
 from maquette.compiler.fuse.shape import is_product, is_weighted
 from maquette.compiler.fuse.windows import Held, row_major
 from maquette.compiler.kernel import Flow, Interpreted, Kernel, Tensor
@@ -27,6 +29,7 @@ from maquette.ir.graph import Graph
 from maquette.ir.patterns import GroupBy, Input, Map, Value, View, make
 from maquette.ir.scalar import Arg, Index
 from maquette.ir.semantics import Numbers
+from maquette.ir.sizes import Size
 
 
 def fuse(
@@ -59,7 +62,7 @@ def fuse(
       bf16 v2[n] = add over t: %v1
       bf16 y[n, t] = %v1 / %v2
     """
-    numbers, choices = Numbers(dict(sizes or {})), choices or Choices()
+    numbers, choices = _Numbers(dict(sizes or {})), choices or Choices()
     graph = _with_own_outputs(hoisted(graph, numbers, choices.cheap))
     made = _made(graph, numbers, choices)
     inputs = {v: _input(v, numbers, strides or {}) for v in graph.inputs.values()}
@@ -72,10 +75,21 @@ def fuse(
     for key in _stored(graph, groups, homes):
         home = homes[key[0]]
         stores[key] = _held(key, home, names[home.piece, key[1]], numbers, layouts.get(key, ()))
-    kernels = [_kernel(i, g, stores, names, numbers) for i, g in enumerate(groups)]
+    named = Kernels(stores, names)
+    kernels = [_kernel(f"k{i}", g, named, numbers) for i, g in enumerate(groups)]
     outputs = tuple(_tensor(stores[v, 0]) for v in graph.outputs.values())
     flow = Flow(graph.name, tuple(map(_tensor, inputs.values())), outputs, tuple(kernels), ())
     return planned(flow)
+
+
+class _Numbers(Numbers):
+    """Sizes that are numbers already are asked for often."""
+
+    def whole(self, amount: Size) -> int:
+        terms = amount.terms
+        if len(terms) == 1 and not terms[0][0] and type(found := terms[0][1]) is int and found >= 0:
+            return found
+        return super().whole(amount)
 
 
 def _with_own_outputs(graph: Graph) -> Graph:
@@ -97,7 +111,7 @@ def _copied(value: Value, name: str) -> Value:
 def _made(graph: Graph, numbers: Numbers, choices: Choices) -> dict[Value, tuple[Piece, ...]]:
     kept = kept_values(graph, numbers, choices)
     scope = Scope(kept, _of_weights(graph), numbers)
-    return {v: pieces(v, scope) for v in kept}
+    return all_pieces(graph, scope)
 
 
 def _of_weights(graph: Graph) -> set[Value]:
@@ -232,14 +246,8 @@ def _held(
     return Held(name, name, dtype, kept, shape, row_major(shape))
 
 
-def _kernel(
-    number: int,
-    group: Group,
-    stores: Mapping[tuple[Value, int], Held],
-    names: Mapping[tuple[Piece, int], str],
-    numbers: Numbers,
-) -> Kernel | Interpreted:
+def _kernel(name: str, group: Group, named: Kernels, numbers: Numbers) -> Kernel | Interpreted:
     first = group.placed[0].piece
     if first.opaque:
-        return interpreted(f"k{number}", first, stores, numbers)
-    return kernel(f"k{number}", group, stores, names)
+        return interpreted(name, first, named.stores, numbers)
+    return named.kernel(name, group)
