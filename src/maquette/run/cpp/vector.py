@@ -34,7 +34,9 @@ typedef float V __attribute__((vector_size(4 * LANES)));
 typedef int VI __attribute__((vector_size(4 * LANES)));
 typedef unsigned VW __attribute__((vector_size(4 * LANES)));
 typedef unsigned short VH __attribute__((vector_size(2 * LANES)));
+typedef short VS __attribute__((vector_size(2 * LANES)));
 typedef _Float16 VF16 __attribute__((vector_size(2 * LANES)));
+typedef char VC __attribute__((vector_size(LANES)));
 typedef signed char VB __attribute__((vector_size(LANES)));
 typedef unsigned char VUB __attribute__((vector_size(LANES)));
 typedef V VU __attribute__((aligned(4), may_alias));
@@ -67,15 +69,22 @@ FN long thread() { return 0; }
 
 _LOADS = """
 FN V ld(const float *p) { return *(const VU *)p; }
-FN V ld(const bf16 *p) {
-  return (V)(__builtin_convertvector(*(const VHU *)p, VW) << 16);
-}
-FN V ld(const _Float16 *p) { return __builtin_convertvector(*(const VF16U *)p, V); }
+#if defined(__AVX512F__) && @LANES@ == 16 && !defined(__clang__)  // gcc widens piece by piece
+FN VI widened(VB x) { return (VI)__builtin_ia32_pmovsxbd512_mask((VC)x, VI{}, 0xffff); }
+FN VI widened(VUB x) { return (VI)__builtin_ia32_pmovzxbd512_mask((VC)x, VI{}, 0xffff); }
+FN VW widened(VH x) { return (VW)__builtin_ia32_pmovzxwd512_mask((VS)x, VI{}, 0xffff); }
+FN V widened(VF16 x) { return __builtin_ia32_vcvtph2ps512_mask((VS)x, V{}, 0xffff, 4); }
+#else
+FN VI widened(VB x) { return __builtin_convertvector(x, VI); }
+FN VI widened(VUB x) { return __builtin_convertvector(x, VI); }
+FN VW widened(VH x) { return __builtin_convertvector(x, VW); }
+FN V widened(VF16 x) { return __builtin_convertvector(x, V); }
+#endif
+FN V ld(const bf16 *p) { return (V)(widened(*(const VHU *)p) << 16); }
+FN V ld(const _Float16 *p) { return widened(*(const VF16U *)p); }
 FN VI ld(const int *p) { return *(const VIU *)p; }
-FN VI ld(const signed char *p) { return __builtin_convertvector(*(const VBU *)p, VI); }
-FN VI ld(const unsigned char *p) {
-  return __builtin_convertvector(*(const VUBU *)p, VI) != 0;
-}
+FN VI ld(const signed char *p) { return widened(*(const VBU *)p); }
+FN VI ld(const unsigned char *p) { return widened(*(const VUBU *)p) != 0; }
 FN VI ld(const long *p) { VI r; for (int i = 0; i < LANES; i++) r[i] = (int)p[i]; return r; }
 template <class T> FN auto ldn(const T *p, int n) -> decltype(ld(p)) {
   T t[LANES] = {};
@@ -190,8 +199,15 @@ FN void fence() {
 """
 
 _ARITHMETIC = """
-FN V vmax(V a, V b) { V m = a > b ? a : b; return a != a ? a : m; }
-FN V vmin(V a, V b) { V m = a < b ? a : b; return a != a ? a : m; }
+#if defined(__AVX512F__) && @LANES@ == 16  // of two, the second where one is NaN
+FN V larger(V a, V b) { return __builtin_ia32_maxps512_mask(a, b, V{}, 0xffff, 4); }
+FN V smaller(V a, V b) { return __builtin_ia32_minps512_mask(a, b, V{}, 0xffff, 4); }
+#else
+FN V larger(V a, V b) { return a > b ? a : b; }
+FN V smaller(V a, V b) { return a < b ? a : b; }
+#endif
+FN V vmax(V a, V b) { return a != a ? a : larger(a, b); }
+FN V vmin(V a, V b) { return a != a ? a : smaller(a, b); }
 FN VI vmax(VI a, VI b) { return a > b ? a : b; }
 FN VI vmin(VI a, VI b) { return a < b ? a : b; }
 FN float vmax(float a, float b) { float m = a > b ? a : b; return a != a ? a : m; }
@@ -222,6 +238,23 @@ FN float fmod(float a, float b) { return a - __builtin_floorf(a / b) * b; }
 """
 
 _ACROSS = """
+template <int S> FN void swap_blocks(V *q) {  // columns of rows S apart
+  VI j = lane();
+  VI low = (j & S) == 0 ? j : j - S + LANES;
+  VI high = (j & S) == 0 ? j + S : j + LANES;
+  for (int i = 0; i < LANES; i++)
+    if (!(i & S)) {
+      V a = q[i], b = q[i | S];
+      q[i] = __builtin_shuffle(a, b, low);
+      q[i | S] = __builtin_shuffle(a, b, high);
+    }
+}
+FN void transpose(V *q) {
+  swap_blocks<1>(q);
+  swap_blocks<2>(q);
+  if (LANES > 4) swap_blocks<4 % LANES>(q);
+  if (LANES > 8) swap_blocks<8 % LANES>(q);
+}
 template <int N> FN V rotate(V x) {
   VI at = (lane() + N) & (LANES - 1);
   return __builtin_shuffle(x, at);
