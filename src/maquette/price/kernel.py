@@ -121,14 +121,14 @@ _SERVED: Mapping[Tier, tuple[str, str]] = {
 def _missing(touched: float, capacity: float, ideal: bool) -> float:
     """The share of accesses to so many bytes, again and again, that a cache does not serve.
 
-    At best it keeps as much as it holds.  Real ones, which others use too, begin to lose at half
-    of that and have lost all at half as much again.
+    At best it keeps as much as it holds.  Real ones, which others use too, begin to lose at a
+    quarter of that and have lost all at a quarter more.
     """
     if touched == 0 or capacity == 0 or math.isinf(touched):
         return 1.0
     if ideal:
         return max(0.0, 1.0 - capacity / touched)
-    return min(1.0, max(0.0, touched / capacity - 0.5))
+    return min(1.0, max(0.0, touched / capacity - 0.25))
 
 
 def _overlapped(times: list[float], p: float) -> float:

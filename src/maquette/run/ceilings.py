@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -27,6 +27,7 @@ Progress = Callable[[str, int, int], None]
 _LENGTH = 4e-3  # seconds of a sample: long beside a clock tick, short beside a time slice
 _TURNS = 21
 _PRODUCTS = (128, 512, 1536)  # sides of the library's matrix products
+_SHARED = ("l3", "memory")  # tiers of all cores, which results may be written to directly
 _FRESH = 64 << 20  # bytes of memory that nobody has touched yet
 
 
@@ -74,9 +75,9 @@ def measure(
     made = source(processor)
     entry = build([made])[made.symbol]
     library, multiply = _library()
-    with _memory(_largest(processor)) as data:
+    with _memory(_largest(processor), huge=True) as data:
         probes = [*_probes(entry, data, processor), *_products(multiply, processor.threads)]
-        counts = [_repeats(p) for p in probes]
+        counts = _repeats(probes)
         samples = in_turns(
             [partial(p.repeat, n) for p, n in zip(probes, counts, strict=True)],
             turns=_TURNS,
@@ -95,18 +96,21 @@ def measure(
 
 def measured(ceilings: Ceilings) -> Processor:
     """The processor with the rates that were measured, for the compiler and for prices."""
-    own = ceilings.processor
-    found = {
-        "fma": ceilings.get("fma"),
-        "vector": ceilings.get("vector"),
-        "l1_bandwidth": ceilings.get("read l1"),
-        "l2_bandwidth": ceilings.get("read l2"),
-        "l3_bandwidth": ceilings.get("read l3") or ceilings.get("read memory"),
-        "memory_bandwidth": ceilings.get("read memory"),
-        "launch": ceilings.get("launch"),
-    }
-    rates: dict[str, Any] = {k: c.value.median for k, c in found.items() if c is not None}
-    return replace(own, **rates)
+    rates: dict[str, Any] = {}
+    for name in ("fma", "vector", "launch"):
+        found = ceilings.get(name)
+        rates |= {name: found.value.median} if found is not None else {}
+    for tier in ("l1", "l2", "l3", "memory"):
+        stream = fastest(ceilings, tier)
+        rates |= {f"{tier}_bandwidth": stream.value.median} if stream is not None else {}
+    rates.setdefault("l3_bandwidth", rates.get("memory_bandwidth", 0.0))  # no such tier
+    return replace(ceilings.processor, **{k: v for k, v in rates.items() if v})
+
+
+def fastest(ceilings: Ceilings, tier: str) -> Ceiling | None:
+    """The stream that moves most bytes a second, both ways counted: the ceiling of a tier."""
+    streams = (ceilings.get(f"{kind} {tier}") for kind in ("read", "write", "copy", "add"))
+    return max((s for s in streams if s), key=lambda s: s.value.median, default=None)
 
 
 def costs(ceilings: Ceilings) -> dict[str, float]:
@@ -158,7 +162,7 @@ def _probes(entry: Entry, data: int, processor: Processor) -> Iterator[_Probe]:
             amount = float(n * operations(probe, processor))
             yield _Probe(probe, n, "FlopPerSecond", amount, calls(probe, n))
         for tier, nbytes in tiers(processor).items():
-            for probe in ("read", "write", "copy"):
+            for probe in ("read", "write", "copy", *(("add",) if tier in _SHARED else ())):
                 run = calls(probe, n, nbytes)
                 yield _Probe(f"{probe} {tier}", n, "BytesPerSecond", float(nbytes * n), run)
     most = processor.threads
@@ -199,21 +203,35 @@ def _library() -> tuple[str, Callable[..., object]]:
     return f"torch {torch.__version__}", multiply
 
 
-def _repeats(probe: _Probe) -> int:
-    """How often to repeat for a sample of `_LENGTH`; the probe is warm afterwards."""
-    probe.repeat(1)
-    n = 1
-    while True:  # the quickest of three: one that was disturbed would make all samples too short
-        took = min(timed(partial(probe.repeat, n)).seconds for _ in range(3))
-        if took >= _LENGTH / 4:
-            return max(1, round(n * _LENGTH / took))
-        n *= max(2, min(64, math.ceil(_LENGTH / 4 / max(took, 1e-7))))
+def _repeats(probes: Sequence[_Probe]) -> list[int]:
+    """How often to repeat each for a sample of `_LENGTH`; all are warm afterwards.
+
+    Waking a thread on a busy machine takes as long as a sample should last.  So nothing is repeated
+    less often on several threads than on one.
+    """
+    found: dict[str, int] = {"launch": 1000, "matmul 128": 50}
+    counts = []
+    for probe in probes:
+        probe.repeat(1)
+        n = found.get(probe.name, 1)
+        while True:  # the quickest of three: one that was disturbed would make all too short
+            took = min(timed(partial(probe.repeat, n)).seconds for _ in range(3))
+            if took >= _LENGTH / 4:
+                break
+            n *= max(2, min(64, math.ceil(_LENGTH / 4 / max(took, 1e-7))))
+        n = max(n if probe.name in found else 1, round(n * _LENGTH / took))
+        counts.append(n)
+        if probe.threads == 1:
+            found[probe.name] = n
+    return counts
 
 
 @contextmanager
-def _memory(size: int) -> Iterator[int]:
-    """Fresh memory of the system's, page by page: its address, while it lasts."""
+def _memory(size: int, huge: bool = False) -> Iterator[int]:
+    """Fresh memory of the system's, in large pages if it likes: its address, while it lasts."""
     held = mmap.mmap(-1, size)
+    if huge and hasattr(mmap, "MADV_HUGEPAGE"):
+        held.madvise(mmap.MADV_HUGEPAGE)
     view = ctypes.c_char.from_buffer(held)
     try:
         yield ctypes.addressof(view)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from maquette.machines.types import Compute, Fact, Machine, Tier
-from maquette.run.ceilings import Ceiling, Ceilings, costs, tiers
+from maquette.run.ceilings import Ceiling, Ceilings, costs, fastest, tiers
 from maquette.units import Bytes, show
 
 _SYSTEM = "read from the operating system"
@@ -63,14 +63,14 @@ def _compute(ceilings: Ceilings) -> Compute:
 
 
 def _tier(ceilings: Ceilings, name: str, capacity: int) -> Tier:
-    read, write, copy = (ceilings.get(f"{kind} {name}") for kind in ("read", "write", "copy"))
-    assert read is not None
-    assert write is not None
-    assert copy is not None
-    shown = [show(c.value.median, c.unit, 3) for c in (write, copy)]
-    note = f"read; written at {shown[0]}, copied at {shown[1]} (both ways counted)"
+    best = fastest(ceilings, name)
+    assert best is not None
+    streams = [c for c in ceilings.found if c.name.endswith(" " + name)]
+    most = [c for c in streams if c.threads == ceilings.processor.threads]
+    shown = (f"{c.name.split()[0]} {show(c.value.median, c.unit, 3)}" for c in most)
+    note = f"{', '.join(shown)}; both ways counted"
     size = Fact(Bytes(float(capacity)), "derived", _SYSTEM)
-    return Tier(capacity=size, bandwidth=_fact(ceilings, read, note))
+    return Tier(capacity=size, bandwidth=_fact(ceilings, best, note))
 
 
 def _fact(ceilings: Ceilings, ceiling: Ceiling, note: str = "") -> Fact[Any]:

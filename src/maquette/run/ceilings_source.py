@@ -11,7 +11,7 @@ from maquette.run.source import Source
 
 # Of generated code: what each costs, in operations of "vector", is what counts weigh it by.
 FUNCTIONS = ("div", "sqrt", "exp", "log", "tanh", "sigmoid", "softplus", "erf", "sin", "cos")
-PROBES = ("fma", "vector", "read", "write", "copy", "launch", "touch", *FUNCTIONS)
+PROBES = ("fma", "vector", "read", "write", "copy", "add", "launch", "touch", *FUNCTIONS)
 _CHAINS = 12  # independent ones: latency times units, and few enough for sixteen registers
 
 _FRAME = """\
@@ -89,6 +89,24 @@ static __attribute__((noinline)) void probe_copy(float *own, float *out, i64 rep
       const vec a = x[i], b = x[i + 1], c = x[i + 2], d = x[i + 3];
       y[i] = a; y[i + 1] = b; y[i + 2] = c; y[i + 3] = d;
       __asm__ volatile("" ::: "memory");
+    }
+  }
+}
+static inline void past(vec *p, vec x) {
+#if defined(__AVX512F__) && LANES == 16
+  __builtin_ia32_movntps512((float *)p, x);
+#else
+  *p = x;
+#endif
+}
+static __attribute__((noinline)) void probe_add(float *own, float *out, i64 repeats, i64 count) {
+  const i64 n = count / LANES / 3;
+  for (i64 r = 0; r < repeats; ++r) {
+    const vec *x = (const vec *)own, *y = x + n;
+    vec *z = (vec *)own + 2 * n;
+    for (i64 i = 0; i + 4 <= n; i += 4) {
+      past(z + i, x[i] + y[i]); past(z + i + 1, x[i + 1] + y[i + 1]);
+      past(z + i + 2, x[i + 2] + y[i + 2]); past(z + i + 3, x[i + 3] + y[i + 3]);
     }
   }
 }
