@@ -132,7 +132,8 @@ def _buffers(plan: Plan) -> list[str]:
         )
     for i, (tensor, _) in enumerate(roles.outputs):
         held = len(inputs) + i
-        lines.append(f"float *const out_{i} = (float *)buffers[{held}] + {tensor.offset};")
+        kind = ctype(tensor.dtype)
+        lines.append(f"{kind} *const out_{i} = ({kind} *)buffers[{held}] + {tensor.offset};")
     for i in range(plan.phases.buffers):
         lines.append(f"float *const tile_{i} = {place(plan, f'tile {i}')};")
     return lines

@@ -130,16 +130,17 @@ FN V weight(V x) {
 # Rows to lanes and back: dst[c][rows] = src[row][c].  Rows that there are not become zeros.
 MOVES = """\
 constexpr bool is_float(const float *) { return true; }
+constexpr bool is_float(const bf16 *) { return true; }
 constexpr bool is_float(const void *) { return false; }
 template <long ROW, long COL, long COLS, long BLOCK, typename T>
 static NOINLINE void pack(const T *src, float *dst, float scale, long rows) {
   for (long g = 0; g < BLOCK; g += LANES) {
     long c = 0;
-    if (COL == 1 && is_float((const T *)0))
+    if constexpr (COL == 1 && is_float((const T *)0))
       for (; c + LANES <= COLS; c += LANES) {
         V r[LANES];
         for (int i = 0; i < LANES; ++i)
-          r[i] = g + i < rows ? ld((const float *)src + (g + i) * ROW + c) : V{};
+          r[i] = g + i < rows ? ld(src + (g + i) * ROW + c) : V{};
         transpose(r);
         for (int i = 0; i < LANES; ++i) st(dst + (c + i) * BLOCK + g, r[i] * scale);
       }
@@ -149,8 +150,8 @@ static NOINLINE void pack(const T *src, float *dst, float scale, long rows) {
             g + i < rows ? (float)ls(src + (g + i) * ROW + c * COL) * scale : 0.f;
   }
 }
-template <long ROW, long COL, long COLS, long BLOCK>
-static NOINLINE void unpack(const float *src, float *dst, long rows) {
+template <long ROW, long COL, long COLS, long BLOCK, typename T>
+static NOINLINE void unpack(const float *src, T *dst, long rows) {
   for (long g = 0; g < rows; g += LANES) {
     long c = 0;
     if (COL == 1)
@@ -163,7 +164,7 @@ static NOINLINE void unpack(const float *src, float *dst, long rows) {
       }
     for (; c < COLS; ++c)
       for (int i = 0; i < LANES && g + i < rows; ++i)
-        dst[(g + i) * ROW + c * COL] = src[c * BLOCK + g + i];
+        ss(dst + (g + i) * ROW + c * COL, src[c * BLOCK + g + i]);
   }
 }
 """
