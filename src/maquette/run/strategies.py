@@ -10,10 +10,11 @@ from maquette.compiler.pipeline import Strategy
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile import product as product_tiles
 from maquette.compiler.tile import product_library as library_tiles
+from maquette.compiler.tile import product_thin as thin_tiles
 from maquette.compiler.tile import rows as rows_tiles
 from maquette.compiler.tile import stream as stream_tiles
 from maquette.compiler.tiling import Tiling
-from maquette.run.cpp import product, product_library, rows, stream
+from maquette.run.cpp import product, product_library, product_thin, rows, stream
 from maquette.run.source import Source
 
 Emit: TypeAlias = Callable[[Kernel, Tiling, Processor], Source]
@@ -21,12 +22,14 @@ Emit: TypeAlias = Callable[[Kernel, Tiling, Processor], Source]
 STRATEGIES: tuple[Strategy, ...] = (
     product_tiles.candidates,
     library_tiles.candidates,
+    thin_tiles.candidates,
     stream_tiles.candidates,
     rows_tiles.candidates,
 )
 EMITTERS: Mapping[str, Emit] = {
     product_tiles.STRATEGY: product.emit,
     library_tiles.STRATEGY: product_library.emit,
+    thin_tiles.STRATEGY: product_thin.emit,
     stream_tiles.STRATEGY: stream.emit,
     rows_tiles.STRATEGY: rows.emit,
 }

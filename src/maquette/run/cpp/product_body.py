@@ -55,6 +55,12 @@ class Statements:
                 return self.index(axis)
             case Arg():
                 return self._named(self.read(body))
+            case Apply("floordiv" | "mod" as op, (held, Lit(int(n)))) if n > 0 and not n & (n - 1):
+                text, kind = self.value(held)
+                if kind[-1] == "i":
+                    done = f">> {n.bit_length() - 1}" if op == "floordiv" else f"& {n - 1}"
+                    return self._named((f"({text} {done})", kind))
+                return self._named(applied(op, [(text, kind), literal(n)]))
             case Apply(op, args):
                 return self._named(applied(op, [self.value(a) for a in args]))
         raise TypeError(f"no text for {body}")

@@ -172,7 +172,7 @@ def read(place: Access, pointer: str, lane: str, names: Names, count: str) -> Ty
         return f"ldn({at}, {count})", "v" + kind
     masks = [*moving, *(f"splatm({f})" for f in fixed)]
     if count:
-        masks.append(f"VI(lane() < {count})")
+        masks.append(f"VI(lane() < splati((int){count}))")
     mask = " & ".join(masks)
     if step == 1:
         return f"ldm({at}, {mask})", "v" + kind
