@@ -125,10 +125,10 @@ def _check(step: Step, around: Mapping[Step, Path], tiling: Tiling) -> None:
         fault = f"the loop over {kept[0]!r} is inside a fold across lanes"
     elif along and stage.kind == "reduce" and not (stage.monoid and stage.monoid.commutative):
         fault = f"{stage.monoid} does not commute: lanes cannot fold it"
-    siblings = [s for s in around if s.stage is stage and s is not step]
-    folds = [loop for loop in path if loop.axis in stage.over]
-    if any(loop not in around[s] for s in siblings for loop in folds):
-        fault = "components that need each other are not in one loop"
+    for sibling, other in around.items():
+        shorter, longer = sorted((path, other), key=len)
+        if sibling.stage is stage and longer[: len(shorter)] != shorter:
+            fault = "components that need each other are not in one loop"
     if fault:
         name = stage.results[0].name
         raise ProgramError(Fault(f"tiling of {name}", fault, "another order of loops"))

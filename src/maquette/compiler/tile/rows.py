@@ -8,7 +8,6 @@ own.  An axis along which much is read again and again goes a few iterations at 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import product as combinations
 from math import prod
 
 from maquette.compiler.kernel import Kernel
@@ -23,7 +22,10 @@ from maquette.ir.scalar import Arg
 
 STRATEGY = "rows"
 UNROLLED = 9  # points of short folds that are written out, such as windows of 3 × 3
-MOST = 12  # candidates of one kernel
+MOST = 6  # candidates with one axis across lanes
+_ONCE = ((4, 1), (2, 1), (1, 1))  # vectors at once and iterations at once
+_AGAIN = ((2, 6), (1, 8), (4, 3), (4, 1), (1, 1))
+_SIDE_BY_SIDE = {1: 1.0, 2: 0.5, 0: 0.2}  # how well a stride between lanes is read
 
 
 def accepts(kernel: Kernel) -> str:
@@ -47,36 +49,42 @@ def candidates(kernel: Kernel, processor: Processor) -> list[Candidate]:
     >>> candidates(k, processor())[0].tiling.lanes
     't'
     """
-    found = list(_legal(kernel, processor.lanes))
-    return [Candidate(t, counts(kernel, t, processor)) for t in found[:MOST]]
+    found = _legal(kernel, processor.lanes)
+    return [Candidate(t, counts(kernel, t, processor)) for t in found]
 
 
 def _legal(kernel: Kernel, width: int) -> Iterator[Tiling]:
-    """Tilings that can hold the kernel's folds."""
-    seen: set[tuple[Loop, ...]] = set()
-    for tiling in _tilings(kernel, width):
-        if tiling.loops in seen:
-            continue
-        seen.add(tiling.loops)
-        try:
-            plan(kernel, tiling)
-        except ProgramError:
-            continue
-        yield tiling
-
-
-def _tilings(kernel: Kernel, width: int) -> Iterator[Tiling]:
+    """Tilings that can hold the kernel's folds, a few for each axis across lanes."""
     sequence = steps(kernel)
     free = {a: _free(sequence, a) for a in kernel.extents}
-    ranked = lane_axes(kernel, width)
-    for lanes in [*ranked[:2], ""]:
-        for order in _orders(kernel, sequence, free, lanes):
-            for at_once in _at_once(kernel, sequence, free, lanes, width):
-                yield Tiling(
-                    STRATEGY,
-                    lanes,
-                    tuple(Loop(a, at_once.get(a, 1), _kind(free[a])) for a in order),
-                )
+    for lanes in [*lane_axes(kernel, width)[:3], ""]:
+        seen: dict[tuple[Loop, ...], None] = {}
+        for tiling in _tilings(kernel, sequence, free, lanes, width):
+            if tiling.loops in seen or not _holds(kernel, tiling):
+                continue
+            yield tiling
+            seen[tiling.loops] = None
+            if len(seen) == (MOST if lanes else 1):
+                break
+
+
+def _holds(kernel: Kernel, tiling: Tiling) -> bool:
+    try:
+        plan(kernel, tiling)
+    except ProgramError:
+        return False
+    return True
+
+
+def _tilings(
+    kernel: Kernel, sequence: tuple[Step, ...], free: Mapping[str, bool], lanes: str, width: int
+) -> Iterator[Tiling]:
+    orders = list(_orders(kernel, sequence, free, lanes))
+    sizes = list(_at_once(kernel, sequence, free, lanes, width))
+    pairs = [(i + 2 * j, i, j) for i in range(len(sizes)) for j in range(len(orders))]
+    for _, i, j in sorted(pairs):
+        loops = (Loop(a, sizes[i].get(a, 1), _kind(free[a])) for a in orders[j])
+        yield Tiling(STRATEGY, lanes, tuple(loops))
 
 
 def _kind(free: bool) -> LoopKind:
@@ -117,7 +125,7 @@ def _neighbours(kernel: Kernel, axis: str) -> float:
         places += [(tensors[n], Arg(0)) for n in step.stores]
         for tensor, read in places:
             step_by = stride(tensor, read, axis)
-            score += points * (1.0 if step_by == 1 else 0.2 if step_by == 0 else -1.0)
+            score += points * _SIDE_BY_SIDE.get(step_by, -1.0)
     return score
 
 
@@ -165,18 +173,34 @@ def _at_once(
         if axis != lanes and not free[axis] and prod(short.values()) * count <= UNROLLED:
             short[axis] = max(count, 1)
     streams = any(isinstance(s.stage.monoid, Streamed) for s in sequence)
+    turned = _turned(kernel, sequence, free, lanes) if lanes else ""
+    if turned:
+        yield {**short, lanes: width, turned: width}
     again = _again(kernel, sequence, free, lanes)
     long = [a for a in kernel.extents if not free[a] and a != lanes and a not in short]
     folds = dict.fromkeys(long, 4) if streams else {}
-    for vectors, rows in combinations((4, 2, 1), (1, 6) if again else (1,)):
-        if vectors * rows > 16:
-            continue
+    most = -(-kernel.extents[lanes] // width) if lanes else 1
+    for vectors, rows in _AGAIN if again else _ONCE:
         found = {**short, **folds}
         if lanes:
-            found[lanes] = vectors * width
+            found[lanes] = max(1, min(vectors, most)) * width
         if rows > 1:
             found[again] = _even(kernel.extents[again], rows)
         yield found
+
+
+def _turned(
+    kernel: Kernel, sequence: tuple[Step, ...], free: Mapping[str, bool], lanes: str
+) -> str:
+    """The free axis along which an output has its neighbours, where lanes are another."""
+    outputs = {t.name: t for t in kernel.outputs}
+    for step in sequence:
+        for name in step.stores:
+            if lanes in step.axes and stride(outputs[name], Arg(0), lanes) not in (0, 1):
+                beside = [a for a in step.axes if free[a] and a != lanes]
+                found = [a for a in beside if stride(outputs[name], Arg(0), a) == 1]
+                return found[0] if found else ""
+    return ""
 
 
 def _even(total: int, most: int) -> int:

@@ -7,14 +7,14 @@ loops further out bring it in again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import prod
+from math import log2, prod
 
 import numpy as np
 
 from maquette.compiler.kernel import Kernel, Tensor
 from maquette.compiler.operations import WORTH
 from maquette.compiler.processor import Processor
-from maquette.compiler.tile.homes import Plan, plan
+from maquette.compiler.tile.homes import Plan, plan, started
 from maquette.compiler.tile.nest import Loop, Node, Step, inner, needed_leaves, operands
 from maquette.compiler.tile.strides import indices
 from maquette.compiler.tiling import Counts, Tier, Tiling
@@ -72,17 +72,38 @@ def _work(made: Plan, step: Step, processor: Processor) -> float:
             each += 1 + repair * (1 + 1 / max(at_once, 1))
     elif monoid is not None:
         each += sum(weight(monoid.combine[i]) for i in step.parts)
-    apart = sum(_apart(made, name, read) for name, read in set(operands(step)))
-    apart += sum(_apart(made, name, Arg(0)) for name in step.stores)
-    return points * (max(each, 1.0) + apart * processor.lanes)
+    apart = sum(_apart(made, name, read, processor) for name, read in set(operands(step)))
+    apart += sum(_stored_apart(made, step, name, processor) for name in step.stores)
+    return points * (max(each, 1.0) + apart) + _meeting(made, step, processor)
 
 
-def _apart(made: Plan, name: str, read: Arg) -> bool:
-    """Whether the lanes of a read or a write are not side by side in memory."""
+def _apart(made: Plan, name: str, read: Arg, processor: Processor) -> float:
+    """Vector operations by which reading lanes that are not side by side exceeds one load."""
     tensors = {t.name: t for t in (*made.kernel.inputs, *made.kernel.outputs)}
     if name not in tensors or made.lanes not in made.kernel.extents:
-        return False
-    return stride(tensors[name], read, made.lanes) not in (0, 1)
+        return 0.0
+    by = stride(tensors[name], read, made.lanes)
+    return 0.0 if by in (0, 1) else 2.0 if by == 2 else 0.75 * processor.lanes
+
+
+def _stored_apart(made: Plan, step: Step, name: str, processor: Processor) -> float:
+    """The same for a store, which squares of as many iterations as lanes make cheap."""
+    tensors = {t.name: t for t in made.kernel.outputs}
+    if made.lanes not in step.axes or stride(tensors[name], Arg(0), made.lanes) in (0, 1):
+        return 0.0
+    beside = [a for a in step.axes if stride(tensors[name], Arg(0), a) == 1]
+    square = any(made.step(a) >= processor.lanes for a in beside)
+    return 4.0 if square else 1.5 * processor.lanes
+
+
+def _meeting(made: Plan, step: Step, processor: Processor) -> float:
+    """Bringing the lanes of a fold together, once for each of its results."""
+    if made.lanes not in step.stage.over:
+        return 0.0
+    rows = prod(made.kernel.extents[a] for a in step.axes if a not in step.stage.over)
+    monoid = step.stage.monoid
+    each = sum(2 + weight(monoid.combine[i]) for i in step.parts) if monoid else 0.0
+    return rows * each * processor.lanes * log2(processor.lanes)
 
 
 def stride(tensor: Tensor, read: Arg, axis: str) -> int:
@@ -114,7 +135,7 @@ def _points(made: Plan, step: Step, processor: Processor) -> float:
 
 def _loads(made: Plan, step: Step, processor: Processor) -> float:
     """Bytes from the nearest cache into registers, reads that iterations share counted once."""
-    total = 0.0
+    total = 8.0 * _updates(made, step, processor)
     bytes_of = _bytes(made)
     for name, read in set(operands(step)):
         shared = [
@@ -127,6 +148,16 @@ def _loads(made: Plan, step: Step, processor: Processor) -> float:
             points /= 4  # a broadcast, for several vectors at once
         total += points * bytes_of.get(name, 4.0) / max(prod(shared), 1)
     return total
+
+
+def _updates(made: Plan, step: Step, processor: Processor) -> float:
+    """Reads and writes of accumulators that are in memory: results' loops inside a fold's."""
+    path = made.paths[step]
+    inside = path[len(started(step, path)) :]
+    if not step.stage.over or all(x.axis in step.stage.over for x in inside):
+        return 0.0
+    at_once = prod(made.step(a) for a in step.stage.over if a != made.lanes)
+    return _points(made, step, processor) / max(at_once, 1)
 
 
 def _rounds(made: Plan, step: Step) -> float:

@@ -21,6 +21,7 @@ from maquette.compiler.tile.nest import Loop, Node, Step, inner, mapped
 from maquette.compiler.tiling import Tiling
 from maquette.run.cpp import rows_folds as folds
 from maquette.run.cpp import rows_scan as scan
+from maquette.run.cpp import rows_stores as stores
 from maquette.run.cpp.rows_state import BYTES, TILED, Coordinate, State, identifier
 from maquette.run.cpp.vector import ctype, prelude
 from maquette.run.cpp.vector_index import Affine, Atom, lane
@@ -198,10 +199,13 @@ class _Emitter:
         """One step at every instance of the open iteration."""
         if step.stage.kind == "map":
             (i,) = step.parts
+            made = []
             for at in self.s.instances(step.axes):
                 value = self.s.value(step.stage, step.stage.leaves[i], at)
                 self.s.keep(self.plan.homes[step.results[0].name], at, value)
-                self.s.put_out(step, at, value)
+                made.append((at, value))
+            for name in step.stores:
+                stores.put_out(self.s, step, name, made)
         elif scan.across(self.s, step):
             scan.update(self.s, step)
         else:

@@ -217,10 +217,14 @@ def _fold_block(
     old, new = known[0], known[-1]
     for i in step.parts:
         part = monoid.parts[i]
-        total = _repaired(s, monoid, i, old, new)
-        for leaf in block:
-            right = _repaired(s, monoid, i, leaf, new)
-            total = combine(s, part.op, 0, {0: total}, {0: right})
+        folded = [_repaired(s, monoid, i, leaf, new) for leaf in block]
+        while len(folded) > 1:  # by halves: a short chain of operations
+            pairs = [folded[j : j + 2] for j in range(0, len(folded), 2)]
+            folded = [
+                combine(s, part.op, 0, {0: p[0]}, {0: p[1]}) if len(p) > 1 else p[0] for p in pairs
+            ]
+        before = _repaired(s, monoid, i, old, new)
+        total = combine(s, part.op, 0, {0: before}, {0: folded[0]})
         new[i] = s.w.cast(total, step.stage.results[i].dtype.kind)
 
 

@@ -10,7 +10,7 @@ from math import prod
 
 from maquette.compiler.kernel import Result, Stage, Tensor
 from maquette.compiler.tile.homes import Home, Path, Plan, common
-from maquette.compiler.tile.nest import Step, pointwise
+from maquette.compiler.tile.nest import pointwise
 from maquette.ir.dtypes import Kind
 from maquette.ir.scalar import Arg, Index, Scalar
 from maquette.run.cpp.vector import ctype
@@ -196,16 +196,6 @@ class State:
         where = {a: self.coordinate(a, at).at for a in home.rest}
         place, coordinates = self.tile(home, at, where, stem)
         store(self.w, place, coordinates, value, None)
-
-    def put_out(self, step: Step, at: Instance, value: Val) -> None:
-        """Store a result of a map to the outputs that it makes."""
-        (result,) = step.results
-        for name in step.stores:
-            tensor = self.tensors[name]
-            axes = tensor.axes if set(tensor.axes) <= set(result.axes) else result.axes
-            coordinates = [self.coordinate(a, at).at for a in axes]
-            past = name in self.past
-            store(self.w, self.tensor(tensor), coordinates, value, self.active(at), past)
 
 
 def _axes(home: Home) -> frozenset[str]:

@@ -84,12 +84,14 @@ def _floats(w: Writer, op: str, args: list[Val]) -> Val:
     if all(a.known is not None for a in args):
         with np.errstate(all="ignore"):
             return number(float(OPERATIONS[op](*(np.float32(a.known or 0.0) for a in args))))
+    if op == "mul" and any(a.known == 1.0 for a in args):
+        return args[args[0].known == 1.0]
     lanes, level = any(a.lanes for a in args), max(a.level for a in args)
     plain = [a.text for a in args]
-    spread = [w.vector(a) for a in args] if lanes else plain
     if op in _SIGNS:
         return w.value("float", f"{plain[0]} {_SIGNS[op]} {plain[1]}", lanes, level)
     if op in ("max", "min", "floordiv", "mod"):
+        spread = [w.vector(a) for a in args] if lanes else plain
         call = {"max": "vmax", "min": "vmin", "floordiv": "fdiv", "mod": "fmod"}[op]
         return w.value("float", f"{call}({', '.join(spread)})", lanes, level)
     if op == "neg":
@@ -107,7 +109,7 @@ def _floats(w: Writer, op: str, args: list[Val]) -> Val:
         raise NotYet(Fault("", f"generated code cannot compute {op}"))
     w.functions.add(op)
     name = f"v{op}" if lanes else f"{op}1"
-    return w.value("float", f"{name}({', '.join(spread)})", lanes, level)
+    return w.value("float", f"{name}({plain[0]})", lanes, level)
 
 
 def _power(w: Writer, x: Val, y: Val) -> Val:

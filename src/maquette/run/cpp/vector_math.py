@@ -18,8 +18,7 @@ FN V pow2(V p, V n) {  // p * 2^n, n whole
 #endif
 }
 FN V vexp(V x) {
-  x = x < -104.0f ? splat(-104.0f) : x;
-  x = x > 89.0f ? splat(89.0f) : x;
+  x = smaller(splat(89.0f), larger(splat(-104.0f), x));
   V n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
   V r = x - n * 0.693359375f + n * 2.12194440e-4f;
   V p = 0.00138144648f * r + 0.00836878062f;
@@ -101,7 +100,7 @@ FN V verf(V x) {
   p = p * z - 0.376124813f;
   p = p * z + 0.128379148f;
   V small = p * x + x;
-  V t = a > 4.0f ? splat(4.0f) : a;
+  V t = smaller(splat(4.0f), a);
   V q = -0.000213985925f * t + 0.00321496309f;
   q = q * t - 0.0228899865f;
   q = q * t + 0.105261875f;
