@@ -72,3 +72,11 @@ def test_the_machine_file_loads_strictly_and_can_be_priced(found, tmp_path):
 def test_a_library_that_beat_the_peak_is_the_peak(found):
     made = machine(found)
     assert made.compute.matrix["f32"].value == made.compute.ceiling["f32"].value == 310e9
+
+
+def test_a_slow_spell_in_a_near_tier_makes_no_contradiction(found):
+    slow = tuple(fact(c.name, 10e9, c.unit) if c.name.endswith(" l3") else c for c in found.found)
+    made = machine(Ceilings(found.processor, slow, "a library", "2026-11-21"), "mine")
+    assert not check(made)
+    assert list(made.tiers)[0] == "l1"
+    assert made.tiers["l3"].bandwidth == made.tiers["memory"].bandwidth

@@ -23,7 +23,7 @@ def machine(ceilings: Ceilings, name: str = "") -> Machine:
         vendor="",
         style="kernel",
         compute=_compute(ceilings),
-        tiers={t: _tier(ceilings, t, capacities[t]) for t in tiers(own)},
+        tiers=_tiers(ceilings, capacities),
         main="memory",
         links={},
         node=1,
@@ -62,9 +62,19 @@ def _compute(ceilings: Ceilings) -> Compute:
     )
 
 
-def _tier(ceilings: Ceilings, name: str, capacity: int) -> Tier:
-    best = fastest(ceilings, name)
-    assert best is not None
+def _tiers(ceilings: Ceilings, capacities: dict[str, int]) -> dict[str, Tier]:
+    """Nearest first; one that a slow spell made slower than the next gets the rate of the next."""
+    found: dict[str, Tier] = {}
+    best: Ceiling | None = None
+    for name in reversed(tiers(ceilings.processor)):
+        own = fastest(ceilings, name)
+        assert own is not None
+        best = own if best is None or own.value.median >= best.value.median else best
+        found[name] = _tier(ceilings, name, capacities[name], best)
+    return dict(reversed(found.items()))
+
+
+def _tier(ceilings: Ceilings, name: str, capacity: int, best: Ceiling) -> Tier:
     streams = [c for c in ceilings.found if c.name.endswith(" " + name)]
     most = [c for c in streams if c.threads == ceilings.processor.threads]
     shown = (f"{c.name.split()[0]} {show(c.value.median, c.unit, 3)}" for c in most)
