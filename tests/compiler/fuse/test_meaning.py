@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 
 from ir.random_graphs import MOVES, graphs
-from maquette.compiler.fuse import Choices, evaluate_flow, fuse, parse_flow, show_flow
+from maquette.compiler.fuse import Choices, evaluate_flow, fuse, parse_flow, show_flow, verify_flow
 from maquette.errors import ProgramError
 from maquette.ir import evaluate
 
@@ -24,6 +24,7 @@ def same(graph, inputs, sizes, **options):
     except ProgramError:  # a slice past the end, which depends on the sizes
         reject()
     flow = fuse(graph, sizes, **options)
+    assert verify_flow(flow) == ()
     found = evaluate_flow(flow, inputs, precise=True)
     assert list(found) == list(expected)
     for name, array in expected.items():

@@ -5,9 +5,11 @@ from maquette.compiler.fuse.evaluate import evaluate_flow, evaluate_kernel
 from maquette.compiler.fuse.flow import fuse
 from maquette.compiler.fuse.parse import parse_flow, parse_kernel
 from maquette.compiler.fuse.text import show_flow, show_kernel
+from maquette.compiler.fuse.verify import check_flow, verify_flow, verify_kernel
 
 __all__ = [
     "Choices",
+    "check_flow",
     "evaluate_flow",
     "evaluate_kernel",
     "fuse",
@@ -15,4 +17,6 @@ __all__ = [
     "parse_kernel",
     "show_flow",
     "show_kernel",
+    "verify_flow",
+    "verify_kernel",
 ]

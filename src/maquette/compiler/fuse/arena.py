@@ -29,7 +29,7 @@ class Life:
 def planned(flow: Flow) -> Flow:
     """The same flow with a place for every buffer that is neither an input nor an output."""
     lives = lifetimes(flow)
-    shared = _overwritten(flow, lives)
+    shared = overwritten(flow, lives)
     roots: dict[str, str] = {}
     for name in lives:
         root = name
@@ -55,12 +55,12 @@ def lifetimes(flow: Flow) -> dict[str, Life]:
             if tensor.buffer in outside:
                 continue
             held = found.get(tensor.buffer, Life(0, number, number))
-            found[tensor.buffer] = Life(max(held.bytes, _end(tensor)), held.first, number)
+            found[tensor.buffer] = Life(max(held.bytes, end(tensor)), held.first, number)
     return found
 
 
-def _end(tensor: Tensor) -> int:
-    """The bytes up to the end of the last element."""
+def end(tensor: Tensor) -> int:
+    """The bytes of a buffer up to the end of a tensor's last element."""
     if 0 in tensor.shape:
         return 0
     last = tensor.offset
@@ -97,18 +97,20 @@ def _lines(count: int) -> int:
     return -(-count // LINE) * LINE
 
 
-def _overwritten(flow: Flow, lives: Mapping[str, Life]) -> dict[str, str]:
+def overwritten(flow: Flow, lives: Mapping[str, Life]) -> dict[str, str]:
     """Outputs that take the place of an input that dies in the kernel that makes them."""
     found: dict[str, str] = {}
     for number, kernel in enumerate(flow.kernels):
         if isinstance(kernel, Interpreted) or any(s.kind != "map" for s in kernel.stages):
+            continue  # what combines may store parts of a result before it has read all
+        if len(kernel.outputs) != 1:
             continue
         free = {t.buffer for t in kernel.inputs if _dies(t, number, lives)}
         for output in kernel.outputs:
             if output.buffer not in lives or lives[output.buffer].first != number:
                 continue
             for source in sorted(free):
-                if _covers(kernel, source, output) and lives[source].bytes == _end(output):
+                if _covers(kernel, source, output) and lives[source].bytes == end(output):
                     found[output.buffer] = source
                     free.discard(source)
                     break

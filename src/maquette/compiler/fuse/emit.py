@@ -165,9 +165,11 @@ def _output(placed: Placed, component: int, group: Group, held: Held, name: str)
     assert not computed, "what a stage makes lies inside its buffer"
     strides = dict(zip(tensor.axes, tensor.strides, strict=True))
     axes = _sorted(placed.results(component), group)
-    rows = [a for a in axes if a in group.parallel]
-    inner = sorted((a for a in axes if a not in rows), key=lambda a: -abs(strides.get(a, 0)))
-    axes = (*rows, *inner)
+    steps = {a: abs(strides.get(a, 0)) for a in axes if group.axes[a] > 1}
+    if steps and steps.get(axes[-1], 0) > min(steps.values()):  # what is closest comes last
+        rows = [a for a in axes if a in group.parallel]
+        inner = sorted((a for a in axes if a not in rows), key=lambda a: -steps.get(a, 0))
+        axes = (*rows, *inner)
     return replace(
         tensor,
         name=name,
