@@ -22,13 +22,13 @@ def hoisted(graph: Graph, numbers: Numbers, cheap: int) -> Graph:
     """The graph with every part that costs more than `cheap` computed no more often than needed."""
     known: dict[Value, Value] = {}
     for value in graph.values:
-        made = known[value] = _of(value, known)
+        made = known[value] = remade(value, known)
         if isinstance(made, Map) and made.args and cost(made.body) > cheap:
             known[value] = _Hoisting(made, numbers, cheap).run()
     return Graph(graph.name, {name: known[v] for name, v in graph.outputs.items()})
 
 
-def _of(value: Value, known: Mapping[Value, Value]) -> Value:
+def remade(value: Value, known: Mapping[Value, Value]) -> Value:
     """The same pattern of what its operands have become."""
     if all(known[o] is o for o in value.operands):
         return value
