@@ -185,14 +185,23 @@ V = TypeVar("V", bound=Value)
 
 _interned: WeakValueDictionary[Any, Value] = WeakValueDictionary()
 _making = Lock()
+_parts: dict[type[Value], tuple[str, ...]] = {}
 _section: ContextVar[str] = ContextVar("section", default="")
+
+
+def part_names(cls: type[Value]) -> tuple[str, ...]:
+    """What a node of this kind is made of."""
+    found = _parts.get(cls)
+    if found is None:
+        found = _parts[cls] = tuple(f.name for f in fields(cls))
+    return found
 
 
 def make(cls: type[V], /, **parts: Any) -> V:
     """The one node of this kind with these parts, made if there is none yet."""
     parts.setdefault("section", _section.get())
     parts["dtype"] = dtype(parts["dtype"])
-    key = (cls, *(parts[f.name] for f in fields(cls)))
+    key = (cls, *[parts[name] for name in part_names(cls)])
     found = _interned.get(key)
     if found is None:
         with _making:  # two threads that build one expression get one node
