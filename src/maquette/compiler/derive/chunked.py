@@ -98,11 +98,15 @@ class _Pass:
         made = states(c, value.monoid, args)
         if len(made) == 1:
             return {value: c.joined(made[0], value.axes).value}
-        items = (v for v in self.graph.values if isinstance(v, View) and v.args == (value,))
         return {
-            item: c.joined(made[int(item.start.constant)], item.axes).value  # type: ignore[union-attr, arg-type]
-            for item in items
+            item: c.joined(made[number], item.axes).value
+            for number, item in self.items(value).items()
         }
+
+    def items(self, value: Value) -> dict[int, Value]:
+        """The components of a scan that are used, by number."""
+        views = (v for v in self.graph.values if isinstance(v, View) and v.kind == "item")
+        return {_number(v): v for v in views if v.args == (value,)}
 
     def _read_outs(self, value: Scan, c: Chunks, args: Sequence[Tensor]) -> dict[Value, Value]:
         recurrence = _Recurrence(self, value, c, args)
@@ -205,11 +209,7 @@ class _Recurrence:
         self.args = args
         self.affine = value.monoid == AFFINE
         self.over: tuple[str, ...] = ()  # what the state is contracted over where it is read out
-        items = {
-            int(v.start.constant): v  # type: ignore[union-attr, arg-type]
-            for v in made_by.graph.values
-            if isinstance(v, View) and v.args == (value,)
-        }
+        items = made_by.items(value)
         self.state: Value | None = items.get(1) if self.affine else value
         self.faded: Value | None = items.get(0) if self.affine else None
 
@@ -324,6 +324,13 @@ class _Recurrence:
         end = self.terms.lit(self.c.size - 1)
         at = [end if a.name == self.c.axis else self.terms.index(a.name) for a in x.axes]
         return self.terms.read(x, at)
+
+
+def _number(item: View) -> int:
+    assert item.start is not None
+    found = item.start.constant
+    assert isinstance(found, int)
+    return found
 
 
 def _factors(term: Term) -> Iterator[Term]:

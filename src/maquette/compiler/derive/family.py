@@ -75,6 +75,7 @@ class Emission:
     def _items(self, family: Family, inner: list[int], monoid: Streamed) -> dict[int, Value]:
         components, frame = family.fold.components, family.frame
         args = [self._leaf(components[i].leaf, family, _format(i, family)) for i in inner]
+        args[0] = _along(args[0], frame, args)
         known = {a.name: a for r in (*family.reductions, *args) for a in r.axes}
         varies = {n for v in args for n in v.shape} - set(frame.over)
         node = make(
@@ -101,6 +102,7 @@ class Emission:
             if any(fold.components[i] is held for i in parts_of(found))
         )  # fmt: skip
         arg = self._product(held.leaf, family, owner)
+        arg = _along(arg, owner, [arg])
         return make(
             Reduce, axes=tuple(a for a in owner.axes if a.name in arg.shape), dtype=owner.dtype,
             section=owner.section, monoid=held.op, over=owner.over, args=(arg,),
@@ -140,6 +142,18 @@ class Emission:
                 return known
         same.append(streamed(name + (f".{len(same)}" if same else ""), parts))
         return same[-1]
+
+
+def _along(arg: Value, fold: Reduce, args: Sequence[Value]) -> Value:
+    """A leaf on all the axes that are folded, should no leaf vary along some of them."""
+    held = {n for v in args for n in v.shape}
+    missing = tuple(a for a in fold.domain if a.name in fold.over and a.name not in held)
+    if not missing:
+        return arg
+    return make(
+        Map, axes=(*arg.axes, *missing), dtype=arg.dtype, section=arg.section, args=(arg,),
+        body=Arg(0),
+    )  # fmt: skip
 
 
 def _varies(fold: Fold, number: int) -> frozenset[str]:
