@@ -8,11 +8,11 @@ field uses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from maquette.ir.axes import Axis
 from maquette.ir.graph import walk
-from maquette.ir.patterns import FlatMap, GroupBy, Map, Reduce, Value, View, make
+from maquette.ir.patterns import FlatMap, GroupBy, Map, Reduce, Value, View, make, part_names
 from maquette.ir.scalar import Apply, Arg, Index, Scalar
 from maquette.ir.sizes import Size
 
@@ -153,7 +153,7 @@ class _Axes:
 def _again(value: Value, names: Mapping[str, str], made: Mapping[int, Value], axis: _Axes) -> Value:
     """A value whose operands have been renamed, renamed."""
     operands = tuple(made[id(o)] for o in value.operands)
-    parts = {f.name: getattr(value, f.name) for f in fields(value)}
+    parts = {name: getattr(value, name) for name in part_names(type(value))}
     parts["axes"] = tuple(map(axis, value.axes))
     match value:
         case Map():

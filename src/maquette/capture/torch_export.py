@@ -29,13 +29,14 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def export(function: Any, tensors: Sequence[Any], kwargs: Mapping[str, Any]) -> Captured:
-    """Export, make functional, and lower."""
+    """Export, make functional where it is not, and lower."""
     module = function if isinstance(function, torch.nn.Module) else _Wrapped(function)
     try:
-        exported = torch.export.export(module, tuple(tensors), dict(kwargs), strict=False)
-        program = exported.run_decompositions({})
+        program = torch.export.export(module, tuple(tensors), dict(kwargs), strict=False)
+        if any(map(_changes, program.graph.nodes)):
+            program = program.run_decompositions({})
     except Exception as error:
-        raise _refused(function, error) from error
+        raise _refused(function, error) from None
     trace = Trace(foreign=FOREIGN)
     names, known = _inputs(trace, program)
     _uncovered(program)
@@ -43,6 +44,12 @@ def export(function: Any, tensors: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         if node.op == "call_function":
             known[node] = _value(trace, node, known)
     return _finished(trace, function, program, names, known)
+
+
+def _changes(node: Any) -> bool:
+    """Whether a node changes an argument, so that the graph must be made functional first."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
 
 
 class _Wrapped(torch.nn.Module):
