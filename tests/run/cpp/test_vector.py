@@ -35,7 +35,8 @@ def numbers() -> np.ndarray:
     rng = np.random.default_rng(7)
     bits = rng.integers(0, 2**32, 1 << 16, dtype=np.uint32).view(np.float32)
     scales = [rng.uniform(-a, a, 1 << 13) for a in (1e-3, 0.7, 1, 5, 20, 110, 8000, 1e6)]
-    return np.concatenate([bits, *scales, np.resize(SPECIAL, 64)]).astype(np.float32)
+    rest = np.concatenate([*scales, np.resize(SPECIAL, 64)])
+    return np.concatenate([bits, rest.astype(np.float32)])
 
 
 @pytest.fixture(scope="module", params=[None, 4])

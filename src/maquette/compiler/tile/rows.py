@@ -60,12 +60,20 @@ def _legal(kernel: Kernel, width: int) -> Iterator[Tiling]:
     for lanes in [*lane_axes(kernel, width)[:3], ""]:
         seen: dict[tuple[Loop, ...], None] = {}
         for tiling in _tilings(kernel, sequence, free, lanes, width):
-            if tiling.loops in seen or not _holds(kernel, tiling):
+            if tiling.loops in seen or _long(tiling, sequence, width):
+                continue
+            if not _holds(kernel, tiling):
                 continue
             yield tiling
             seen[tiling.loops] = None
             if len(seen) == (MOST if lanes else 1):
                 break
+
+
+def _long(tiling: Tiling, sequence: tuple[Step, ...], width: int) -> bool:
+    """Whether the text would be: points at once, of which a scan across lanes takes many lines."""
+    points = prod(x.step // (width if x.axis == tiling.lanes else 1) for x in tiling.loops)
+    return points > (8 if _scanned(sequence, tiling.lanes) else 128)
 
 
 def _holds(kernel: Kernel, tiling: Tiling) -> bool:
@@ -140,7 +148,7 @@ def _orders(
     kept = {a for s in sequence for r in s.results for a in r.axes if not free[a]}
     inside = [a for a in names if not free[a]]
     folds = sorted(
-        inside, key=lambda a: (a in kept and not _scanned(sequence, a), _long(kernel, a))
+        inside, key=lambda a: (a in kept and not _scanned(sequence, a), -kernel.extents[a])
     )
     last = [lanes] if lanes else []
     if lanes and free[lanes]:
@@ -157,10 +165,6 @@ def _orders(
 
 def _scanned(sequence: tuple[Step, ...], axis: str) -> bool:
     return any(s.stage.kind == "scan" and axis in s.stage.over for s in sequence)
-
-
-def _long(kernel: Kernel, axis: str) -> int:
-    return -kernel.extents[axis]
 
 
 def _at_once(

@@ -288,6 +288,7 @@ def prelude(lanes: int, functions: Iterable[str] = ()) -> str:
         _THREADS,
         _LOADS,
         _STORES,
+        _PAST,
         _ARITHMETIC,
         _ACROSS,
         *(FUNCTIONS[n] for n in wanted),
