@@ -134,6 +134,8 @@ def _buffers(plan: Plan) -> list[str]:
         held = len(inputs) + i
         kind = ctype(tensor.dtype)
         lines.append(f"{kind} *const out_{i} = ({kind} *)buffers[{held}] + {tensor.offset};")
+    for i in range(len(plan.turned)):
+        lines.append(f"float *const side_{i} = {place(plan, f'side {i}')};")
     for i in range(plan.phases.buffers):
         lines.append(f"float *const tile_{i} = {place(plan, f'tile {i}')};")
     return lines
@@ -225,6 +227,11 @@ def _tile(plan: Plan) -> list[str]:
         lines.append(
             f"product_{i}({source}, {place(plan, f'rows of {p.name}')}, {target}, t1 - t0);"
         )
+    for i, arg in enumerate(plan.turned):
+        tensor = roles.tensors[roles.names[arg.number]]
+        row = _stride(tensor, arg, roles.rows)
+        source = f"{_origin(plan, arg)} + first * {row} + t0"
+        lines.append(f"turn<{row}, {plan.block}>({source}, side_{i}, last - first + 1, t1 - t0);")
     for number in range(plan.phases.count):
         lines += phase(plan, number)
     for i, c in enumerate(roles.components):

@@ -167,4 +167,20 @@ static NOINLINE void unpack(const float *src, T *dst, long rows) {
         ss(dst + (g + i) * ROW + c * COL, src[c * BLOCK + g + i]);
   }
 }
+FN V bits(V x) { return x; }
+FN V bits(VI x) { return (V)x; }
+template <long ROW, long BLOCK, typename T>
+static NOINLINE void turn(const T *src, float *dst, long rows, long n) {
+  for (long g = 0; g < BLOCK; g += LANES)
+    for (long t = 0; t < n; t += LANES) {
+      V r[LANES];
+      const int some = n - t < LANES ? (int)(n - t) : LANES;
+      for (int i = 0; i < LANES; ++i) {
+        const T *p = src + (g + i < rows ? g + i : rows - 1) * ROW + t;
+        r[i] = some == LANES ? bits(ld(p)) : bits(ldn(p, some));
+      }
+      transpose(r);
+      for (int i = 0; i < some; ++i) st(dst + (t + i) * BLOCK + g, r[i]);
+    }
+}
 """

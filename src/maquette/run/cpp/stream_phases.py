@@ -81,10 +81,19 @@ class Block:
                 "vf",
             )
         name = plan.roles.names[number]
+        if arg in plan.turned and self.along == plan.roles.stream:
+            return self._turned(arg)
         if name in plan.roles.tensors:
             return self._tensor(arg)
         offset = f"t * {plan.block} + " if self._level(arg) == 2 else ""
         return f"ld({place(plan, name)} + {offset}{self.row})", "vf"
+
+    def _turned(self, arg: Arg) -> tuple[str, Type]:
+        plan = self.plan
+        tensor = plan.roles.tensors[plan.roles.names[arg.number]]
+        text = f"ld(side_{plan.turned.index(arg)} + (t - t0) * {plan.block} + {self.row})"
+        kind = {"float": "vf", "int": "vi", "bool": "vb"}[tensor.dtype.kind]
+        return (text if kind == "vf" else f"(VI){text}"), kind
 
     def _tensor(self, arg: Arg) -> tuple[str, Type]:
         roles = self.plan.roles

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from maquette.compiler.tile import bodies
+from maquette.compiler.tile import bodies, strides
 from maquette.compiler.tile.phases import Phases
 from maquette.compiler.tile.roles import Component, Roles
 from maquette.compiler.tile.stream_sizes import Sizes
-from maquette.ir.scalar import Apply
+from maquette.ir.scalar import Apply, Arg
 from maquette.run.cpp.vector_math import FUNCTIONS
 
 
@@ -47,6 +47,24 @@ class Plan:
         return self.extent(component.inner) if component.inner else 1
 
     @cached_property
+    def turned(self) -> tuple[Arg, ...]:
+        """Reads of tensors whose neighbours lie along the stream: turned tile by tile."""
+        roles = self.roles
+        bodies_ = [*self.phases.leaves.values(), *(k.body for k in self.phases.kept)]
+        read = dict.fromkeys(a for b in bodies_ for a in bodies.parts(b) if isinstance(a, Arg))
+        return tuple(a for a in read if a.number < len(roles.kernel.inputs) and self._turns(a))
+
+    def _turns(self, arg: Arg) -> bool:
+        roles = self.roles
+        tensor = roles.tensors[roles.names[arg.number]]
+        if not {roles.rows, roles.stream} <= bodies.varies(arg, roles.axes):
+            return False
+        spots = zip(strides.coordinates(tensor, arg).values(), tensor.shape, strict=True)
+        inside = all(strides.within(at, n, roles.kernel.extents) for at, n in spots)
+        steps = [strides.stride(tensor, arg, a) for a in (roles.rows, roles.stream)]
+        return inside and steps[0] not in (None, 1) and steps[1] == 1
+
+    @cached_property
     def places(self) -> Mapping[str, tuple[int, int]]:
         """Name → offset in scratch, floats per block of rows (0: one for all blocks)."""
         each: dict[str, int] = {}
@@ -58,6 +76,8 @@ class Plan:
             once[c.name + "'"] = self.block
         for i in range(self.phases.buffers):
             once[f"tile {i}"] = self.block * self.sizes.depth
+        for i in range(len(self.turned)):
+            once[f"side {i}"] = self.block * self.sizes.depth
         once["out"] = self.block * max(self.width(c) for c in self.roles.components)
         found, offset = {}, 0
         for name, size in each.items():
