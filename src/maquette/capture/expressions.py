@@ -160,6 +160,8 @@ def _not(a: Scalar) -> Scalar | None:
 def _where(test: Scalar, yes: Scalar, no: Scalar) -> Scalar | None:
     if isinstance(test, Lit):
         return yes if test.value else no
+    if isinstance(test, Apply) and test.op == "not":
+        return op("where", test.args[0], no, yes)
     return yes if yes == no else None
 
 

@@ -10,7 +10,7 @@ from maquette.capture.expressions import cast, cheap, indices, renumber
 from maquette.capture.positional import Dims, Positional
 from maquette.ir.axes import Axis
 from maquette.ir.dtypes import DType
-from maquette.ir.patterns import Map, Value, make
+from maquette.ir.patterns import Map, Value, draft
 from maquette.ir.scalar import Apply, Arg, Scalar, reads
 
 
@@ -58,7 +58,7 @@ def made(body: Scalar, args: Sequence[Value], dims: Dims, to: DType) -> Position
     order = [a for dim in dims for a in dim if a.name in taken]
     shown = {a.name for a in order}
     axes = (*(a for n, a in hidden.items() if n not in shown), *order)
-    return Positional(dims, make(Map, axes=axes, dtype=to, args=tuple(args), body=body), to)
+    return Positional(dims, draft(Map, axes=axes, dtype=to, args=tuple(args), body=body), to)
 
 
 def converted(p: Positional, to: DType) -> Positional:

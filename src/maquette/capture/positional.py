@@ -19,7 +19,7 @@ from typing import TypeAlias
 from maquette.capture.expressions import indices, op, substitute
 from maquette.ir.axes import Axis
 from maquette.ir.dtypes import DType, dtype
-from maquette.ir.patterns import Map, Value, View, make
+from maquette.ir.patterns import Map, Value, View, draft
 from maquette.ir.scalar import Arg, Index, Lit, Scalar
 from maquette.ir.sizes import size
 
@@ -88,10 +88,10 @@ def tensor_of(p: Positional, must: Iterable[Axis] = ()) -> Value:
         order = [a for a in named(p) if a.name in held or a in missing]
         hidden = [a for a in p.source.axes if a not in order]
         body: Scalar = Arg(0)
-        return make(Map, axes=(*hidden, *order), dtype=p.dtype, args=(p.source,), body=body)
+        return draft(Map, axes=(*hidden, *order), dtype=p.dtype, args=(p.source,), body=body)
     used = wanted.union(indices(p.source))
     axes = tuple(a for a in named(p) if a.name in used)
-    return make(Map, axes=axes, dtype=p.dtype, args=(), body=p.source)
+    return draft(Map, axes=axes, dtype=p.dtype, args=(), body=p.source)
 
 
 def solid(p: Positional) -> Positional:
@@ -133,7 +133,7 @@ def renamed(value: Value, names: Mapping[str, str]) -> Value:
     """`value` under other axis names, all at once."""
     axes = tuple(Axis(names.get(a.name, a.name), a.size) for a in value.axes)
     pairs = tuple(f"{old}:{new}" for old, new in names.items())
-    return make(
+    return draft(
         View, axes=axes, dtype=value.dtype, kind="rename", args=(value,), names=pairs, start=None
     )
 
@@ -141,7 +141,7 @@ def renamed(value: Value, names: Mapping[str, str]) -> Value:
 def _split(value: Value, name: str, parts: Dim) -> Value:
     axes = tuple(b for a in value.axes for b in (parts if a.name == name else (a,)))
     names = (name, *(a.name for a in parts))
-    return make(
+    return draft(
         View, axes=axes, dtype=value.dtype, kind="split", args=(value,), names=names, start=None
     )
 
@@ -154,13 +154,13 @@ def whole(p: Positional, at: int) -> Positional:
         return replace(p, source=value)
     if not dim:
         ax = fresh("u", 1)
-        value = make(Map, axes=(*value.axes, ax), dtype=value.dtype, args=(value,), body=Arg(0))
+        value = draft(Map, axes=(*value.axes, ax), dtype=value.dtype, args=(value,), body=Arg(0))
     else:
         largest = max(dim, key=extent)
         ax = fresh(largest.name.partition("'")[0], length(dim))
         axes = tuple(ax if a == dim[0] else a for a in value.axes if a == dim[0] or a not in dim)
         names = (*(a.name for a in dim), ax.name)
-        value = make(
+        value = draft(
             View, axes=axes, dtype=value.dtype, kind="merge", args=(value,), names=names, start=None
         )
     return replace(p, dims=(*p.dims[:at], (ax,), *p.dims[at + 1 :]), source=value)

@@ -14,7 +14,7 @@ from maquette.capture.positional import whole as single
 from maquette.errors import Fault, MaquetteError, NotYet
 from maquette.ir.dtypes import DType
 from maquette.ir.graph import Graph
-from maquette.ir.patterns import Input, Map, Reduce, Role, Value, View, make, section
+from maquette.ir.patterns import Input, Map, Reduce, Role, Value, View, draft, section
 from maquette.ir.scalar import Arg, Lit
 
 _WEIGHT_HINTS: dict[int, Sequence[str]] = {
@@ -42,7 +42,7 @@ class Trace:
         if role == "weight":
             hints = _WEIGHT_HINTS.get(len(shape), hints)
         axes = tuple(fresh(h, n) for h, n in zip(hints, shape, strict=False))
-        value = make(Input, axes=axes, dtype=format, name=name, role=role, section="")
+        value = draft(Input, axes=axes, dtype=format, name=name, role=role, section="")
         return Positional(tuple((a,) for a in axes), value, format)
 
     def line(self) -> str:
@@ -134,7 +134,7 @@ def _one(p: Positional, at: int) -> Positional:
         return single(p, at)
     ax = fresh("u", 1)
     axes = tuple(b for a in p.source.axes for b in ((a, ax) if a == beside else (a,)))
-    value = make(
+    value = draft(
         View, axes=axes, dtype=p.dtype, kind="split", args=(p.source,),
         names=(beside.name, beside.name, ax.name), start=None,
     )  # fmt: skip
@@ -147,7 +147,7 @@ def _ordered(value: Value, axes: Dim) -> Value:
         return value
     same = set(value.axes) == set(axes)
     if same and isinstance(value, Map):
-        return make(
+        return draft(
             Map,
             axes=axes,
             dtype=value.dtype,
@@ -156,13 +156,13 @@ def _ordered(value: Value, axes: Dim) -> Value:
             section=value.section,
         )
     if same and isinstance(value, Reduce) and value.monoid.width == 1:
-        return make(
+        return draft(
             Reduce, axes=axes, dtype=value.dtype, monoid=value.monoid, over=value.over,
             args=value.args, section=value.section,
         )  # fmt: skip
     held = {a.name for a in axes}
     at = tuple((a.name, Lit(0)) for a in value.axes if a.name not in held)
-    return make(Map, axes=axes, dtype=value.dtype, args=(value,), body=Arg(0, at))
+    return draft(Map, axes=axes, dtype=value.dtype, args=(value,), body=Arg(0, at))
 
 
 def many(faults: Iterable[Fault]) -> None:

@@ -212,6 +212,12 @@ def make(cls: type[V], /, **parts: Any) -> V:
     return found
 
 
+def draft(cls: type[V], /, **parts: Any) -> V:
+    """A node of its own, quicker than `make`: for what will be made again in its final form."""
+    parts.setdefault("section", _section.get())
+    return cls(**parts)
+
+
 @contextmanager
 def section(name: str) -> Iterator[None]:
     """Values made inside belong to the section `name`."""

@@ -16,7 +16,7 @@ from maquette.capture.positional import Dim, Positional, fresh, place, tensor_of
 from maquette.capture.positional import whole as single
 from maquette.errors import Fault, InputError
 from maquette.ir.dtypes import DType, dtype
-from maquette.ir.patterns import FlatMap, make
+from maquette.ir.patterns import FlatMap, draft
 from maquette.ir.scalar import Arg, Index, Lit, Scalar
 
 
@@ -93,7 +93,7 @@ def top(x: Positional, count: int, dim: int) -> Positional:
     along = x.dims[at][0].name
     out = fresh("k", count)
     axes = (*(a for a in key.axes if a.name != along), out)
-    found = make(FlatMap, axes=axes, dtype=INT, rule="top", along=along, out=out, key=key)
+    found = draft(FlatMap, axes=axes, dtype=INT, rule="top", along=along, out=out, key=key)
     return Positional((*x.dims[:at], (out,), *x.dims[at + 1 :]), found, INT)
 
 

@@ -23,7 +23,7 @@ from maquette.capture.positional import (
 from maquette.capture.positional import whole as single
 from maquette.errors import Fault, InputError
 from maquette.ir.axes import Axis
-from maquette.ir.patterns import Map, Value, View, make
+from maquette.ir.patterns import Map, Value, View, draft
 from maquette.ir.scalar import Arg, Index, Lit, Scalar, reads
 from maquette.ir.sizes import size
 
@@ -47,7 +47,7 @@ def taken(x: Positional, at: int, start: int, count: int, step: int = 1) -> Posi
 
 def _slice(value: Value, name: str, start: int, new: Axis) -> Value:
     axes = tuple(Axis(name, new.size) if a.name == name else a for a in value.axes)
-    cut = make(
+    cut = draft(
         View,
         axes=axes,
         dtype=value.dtype,
@@ -218,7 +218,7 @@ def _end_to_end(
         )
         values.append(_over(value, others, along.name))
     axes = tuple(along if a.name == along.name else a for a in values[0].axes)
-    found = make(
+    found = draft(
         View,
         axes=axes,
         dtype=parts[0].dtype,
@@ -239,7 +239,7 @@ def _over(value: Value, others: Sequence[Axis], along: str) -> Value:
         return value
     read = Arg(0, tuple((a.name, Lit(0)) for a in extra))
     axes = (*(a for a in value.axes if a.name in names), *missing)
-    return make(Map, axes=axes, dtype=value.dtype, args=(value,), body=read)
+    return draft(Map, axes=axes, dtype=value.dtype, args=(value,), body=read)
 
 
 @lowers("stack")

@@ -18,7 +18,7 @@ from maquette.capture.positional import Dim, Positional, place, tensor_of
 from maquette.errors import Fault, InputError
 from maquette.ir.axes import union
 from maquette.ir.monoids import ADD
-from maquette.ir.patterns import Map, Reduce, make
+from maquette.ir.patterns import Map, Reduce, draft
 from maquette.ir.scalar import Apply, Arg
 
 
@@ -35,11 +35,11 @@ def contract(left: Positional, right: Positional, over: Dim, dims: Sequence[Dim]
     domain = union(a.axes, b.axes)
     order = [x for dim in (*dims, over) for x in dim if x in domain]
     domain = (*(x for x in domain if x not in order), *order)
-    value = make(Map, axes=domain, dtype=sums, args=args, body=body)
+    value = draft(Map, axes=domain, dtype=sums, args=args, body=body)
     axes = tuple(x for x in domain if x.name not in names)
     if over:
         held = tuple(x.name for x in over)
-        value = make(Reduce, axes=axes, dtype=sums, monoid=ADD, over=held, args=(value,))  # type: ignore[assignment]
+        value = draft(Reduce, axes=axes, dtype=sums, monoid=ADD, over=held, args=(value,))  # type: ignore[assignment]
     return converted(Positional(tuple(dims), value, sums), to)
 
 

@@ -26,7 +26,7 @@ from maquette.capture.pointwise import converted
 from maquette.capture.positional import Positional, extent, length, tensor_of
 from maquette.capture.positional import whole as single
 from maquette.ir.monoids import ADD, AND, MAX, MIN, MUL, OR, Monoid
-from maquette.ir.patterns import Reduce, Scan, make
+from maquette.ir.patterns import Reduce, Scan, draft
 
 
 def combine(monoid: Monoid, x: Positional, dim: Any = None, keepdim: bool = False) -> Positional:
@@ -49,7 +49,7 @@ def combine(monoid: Monoid, x: Positional, dim: Any = None, keepdim: bool = Fals
     names = tuple(a.name for a in gone if a.name in value.shape)
     axes = tuple(a for a in value.axes if a.name not in names)
     if names:
-        value = make(Reduce, axes=axes, dtype=x.dtype, monoid=monoid, over=names, args=(value,))
+        value = draft(Reduce, axes=axes, dtype=x.dtype, monoid=monoid, over=names, args=(value,))
     dims = tuple(
         () if d in over else held for d, held in enumerate(x.dims) if keepdim or d not in over
     )
@@ -174,7 +174,7 @@ def _scanned(monoid: Monoid, x: Positional, dim: int) -> Positional:
     x = single(x, at)
     value = tensor_of(x, x.dims[at])
     along = x.dims[at][0].name
-    found = make(Scan, axes=value.axes, dtype=x.dtype, monoid=monoid, along=along, args=(value,))
+    found = draft(Scan, axes=value.axes, dtype=x.dtype, monoid=monoid, along=along, args=(value,))
     return replace(x, source=found)
 
 
