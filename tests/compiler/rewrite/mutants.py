@@ -16,8 +16,8 @@ OTHERS = {  # what an operator is mistaken for
     "g": ("add", "div"), "where": (),
 }  # fmt: skip
 # Conditions that say when a rule pays; without them it is as true as before.
-PROFIT = ("real(", "constant(", "concatenated(", "size(i, b).constant", "or b <= c or", "b <= c or c <= b",
-          "b <= a", "not a <= b", "S - b")  # fmt: skip
+PROFIT = ("real(", "constant(", "concatenated(", "size(i, b).constant", "or b <= c or",
+          "b <= c or c <= b", "b <= a", "not a <= b", "S - b")  # fmt: skip
 
 
 def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
@@ -80,13 +80,20 @@ def _scope(rule: Rule) -> dict[str, set[str]]:
                     if isinstance(arg, ast.Name) and arg.id != "NONE" and kind in found:
                         found[kind].add(arg.id)
                 for arg in node.args[len(kinds) :]:
-                    if isinstance(arg, ast.Name) and node.func.id not in ("size", "axis", "count", "names"):
+                    if isinstance(arg, ast.Name) and node.func.id not in (
+                        "size",
+                        "axis",
+                        "count",
+                        "names",
+                    ):
                         found["operand"].add(arg.id)
     found["operand"] -= found["set"] | found["axis"] | found["size"]
     return found
 
 
-def changed(text: str, scope: dict[str, set[str]], *, left: bool = False) -> Iterator[tuple[str, str]]:
+def changed(
+    text: str, scope: dict[str, set[str]], *, left: bool = False
+) -> Iterator[tuple[str, str]]:
     """Every text that differs from `text` at one place."""
     tree = ast.parse(text.strip(), mode="eval")
     for place, node in enumerate(ast.walk(tree)):
@@ -113,7 +120,9 @@ def _changes(node, scope, left):
             for i, kind in enumerate(PARAMETERS.get(op, ())):
                 yield from _parameter(op, i, kind, scope, left)
         case ast.BinOp(_, op, _):
-            for other in (ast.BitAnd, ast.BitOr, ast.Sub) if not isinstance(op, ast.Add) else (ast.Sub,):
+            for other in (
+                (ast.BitAnd, ast.BitOr, ast.Sub) if not isinstance(op, ast.Add) else (ast.Sub,)
+            ):
                 if not isinstance(op, other):
                     yield "other set operation", lambda n, o=other: ast.BinOp(n.left, o(), n.right)
             yield "left half only", lambda n: n.left

@@ -13,7 +13,7 @@ from maquette.ir.facts import generated
 from maquette.ir.graph import walk
 from maquette.ir.monoids import ADD
 from maquette.ir.patterns import Input, Map, Reduce, Value, View, make
-from maquette.ir.scalar import Apply, Arg, Extent, Index, Lit, Scalar, kind, reads
+from maquette.ir.scalar import Apply, Arg, Extent, Index, Lit, Scalar, kind
 from maquette.ir.sizes import size
 
 _MONOID_OPS = {monoid: op for op, monoid in REDUCES.items()}
@@ -165,7 +165,7 @@ class Encoder:
 
 def factors(value: Reduce) -> tuple[Scalar, Scalar] | None:
     """The two factors that a sum of products multiplies, if the product spans what is summed."""
-    (arg,) = value.args
+    arg = value.args[0]
     if value.monoid != ADD or not isinstance(arg, Map):
         return None
     if not (isinstance(arg.body, Apply) and arg.body.op == "mul"):
@@ -233,6 +233,6 @@ def _shift(body: Arg, within: Map) -> tuple[str, object] | None:
         case _:
             return None
     operand = within.args[body.number]
-    if name != along or within.axis(name) != operand.axis(along) or len(list(reads(body))) != 1:
+    if name != along or name not in within.shape or within.axis(name) != operand.axis(along):
         return None
     return (along, size(by))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ from maquette.compiler.rewrite.match import (
     matches_of_groups,
     ungrouped,
 )
+from maquette.compiler.rewrite.regions import Region, rebuilt, regions
 from maquette.compiler.rewrite.rules import RULES
 from maquette.compiler.rewrite.terms import OPERATORS, Rule, operators, variables
 from maquette.compiler.rewrite.values import Part
@@ -40,7 +41,7 @@ class Limit:
     rounds: int = 6
     nodes: int = 3000
     matches: int = 400  # of one rule in one round
-    region: int = 220  # values searched together
+    region: int = 120  # values searched together
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,8 @@ def rewrite(
     ``price(value)`` is the time of one value from its operands, which are given as inputs; a
     contraction comes as one, the product inside its sum.  Values that depend on `constants` alone
     (names of inputs, all weights if not given) cost nothing: they are made once, see `fold`.
-    What saves less than the share `worth` of the whole is left as it was written.
+    What saves less than the share `worth` of the whole is left as it was written.  An input that
+    cancels is no input of the new graph.
 
     >>> from maquette.ir.build import activation, dot, weight
     >>> from maquette.ir.facts import flops
@@ -209,6 +211,62 @@ def rewrite(
     """
     if constants is None:
         constants = {n for n, v in graph.inputs.items() if v.role == "weight"}
+    seen: dict[object, Rewritten] = {}
+    known: dict[Value, Value] = {}
+    parts: list[Rewritten] = []
+    steps: list[Step] = []
+    for region in regions(graph, constants, limit.region):
+        key = (tuple(region.neutral.outputs.items()), region.constants)
+        if key not in seen:
+            seen[key] = _region(region.neutral, price, rules, limit, region.constants, worth)
+            steps += [_located(s, region.sections) for s in seen[key].steps]
+        parts.append(seen[key])
+        _replace(region, seen[key], known)
+    outputs = rebuilt(graph.outputs.values(), known, {})
+    found = Graph(graph.name, {n: outputs[v] for n, v in graph.outputs.items()})
+    same = all(found.outputs[n] is v for n, v in graph.outputs.items())
+    return Rewritten(
+        graph if same else found,
+        sum(p.before for p in parts),
+        sum(p.after for p in parts),
+        tuple(dict.fromkeys(steps)),
+        Explored(
+            sum(p.explored.classes for p in seen.values()),
+            sum(p.explored.nodes for p in seen.values()),
+            max((p.explored.rounds for p in seen.values()), default=0),
+            len(parts),
+            len(parts) - len(seen),
+        ),
+    )
+
+
+def _located(step: Step, sections: Mapping[str, str]) -> Step:
+    """A step with the name that its section has in the graph."""
+    at, _, neutral = step.at.partition(" @")
+    place = sections.get(neutral, neutral)
+    return Step(step.rule, step.why, f"{at} @{place}" if place else at)
+
+
+def _replace(region: Region, found: Rewritten, known: dict[Value, Value]) -> None:
+    """Put what was found for a region in place of its outputs, over what its inputs became."""
+    if found.graph is region.neutral:
+        return
+    outside = rebuilt(region.inputs.values(), known, {})
+    made: dict[Value, Value] = {new: outside[old] for new, old in region.inputs.items()}
+    rebuilt(found.graph.outputs.values(), made, region.sections)
+    for name, value in enumerate(region.outputs):
+        known[value] = made[found.graph.outputs[str(name)]]
+
+
+def _region(
+    graph: Graph,
+    price: Price,
+    rules: Sequence[Rule],
+    limit: Limit,
+    constants: Collection[str],
+    worth: float,
+) -> Rewritten:
+    """The search in one piece."""
     egraph = EGraph()
     encoder = Encoder(egraph, constants)
     encoder.encode(graph.outputs.values())
@@ -226,8 +284,9 @@ def rewrite(
     if all(outputs[n] is v for n, v in graph.outputs.items()):
         found, after = graph, before
     steps = explain(egraph, rules, start, choice, roots)
-    explored = Explored(len(egraph.classes), egraph.size, rounds)
-    return Rewritten(found, before, after, steps, explored)
+    return Rewritten(
+        found, before, after, steps, Explored(len(egraph.classes), egraph.size, rounds)
+    )
 
 
 def _as_written(graph: EGraph, count: int) -> dict[int, ENode]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -26,7 +26,7 @@ Choose: TypeAlias = Callable[[Sequence[Any]], Any]
 Env: TypeAlias = dict[str, Any]
 UNARY = ("exp", "neg", "tanh", "recip")
 BINARY = ("add", "sub", "div", "max")
-POOL = ("p", "q", "p.1", "r")  # one is named as a fresh name for p would be
+POOL = ("p", "q", "r", "t")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ class Instances:
     def make(self, choose: Choose) -> Instance | None:
         """An instance; None if the conditions do not hold.  Raises Untyped if only the right
         side makes no sense."""
-        self.choose, self.held, self.env = choose, Expressions(), dict[str, Any]()
+        self.choose, self.held = choose, Expressions()
+        self.env: Env = {"fresh": self._fresh}
         self.sizes = {n: size(self.fixed.get(n) or choose(self.extents)) for n in self.pool}
         try:
             lefts = [self._left(t) for t in self.rule.left]
@@ -133,6 +134,10 @@ class Instances:
             if set(one.axes) != set(two.axes) or one.dtype.kind != two.dtype.kind:
                 raise Untyped(f"{one.axes} is not {two.axes}")
         return Instance(tuple((self.held.value(a), self.held.value(b)) for a, b in pairs))
+
+    def _fresh(self, name: str, taken: Collection[str]) -> str:
+        """The worst that a fresh name may be: one in use wherever the rule did not think of."""
+        return str(self.choose([n for n in self.pool if n not in taken] or [f"{name}.1"]))
 
     def _built(self, term: Term, env: Env) -> Names:
         return self.held[build(term, env, self.held)].facts.names
@@ -268,13 +273,14 @@ def _laid(array: Any, value: Value, like: Value) -> Any:
 def random_instances(rule: Rule, seed: int, tries: int) -> Iterator[Instance | None]:
     """Instances on up to four axes of different extents; None where conditions do not hold."""
     rng = np.random.default_rng(seed)
-    makes = Instances(rule, POOL, (1, 2, 3, 4, 6, *_bounds(rule)))
+    extents = (1, 2, 3, 4, 6, *_bounds(rule))
+    makes = [Instances(rule, POOL[:n], extents) for n in (3, 4)]  # few axes meet more often
 
     def choose(options: Sequence[Any]) -> Any:
         return options[int(rng.integers(len(options)))]
 
-    for _ in range(tries):
-        yield makes.make(choose)
+    for count in range(tries):
+        yield makes[count % 2].make(choose)
 
 
 def _bounds(rule: Rule) -> list[int]:
