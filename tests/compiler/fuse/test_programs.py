@@ -20,7 +20,7 @@ from maquette.compiler.fuse import (
     verify_flow,
 )
 from maquette.errors import InputError, ProgramError
-from maquette.ir.build import dot, iota, sigmoid, softmax, where
+from maquette.ir.build import dot, indices, iota, sigmoid, softmax, where
 from maquette.ir.graph import Graph
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -221,3 +221,26 @@ def _timed(function, *args):
     start = time.process_time()
     function(*args)
     return time.process_time() - start
+
+
+def test_a_residual_that_its_own_projection_reads_is_stored():
+    """``x + f(x)`` may not join the kernel of x: it would read columns that are not there yet."""
+    x, w = given("x", n=6, d=8), weight("w", d=8, f=8)
+    once = x + dot(x, w, "d").rename(f="d")
+    twice = once + dot(once, weight("u", d=8, f=8), "d").rename(f="d")
+    flow = flow_of(twice)
+    assert len(flow.kernels) == 2
+    given_ = inputs(Graph("twice", {"out": twice.value}))
+    y = given_["x"] + given_["x"] @ given_["w"]
+    found = evaluate_flow(flow, given_, precise=True)["out"]
+    np.testing.assert_allclose(found, y + y @ given_["u"], rtol=1e-9)
+
+
+def test_picked_elements_are_read_where_they_are():
+    logits = dot(given("x", n=6, d=8), weight("w", d=8, v=10), "d")
+    picked = softmax(logits, "v").at(v=indices("y", n=6))
+    given_ = inputs(Graph("picked", {"out": picked.value}))
+    given_["y"] = np.arange(6)
+    found = evaluate_flow(flow_of(picked), given_, precise=True)["out"]
+    expected = PROGRAMS["softmax"][1](given_["x"] @ given_["w"])[np.arange(6), np.arange(6)]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -65,6 +65,8 @@ class _Solving:
         match mine.terms:
             case ((Index(loop), 1),) if mine.constant == 0:
                 return self._loop(loop, ranges.simple(moved(place, self._found.refined)))
+            case terms if not all(isinstance(atom, Index) for atom, _ in terms):
+                return False  # a gather, or a quotient that no axis can be split for
         if mine.constant != theirs.constant:
             return False
         match theirs.terms:

@@ -50,8 +50,9 @@ class _Grouping:
                     continue
                 found = self._binding(piece, group)
                 if found is not None and may_join(piece, found, group, self._choices):
+                    free = others - group.before
                     self._take(piece, found, group, others)
-                    return self._gathered(piece, group, others)
+                    return self._gathered(piece, group, free)
         return self._alone(piece, needed)
 
     def _preferred(self, piece: Piece, needed: Collection[int]) -> list[int]:
@@ -98,18 +99,19 @@ class _Grouping:
                 other.before |= new
 
     def _gathered(self, piece: Piece, group: Group, others: Collection[int]) -> Group:
-        """A piece that reads several independent groups of one domain makes them one."""
+        """A piece that reads several independent groups of one domain makes them one.
+
+        `others` are the groups that it reads and that its group did not need before.
+        """
         for number in sorted(others):
-            other = self._groups.get(number)
-            if other is None or other is group or number not in group.before:
-                continue
+            other = self._groups[number]
             between = any(
                 number in self._groups[b].before for b in group.before if b in self._groups
             )
             if between or not may_merge(group, other, self._choices):
                 continue
             names = _merged_axes(piece, group, other)
-            if names is not None:
+            if names is not None and _same_rows(group, other, names):
                 self._merge(group, other, names)
         return group
 
@@ -162,6 +164,12 @@ def _merged_axes(piece: Piece, group: Group, other: Group) -> dict[str, Scalar] 
     ]
     found = solved(other.axes, equations, group.axes)
     return None if found is None or found.refined else found.at
+
+
+def _same_rows(group: Group, other: Group, names: Mapping[str, Scalar]) -> bool:
+    """Whether both groups are independent along the same axes."""
+    theirs = {a for n in other.parallel for a in axes_of(names[n])}
+    return theirs == set(group.parallel)
 
 
 def _alike(one: Group, two: Group) -> bool:
