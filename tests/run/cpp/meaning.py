@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,21 @@ def reduced(name, axes, over, monoid, body, reads, held="f32"):
 def tiling(kernel, lanes, *loops):
     """Loops as ("n", 1) from the outermost in."""
     return Tiling("rows", lanes, tuple(Loop(a, s, "serial") for a, s in loops))
+
+
+def numbers(*shape, seed=0):
+    """Normal numbers, always the same."""
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def moved(old, new):
+    """What exponentials below a maximum are multiplied by when it moves."""
+    return op("where", op("eq", old, new), 1.0, op("exp", op("sub", old, new)))
+
+
+def host(lanes):
+    """This processor, or one like it of another width."""
+    return processor() if lanes is None else replace(processor(), lanes=lanes)
 
 
 def meaning(kernel: Kernel, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
