@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from maquette.compiler.canonical import canonical
 from maquette.compiler.derive.derive import Derived, derive
-from maquette.compiler.fuse import fuse, show_flow
+from maquette.compiler.fuse import fuse, show_flow, without_constants
 from maquette.compiler.kernel import Flow, Interpreted, Kernel
 from maquette.compiler.processor import Processor
 from maquette.compiler.rewrite.search import Rewritten, rewrite
@@ -34,6 +34,7 @@ class Lowered:
     graph: Graph
     rewritten: Rewritten | None
     derived: Derived
+    once: Graph  # what constants alone decide: made when they are bound
     flow: Flow
     tiled: tuple[Candidate | None, ...]  # one for each kernel; None: NumPy runs it
 
@@ -43,6 +44,8 @@ class Lowered:
         if self.rewritten is not None and self.rewritten.steps:
             found["rewritten"] = show(self.rewritten.graph)
         found["derived"] = show(self.derived.graph)
+        if self.once.outputs:
+            found["once"] = show(self.once)
         found["fused"] = show_flow(self.flow)
         found["tiled"] = "\n".join(
             f"{k.name}: {shown(t)}" for k, t in zip(self.flow.kernels, self.tiled, strict=True)
@@ -71,9 +74,11 @@ class Passes:
         if self.value_price is not None:
             rewritten = rewrite(graph, self.value_price, constants=set(constants))
         derived = derive(graph if rewritten is None else rewritten.graph)
-        flow = fuse(derived.graph, strides=strides)
+        once, rest = without_constants(derived.graph, constants)
+        held = {n: s for n, s in (strides or {}).items() if n in rest.inputs}
+        flow = fuse(rest, strides=held)
         tiled = tuple(self.best(k) for k in flow.kernels)
-        return Lowered(graph, rewritten, derived, flow, tiled)
+        return Lowered(graph, rewritten, derived, once, flow, tiled)
 
     def best(self, kernel: Kernel | Interpreted) -> Candidate | None:
         """The quickest of all ways to run a kernel; None where no strategy takes it."""

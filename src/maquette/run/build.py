@@ -53,7 +53,7 @@ def build(sources: Iterable[Source]) -> dict[str, Entry]:
     if missing:
         with ThreadPoolExecutor(min(len(missing), max(2, thread_count()))) as pool:
             list(pool.map(lambda item: _compile(item[1], item[0], chain), missing.items()))
-    return {symbol: _entry(path, symbol) for symbol, path in places.items()}
+    return {symbol: _entry(path, wanted[symbol], chain) for symbol, path in places.items()}
 
 
 def place(source: Source, chain: Toolchain) -> Path:
@@ -96,12 +96,17 @@ def _compile(source: Source, path: Path, chain: Toolchain) -> None:
         raise
 
 
-def _entry(path: Path, symbol: str) -> Entry:
+def _entry(path: Path, source: Source, chain: Toolchain) -> Entry:
     with _loading:
         library = _loaded.get(str(path))
         if library is None:
-            library = _loaded[str(path)] = ctypes.CDLL(str(path))
+            try:
+                library = ctypes.CDLL(str(path))
+            except OSError:  # half of a file, or one of another system: made anew
+                _compile(source, path, chain)
+                library = ctypes.CDLL(str(path))
             provide(library)
-    entry = getattr(library, symbol)
+            _loaded[str(path)] = library
+    entry = getattr(library, source.symbol)
     entry.argtypes, entry.restype = [ctypes.c_void_p], None
     return entry  # type: ignore[no-any-return]

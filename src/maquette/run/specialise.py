@@ -24,6 +24,7 @@ from maquette.run.source import Source
 from maquette.run.specialised import Specialised, arguments
 from maquette.run.strategies import STRATEGIES, emit
 from maquette.run.tensors import (
+    STORED,
     Layout,
     empty,
     layout,
@@ -171,7 +172,8 @@ class Native(Specialised):
         """Constants as the kernels read them, and their addresses by buffer."""
         held, bound = [], {}
         inputs: Mapping[str, Tensor] = {t.name: t for t in self.lowered.flow.inputs}
-        for name, x in self.captured.constants.items():
+        constants = {**self.captured.constants, **self._once()}
+        for name, x in constants.items():
             if name not in inputs:
                 continue
             convert = self._conversion(name, x)
@@ -180,11 +182,22 @@ class Native(Specialised):
             bound[inputs[name].buffer] = pointer(x)
         return held, bound
 
+    def _once(self) -> dict[str, Any]:
+        """What constants alone decide, as the kernels read it."""
+        graph = self.lowered.once
+        if not graph.outputs:
+            return {}
+        given = {n: _array(x) for n, x in self.captured.constants.items() if n in graph.inputs}
+        found = evaluate(graph, given)
+        return {
+            n: np.ascontiguousarray(stored_as(a, graph.outputs[n].dtype)) for n, a in found.items()
+        }
+
     def _conversion(self, name: str, x: Any) -> Any:
         """How to bring a tensor to the format that kernels read, if it has another."""
-        wanted = self.captured.graph.inputs[name].dtype
+        wanted = {t.name: t for t in self.lowered.flow.inputs}[name].dtype
         found = layout(x, name)
-        if found.format == wanted.name:
+        if found.format == wanted.name or STORED[wanted.name] == found.format:
             return None
         if wanted.kind != "int" or not supported(wanted.name):
             what = f"is {found.format}"

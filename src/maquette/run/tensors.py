@@ -56,7 +56,7 @@ def is_torch(x: object) -> bool:
 
 def pointer(x: Any) -> int:
     """The address of the first element."""
-    return x.ctypes.data if isinstance(x, np.ndarray) else x.data_ptr()  # type: ignore[no-any-return]
+    return int(x.ctypes.data if isinstance(x, np.ndarray) else x.data_ptr())
 
 
 def key(x: Any) -> tuple[Any, ...]:
@@ -118,7 +118,8 @@ def window(tensor: Tensor, address: int) -> Any:
     start = address + (tensor.offset + low) * kind.itemsize
     memory = (ctypes.c_char * ((high - low) * kind.itemsize)).from_address(start)
     strides = tuple(s * kind.itemsize for s in tensor.strides)
-    return np.ndarray(tensor.shape, kind, memory, -low * kind.itemsize, strides)
+    held: Any = memory
+    return np.ndarray(tensor.shape, kind, held, -low * kind.itemsize, strides)
 
 
 def reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]:
