@@ -1,0 +1,209 @@
+"""Compiled functions end to end: what they return, what they refuse, what they share."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import maquette as mq
+from maquette.errors import InputError, UnknownName
+from maquette.run import specialise
+from maquette.run.toolchain import toolchain
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+TARGETS = ["numpy", *(["cpu"] if toolchain() is not None else [])]
+
+
+@pytest.fixture(params=TARGETS)
+def target(request):
+    return request.param
+
+
+def close(found, wanted, tolerance=1e-5):
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+def layer(x, w, b):
+    return F.gelu(F.linear(x, w, b)) + 1
+
+
+def given(*shapes):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(s, generator=generator) for s in shapes]
+
+
+def test_function(target):
+    x, w, b = given((19, 40), (33, 40), (33,))
+    compiled = mq.compile(layer, target=target)
+    close(compiled(x, w, b), layer(x, w, b))
+    x, w, b = given((2, 3, 40), (33, 40), (33,))  # another signature
+    close(compiled(x, w, b), layer(x, w, b))
+
+
+def test_module_with_weights_of_its_own(target):
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Linear(24, 50), torch.nn.SiLU(), torch.nn.LayerNorm(50), torch.nn.Linear(50, 7)
+    )
+    (x,) = given((11, 24))
+    compiled = mq.compile(module, target=target)
+    close(compiled(x), module(x).detach())
+    with torch.no_grad():
+        module[0].weight.mul_(2)  # in place: the pointer is the same
+    compiled.forget()
+    close(compiled(x), module(x).detach())
+
+
+def test_naive_attention(target):
+    def attention(q, k, v):
+        s = q @ k.transpose(-1, -2) / 8
+        s = s.masked_fill(torch.ones(33, 33, dtype=torch.bool).triu(1), float("-inf"))
+        return torch.softmax(s, -1) @ v
+
+    q, k, v = given(*[(1, 2, 33, 16)] * 3)
+    close(mq.compile(attention, target=target)(q, k, v), attention(q, k, v))
+
+
+def test_numpy_arrays_in_and_out(target):
+    def norm(x):
+        return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-6)
+
+    x = np.random.default_rng(0).standard_normal((5, 33)).astype(np.float32)
+    found = mq.compile(norm, target=target)(x)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, norm(x), rtol=1e-5)
+
+
+def test_strided_arguments_are_read_in_place(target):
+    (big,) = given((40, 60))
+    x, w = big[::2, 1:33], big.T[:45, 8:40]
+    compiled = mq.compile(F.linear, target=target)
+    close(compiled(x, w), F.linear(x, w))
+
+
+def test_nests_and_keywords(target):
+    def pair(x, *, scale, more):
+        return {"up": x * scale, "down": [x - more["by"]]}
+
+    x, by = given((6, 5), (5,))
+    found = mq.compile(pair, target=target)(x, scale=3.0, more={"by": by})
+    close(found["up"], x * 3)
+    close(found["down"][0], x - by)
+
+
+def test_narrow_formats(target):
+    x, w = (t.bfloat16() for t in given((9, 32), (20, 32)))
+    found = mq.compile(F.linear, target=target)(x, w)
+    assert found.dtype == torch.bfloat16
+    close(found.float(), F.linear(x.float(), w.float()), 2e-2)
+    q = torch.randint(-127, 128, (20, 32), dtype=torch.int8)
+
+    def dequantised(x, q, s):
+        return F.linear(x, q.float() * s[:, None])
+
+    x, s = given((1, 32), (20,))
+    close(mq.compile(dequantised, target=target)(x, q, s), dequantised(x, q, s), 1e-4)
+
+
+def test_nothing_to_compute(target):
+    x, w, b = given((0, 40), (33, 40), (33,))
+    assert mq.compile(layer, target=target)(x, w, b).shape == (0, 33)
+
+
+def test_not_a_number_stays_one(target):
+    (x,) = given((4, 9))
+    x[1, 3], x[2, 0] = float("nan"), float("inf")
+    found = mq.compile(lambda x: torch.softmax(x, -1), target=target)(x)
+    wanted = torch.softmax(x, -1)
+    assert torch.equal(found.isnan(), wanted.isnan())
+    close(found[[0, 3]], wanted[[0, 3]])
+
+
+def test_out_names_where_results_go(target):
+    x, w, b = given((19, 40), (33, 40), (33,))
+    out = torch.empty(19, 33)
+    compiled = mq.compile(layer, target=target)
+    assert compiled(x, w, b, out=out) is out
+    close(out, layer(x, w, b))
+
+
+@pytest.mark.skipif("cpu" not in TARGETS, reason="no C++ compiler")
+class TestCompiled:
+    def test_bad_places_for_results(self):
+        x, w, b = given((33, 33), (33, 33), (33,))
+        compiled = mq.compile(layer)
+        with pytest.raises(InputError, match="contiguous f32"):
+            compiled(x, w, b, out=torch.empty(33, 33).T[:, :20])
+        with pytest.raises(InputError, match="shares memory"):
+            compiled(x, w, b, out=x)
+        with pytest.raises(InputError, match="2 tensors"):
+            compiled(x, w, b, out=[x, w])
+
+    def test_it_shows_what_was_made(self):
+        x, w, b = given((19, 40), (33, 40), (33,))
+        compiled = mq.compile(layer)
+        with pytest.raises(InputError, match="prepare"):
+            compiled.program  # noqa: B018
+        compiled(x, w, b)
+        assert "add over" in compiled.program
+        assert "kernel k0" in compiled.schedule
+        assert 'extern "C"' in compiled.source
+        assert compiled.bytes >= 0
+        assert not [line for line in compiled.report if line.startswith("interpreted")]
+
+    def test_equal_layers_are_one_kernel(self):
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(
+            *(m for _ in range(4) for m in (torch.nn.Linear(32, 32), torch.nn.ReLU()))
+        )
+        compiled = mq.compile(module)
+        (x,) = given((8, 32))
+        close(compiled(x), module(x).detach())
+        assert len(compiled.latest.lowered.flow.kernels) == 4
+        assert len(compiled.latest.sources) == 1
+
+    def test_threads_may_share_it(self):
+        x, w, b = given((64, 40), (33, 40), (33,))
+        compiled = mq.compile(layer)
+        inputs = [x + i for i in range(8)]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda x: compiled(x, w, b), inputs * 4))
+        for x, y in zip(inputs * 4, found, strict=True):
+            close(y, layer(x, w, b), 1e-4)
+
+    def test_without_a_compiler_numpy_runs_it(self, monkeypatch):
+        monkeypatch.setattr(specialise, "toolchain", lambda: None)
+        monkeypatch.setattr(specialise, "_said", set())
+        x, w, b = given((19, 40), (33, 40), (33,))
+        compiled = mq.compile(layer)
+        with pytest.warns(RuntimeWarning, match="NumPy runs the program"):
+            found = compiled(x, w, b)
+        close(found, layer(x, w, b))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            mq.compile(layer)(x, w, b)
+
+    def test_kernels_are_timed_one_by_one(self):
+        x, w, b = given((19, 40), (33, 40), (33,))
+        compiled = mq.compile(layer)
+        compiled(x, w, b)
+        named = compiled.latest.timed(x, w, b)
+        assert [n for n, _ in named] == [k.name for k in compiled.lowered.flow.kernels]
+        assert all(s > 0 for _, s in named)
+
+
+def test_what_cannot_be_compiled_says_so():
+    with pytest.raises(UnknownName, match="target"):
+        mq.compile(layer, target="tpu")
+    with pytest.raises(InputError, match="cannot be called"):
+        mq.compile(3)
+    x, w, b = given((19, 40), (33, 40), (33,))
+    with pytest.raises(InputError, match=r"requires a gradient.*detach"):
+        mq.compile(layer)(x.requires_grad_(), w, b)
+    with pytest.raises(InputError, match="meta"):
+        mq.compile(layer)(x.detach().to("meta"), w, b)
