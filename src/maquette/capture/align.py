@@ -11,6 +11,7 @@ from maquette.capture.positional import (
     Positional,
     extent,
     fresh,
+    hint_of,
     length,
     named,
     rewritten,
@@ -54,7 +55,7 @@ def _join(held: list[Positional], dims: list[Dim], i: int, p: Positional) -> Non
             changes |= after
         elif there == 1 and dim and (mine != 1 or not here):
             dims[offset + k] = tuple(
-                fresh(_hint(a), extent(a)) if a.name in taken else a for a in dim
+                fresh(hint_of(a), extent(a)) if a.name in taken else a for a in dim
             )
             changes |= {a.name: (b,) for a, b in zip(dim, dims[offset + k], strict=True) if a != b}
         elif mine != there and mine != 1:
@@ -68,7 +69,7 @@ def _again(held: list[Positional], dims: list[Dim], i: int, k: int) -> None:
     """No common refinement: make the dimension one axis everywhere, and join again."""
     if len(dims[k]) > 1:
         old = dims[k]
-        one = (fresh(_hint(old[-1]), length(old)),)
+        one = (fresh(hint_of(old[-1]), length(old)),)
         for j in range(i):
             at = k - (len(dims) - held[j].rank)
             if at >= 0 and held[j].dims[at] == old:
@@ -105,13 +106,13 @@ def refine(left: Dim, right: Dim) -> tuple[Changes, Changes] | tuple[None, None]
             continue
         if p != q and (not p or not q or max(p, q) % min(p, q)):
             return None, None
-        part = x if p <= q else fresh(_hint(y), q)
+        part = x if p <= q else fresh(hint_of(y), q)
         mine.setdefault(x_of, []).insert(0, part)
         yours.setdefault(y_of, []).insert(0, part)
         if p > q:
-            a.append((fresh(_hint(x), p // q), x_of))
+            a.append((fresh(hint_of(x), p // q), x_of))
         elif q > p:
-            b.append((fresh(_hint(y), q // p), y_of))
+            b.append((fresh(hint_of(y), q // p), y_of))
     for x, x_of in a:
         mine.setdefault(x_of, []).insert(0, x)
     for y, y_of in b:
@@ -122,13 +123,9 @@ def refine(left: Dim, right: Dim) -> tuple[Changes, Changes] | tuple[None, None]
     )
 
 
-def _hint(ax: Axis) -> str:
-    return ax.name.partition("'")[0]
-
-
 def apart(p: Positional, *others: Positional) -> Positional:
     """`p` with axes of its own wherever its dimensions share one with `others`."""
     taken = {a.name for o in others for a in named(o)}
     return rewritten(
-        p, {a.name: (fresh(_hint(a), extent(a)),) for a in named(p) if a.name in taken}
+        p, {a.name: (fresh(hint_of(a), extent(a)),) for a in named(p) if a.name in taken}
     )

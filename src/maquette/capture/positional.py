@@ -55,6 +55,11 @@ def fresh(hint: str, extent: int) -> Axis:
     return Axis(f"{hint}'{next(_numbers)}", _size(extent))
 
 
+def hint_of(ax: Axis) -> str:
+    """What an axis would like to be called."""
+    return ax.name.partition("'")[0]
+
+
 def extent(ax: Axis) -> int:
     """The size of an axis, a number."""
     terms = ax.size.terms
@@ -157,7 +162,7 @@ def whole(p: Positional, at: int) -> Positional:
         value = draft(Map, axes=(*value.axes, ax), dtype=value.dtype, args=(value,), body=Arg(0))
     else:
         largest = max(dim, key=extent)
-        ax = fresh(largest.name.partition("'")[0], length(dim))
+        ax = fresh(hint_of(largest), length(dim))
         axes = tuple(ax if a == dim[0] else a for a in value.axes if a == dim[0] or a not in dim)
         names = (*(a.name for a in dim), ax.name)
         value = draft(

@@ -215,7 +215,9 @@ class Recorder(TorchFunctionMode):
         if not isinstance(x, torch.Tensor):
             return x
         name = f"unknown{len(self.trace.faults)}"
-        held = self.trace.input(name, tuple(x.shape), format_of(x.dtype), "activation")
+        held = self.trace.input(
+            name, tuple(x.shape), format_of(x.dtype, self.trace.line()), "activation"
+        )
         return self.shown(held)
 
 

@@ -1,6 +1,7 @@
 """The table of lowerings: every operator, written as patterns of the one language."""
 
 from maquette.capture.lowerings import (
+    activations,
     creation,
     elementwise,
     indexing,
@@ -9,6 +10,7 @@ from maquette.capture.lowerings import (
     pieces,
     products,
     reductions,
+    scatters,
     shapes,
     windows,
 )
@@ -16,6 +18,7 @@ from maquette.capture.lowerings.table import LOWERINGS
 
 __all__ = [
     "LOWERINGS",
+    "activations",
     "creation",
     "elementwise",
     "indexing",
@@ -24,6 +27,7 @@ __all__ = [
     "pieces",
     "products",
     "reductions",
+    "scatters",
     "shapes",
     "windows",
 ]

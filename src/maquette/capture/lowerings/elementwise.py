@@ -36,7 +36,7 @@ def _enter_binary() -> None:
     own = {"mul": "mul", "multiply": "mul", "maximum": "max", "minimum": "min"}
     own |= {"floor_divide": "floordiv", "remainder": "mod"}
     for name, op_name in own.items():
-        LOWERINGS[name] = lambda x, y, *, _op=op_name: _arithmetic(_op, x, y)
+        LOWERINGS[name] = lambda x, y, *, _op=op_name: arithmetic(_op, x, y)
     for name in ("eq", "ne", "lt", "le", "gt", "ge"):
         LOWERINGS[name] = lambda x, y, *, _op=name: _compare(_op, x, y)
     for name, op_name in (("logical_and", "and"), ("logical_or", "or")):
@@ -49,7 +49,8 @@ def _numeric(x: Any, to: DType) -> Positional:
     return converted(p, to) if p.dtype.kind != to.kind else p
 
 
-def _arithmetic(name: str, x: Any, y: Any) -> Positional:
+def arithmetic(name: str, x: Any, y: Any) -> Positional:
+    """An operator of two numbers; of two booleans, the logic that it amounts to."""
     to = promoted([x, y])
     if to.kind == "bool":
         if name in ("mul", "min"):
@@ -74,12 +75,12 @@ _enter_binary()
 
 @lowers("add")
 def add(x: Any, y: Any, *, alpha: float = 1) -> Positional:
-    return _arithmetic("add", x, y if alpha == 1 else _arithmetic("mul", y, alpha))
+    return arithmetic("add", x, y if alpha == 1 else arithmetic("mul", y, alpha))
 
 
 @lowers("sub", "subtract")
 def sub(x: Any, y: Any, *, alpha: float = 1) -> Positional:
-    return _arithmetic("sub", x, y if alpha == 1 else _arithmetic("mul", y, alpha))
+    return arithmetic("sub", x, y if alpha == 1 else arithmetic("mul", y, alpha))
 
 
 @lowers("rsub")
@@ -91,7 +92,7 @@ def rsub(x: Any, y: Any, *, alpha: float = 1) -> Positional:
 def div(x: Any, y: Any, *, rounding_mode: str | None = None) -> Positional:
     """A quotient, which is a float unless it is rounded down."""
     if rounding_mode == "floor":
-        return _arithmetic("floordiv", x, y)
+        return arithmetic("floordiv", x, y)
     if rounding_mode is not None:
         raise refuse(f"division rounded by {rounding_mode!r}", "rounding_mode None or 'floor'")
     to = promoted([x, y, 1.0])
@@ -202,8 +203,8 @@ def clamp(x: Positional, min: Any = None, max: Any = None) -> Positional:
     """Numbers kept within bounds."""
     found = lifted(x)
     if min is not None:
-        found = _arithmetic("max", found, min)
-    return found if max is None else _arithmetic("min", found, max)
+        found = arithmetic("max", found, min)
+    return found if max is None else arithmetic("min", found, max)
 
 
 @lowers("hardtanh")
@@ -221,111 +222,6 @@ def clamp_max(x: Positional, max: Any) -> Positional:
     return clamp(x, max=max)
 
 
-def _scalars(*parts: tuple[str, Callable[[Scalar], Scalar]]) -> None:
-    """Enter functions of one float given as scalar bodies."""
-    for name, build in parts:
-        LOWERINGS[name] = lambda x, *_, _build=build: _unary(_build, x)
-
-
-def _unary(build: Callable[[Scalar], Scalar], x: Any) -> Positional:
-    p = floats(x)
-    return pointwise(build, p, to=p.dtype)
-
-
-def _tanh_gelu(v: Scalar) -> Scalar:
-    cube = op("mul", op("mul", op("mul", v, v), v), Lit(0.044715))
-    inner = op("mul", op("add", v, cube), Lit(math.sqrt(2 / math.pi)))
-    return op("mul", op("mul", v, Lit(0.5)), op("add", op("tanh", inner), Lit(1.0)))
-
-
-def _erf_gelu(v: Scalar) -> Scalar:
-    inner = op("erf", op("mul", v, Lit(math.sqrt(0.5))))
-    return op("mul", op("mul", v, Lit(0.5)), op("add", inner, Lit(1.0)))
-
-
-def _sign(v: Scalar) -> Scalar:
-    return op(
-        "where",
-        op("gt", v, Lit(0.0)),
-        Lit(1.0),
-        op("where", op("lt", v, Lit(0.0)), Lit(-1.0), Lit(0.0)),
-    )
-
-
-_scalars(
-    ("silu", lambda v: op("mul", v, op("sigmoid", v))),
-    ("mish", lambda v: op("mul", v, op("tanh", op("softplus", v)))),
-    ("expm1", lambda v: op("sub", op("exp", v), Lit(1.0))),
-    ("log1p", lambda v: op("log", op("add", v, Lit(1.0)))),
-    ("exp2", lambda v: op("exp", op("mul", v, Lit(math.log(2))))),
-    ("log2", lambda v: op("mul", op("log", v), Lit(1 / math.log(2)))),
-    ("log10", lambda v: op("mul", op("log", v), Lit(1 / math.log(10)))),
-    ("floor", lambda v: op("floordiv", v, Lit(1.0))),
-    ("ceil", lambda v: op("neg", op("floordiv", op("neg", v), Lit(1.0)))),
-    ("sign", _sign),
-    ("softsign", lambda v: op("div", v, op("add", op("abs", v), Lit(1.0)))),
-    ("logsigmoid", lambda v: op("neg", op("softplus", op("neg", v)))),
-    ("relu6", lambda v: op("min", op("max", v, Lit(0.0)), Lit(6.0))),
-    (
-        "hardsigmoid",
-        lambda v: op(
-            "div", op("min", op("max", op("add", v, Lit(3.0)), Lit(0.0)), Lit(6.0)), Lit(6.0)
-        ),
-    ),
-    (
-        "hardswish",
-        lambda v: op(
-            "mul",
-            v,
-            op("div", op("min", op("max", op("add", v, Lit(3.0)), Lit(0.0)), Lit(6.0)), Lit(6.0)),
-        ),
-    ),
-)
-LOWERINGS["log_sigmoid"] = LOWERINGS["logsigmoid"]
-
-
-@lowers("relu")
-def relu(x: Positional) -> Positional:
-    return _arithmetic("max", x, 0 if x.dtype.kind == "int" else 0.0)
-
-
-@lowers("gelu")
-def gelu(x: Positional, approximate: str = "none") -> Positional:
-    return _unary(_tanh_gelu if approximate == "tanh" else _erf_gelu, x)
-
-
-@lowers("leaky_relu")
-def leaky_relu(x: Positional, negative_slope: float = 0.01) -> Positional:
-    return _unary(
-        lambda v: op("where", op("gt", v, Lit(0.0)), v, op("mul", v, Lit(negative_slope))), x
-    )
-
-
-@lowers("elu")
-def elu(x: Positional, alpha: float = 1.0) -> Positional:
-    """Below zero, an exponential that levels off."""
-
-    def build(v: Scalar) -> Scalar:
-        below = op("mul", op("sub", op("exp", op("min", v, Lit(0.0))), Lit(1.0)), Lit(float(alpha)))
-        return op("where", op("gt", v, Lit(0.0)), v, below)
-
-    return _unary(build, x)
-
-
-@lowers("softplus")
-def softplus(x: Positional, beta: float = 1.0, threshold: float = 20.0) -> Positional:
-    """The logarithm of one plus the exponential; large numbers are kept as they are."""
-
-    def build(v: Scalar) -> Scalar:
-        scaled = op("mul", v, Lit(float(beta)))
-        soft = (
-            op("div", op("softplus", scaled), Lit(float(beta))) if beta != 1 else op("softplus", v)
-        )
-        return op("where", op("gt", scaled, Lit(float(threshold))), v, soft)
-
-    return _unary(build, x)
-
-
 @lowers("to_dtype")
 def to_dtype(x: Any, name: str) -> Positional:
     """The canonical form of every conversion of format."""
@@ -334,12 +230,12 @@ def to_dtype(x: Any, name: str) -> Positional:
 
 @lowers("lerp")
 def lerp(x: Positional, end: Positional, weight: Any) -> Positional:
-    return add(x, _arithmetic("mul", weight, sub(end, x)))
+    return add(x, arithmetic("mul", weight, sub(end, x)))
 
 
 @lowers("addcmul")
 def addcmul(x: Positional, a: Positional, b: Positional, *, value: float = 1) -> Positional:
-    return add(x, _arithmetic("mul", a, b), alpha=value)
+    return add(x, arithmetic("mul", a, b), alpha=value)
 
 
 @lowers("dropout")
@@ -355,3 +251,19 @@ def dropout(
 @lowers("clone", "contiguous", "detach", "lift_fresh_copy", "alias", "identity", "requires_grad")
 def unchanged(x: Positional, *_: Any, **__: Any) -> Positional:
     return x
+
+
+@lowers("addcdiv")
+def addcdiv(x: Positional, a: Positional, b: Positional, *, value: float = 1) -> Positional:
+    return add(x, div(a, b), alpha=value)
+
+
+@lowers("nan_to_num")
+def nan_to_num(
+    x: Positional, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Positional:
+    """Numbers instead of NaN and infinities."""
+    limit = {"f32": 3.4028234663852886e38, "bf16": 3.3895313892515355e38, "f16": 65504.0}
+    most = limit[x.dtype.name]
+    bounded = clamp(x, -most if neginf is None else neginf, most if posinf is None else posinf)
+    return where(isnan(x), float(nan), bounded)

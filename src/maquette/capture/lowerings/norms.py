@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from maquette.capture.lowerings.elementwise import add, div, power, sub
-from maquette.capture.lowerings.reductions import mean, norm, var
+from maquette.capture.lowerings.reductions import combine, mean, norm, var
 from maquette.capture.lowerings.shapes import reshape
 from maquette.capture.lowerings.table import (
     apply,
@@ -16,6 +17,7 @@ from maquette.capture.lowerings.table import (
 )
 from maquette.capture.pointwise import converted
 from maquette.capture.positional import Positional
+from maquette.ir.monoids import ADD
 
 
 def _affine(found: Positional, weight: Positional | None, bias: Positional | None) -> Positional:
@@ -131,3 +133,19 @@ def batch_norm(
         spread = _channels(running_var, after) or w
     found = apply("mul", sub(w, middle), apply("rsqrt", add(spread, eps)))
     return converted(_affine(found, _channels(weight, after), _channels(bias, after)), x.dtype)
+
+
+@lowers("cosine_similarity")
+def cosine_similarity(x: Positional, y: Positional, dim: int = 1, eps: float = 1e-8) -> Positional:
+    """The dot product over the product of lengths."""
+    both = combine(ADD, apply("mul", x, y), dim)
+    lengths = (apply("max", norm(p, 2, dim), eps) for p in (x, y))
+    return div(both, apply("mul", *lengths))
+
+
+@lowers("var_mean")
+def var_mean(
+    x: Positional, dim: Any = None, *, correction: float = 1, keepdim: bool = False
+) -> tuple[Positional, Positional]:
+    """The variance and the mean."""
+    return var(x, dim, keepdim, correction), mean(x, dim, keepdim)

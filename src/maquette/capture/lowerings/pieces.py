@@ -8,14 +8,15 @@ from typing import Any
 
 from maquette.capture.align import apart, broadcast
 from maquette.capture.expressions import indices, op, substitute
-from maquette.capture.lowerings.shapes import _hint, ints, unsqueeze
-from maquette.capture.lowerings.table import axis_of, lowers, promoted, refuse
+from maquette.capture.lowerings.shapes import ints, unsqueeze
+from maquette.capture.lowerings.table import apply, axis_of, lowers, promoted, refuse
 from maquette.capture.pointwise import converted, made, together
 from maquette.capture.positional import (
     Dim,
     Positional,
     extent,
     fresh,
+    hint_of,
     place,
     renamed,
     tensor_of,
@@ -33,7 +34,7 @@ def taken(x: Positional, at: int, start: int, count: int, step: int = 1) -> Posi
     if start == 0 and step == 1 and count == x.shape[at]:
         return x
     dim = x.dims[at]
-    new = fresh(_hint(dim[-1]) if dim else "n", count)
+    new = fresh(hint_of(dim[-1]) if dim else "n", count)
     here = op("add", op("mul", Index(new.name), Lit(step)), Lit(start))
     names = {a.name for a in dim}
     dims = (*x.dims[:at], (new,), *x.dims[at + 1 :])
@@ -148,7 +149,7 @@ def roll(x: Positional, shifts: Any, dims: Any = None) -> Positional:
     ):
         at = axis_of(d, x.rank)
         n = x.shape[at]
-        new = fresh(_hint(x.dims[at][-1]) if x.dims[at] else "n", n)
+        new = fresh(hint_of(x.dims[at][-1]) if x.dims[at] else "n", n)
         here = op("mod", op("add", Index(new.name), Lit(-shift % n)), Lit(n))
         x = at_coordinates(x, at, here, (new,))
     return x
@@ -208,7 +209,7 @@ def _end_to_end(
     parts: Sequence[Positional], at: int, dims: tuple[Dim, ...], others: Sequence[Axis]
 ) -> Positional:
     total = sum(p.shape[at] for p in parts)
-    hint = next((_hint(p.dims[at][-1]) for p in parts if p.dims[at]), "n")
+    hint = next((hint_of(p.dims[at][-1]) for p in parts if p.dims[at]), "n")
     along = fresh(hint, total)
     values = []
     for p in parts:
@@ -277,7 +278,7 @@ def pad(
 
 def _padded(x: Positional, at: int, before: int, after: int, mode: str, value: float) -> Positional:
     n = x.shape[at]
-    new = fresh(_hint(x.dims[at][-1]) if x.dims[at] else "n", n + before + after)
+    new = fresh(hint_of(x.dims[at][-1]) if x.dims[at] else "n", n + before + after)
     i = op("sub", Index(new.name), Lit(before))
     if mode == "replicate":
         return at_coordinates(x, at, op("max", op("min", i, Lit(n - 1)), Lit(0)), (new,))
@@ -339,3 +340,10 @@ def diagonal(x: Positional, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Po
     x = at_coordinates(x, b, op("add", Index(new.name), Lit(max(offset, 0))), (new,))
     rest = tuple(d for i, d in enumerate(x.dims) if i not in (a, b))
     return replace(x, dims=(*rest, (new,)))
+
+
+@lowers("glu")
+def glu(x: Positional, dim: int = -1) -> Positional:
+    """One half times the sigmoid of the other."""
+    a, b = chunk(x, 2, dim)
+    return apply("mul", a, apply("sigmoid", b))

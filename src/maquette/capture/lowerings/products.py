@@ -12,7 +12,16 @@ from maquette.capture.expressions import op
 from maquette.capture.lowerings.elementwise import add, logical_not, masked_fill, where
 from maquette.capture.lowerings.reductions import amax, softmax, total
 from maquette.capture.lowerings.shapes import expand_dim, transpose
-from maquette.capture.lowerings.table import BOOL, FLOAT, INT, apply, lowers, promoted, refuse
+from maquette.capture.lowerings.table import (
+    BOOL,
+    FLOAT,
+    INT,
+    apply,
+    axis_of,
+    lowers,
+    promoted,
+    refuse,
+)
 from maquette.capture.pointwise import converted
 from maquette.capture.positional import Dim, Positional, place, tensor_of
 from maquette.errors import Fault, InputError
@@ -224,3 +233,18 @@ def scaled_dot_product_attention(
 def _causal(scores: Positional) -> Positional:
     rows, columns = scores.dims[-2:]
     return Positional((rows, columns), op("le", place(columns), place(rows)), BOOL)
+
+
+@lowers("tensordot")
+def tensordot(a: Positional, b: Positional, dims: Any = 2) -> Positional:
+    """Summed over pairs of dimensions, the others of both side by side."""
+    if isinstance(dims, int):
+        dims = (range(a.rank - dims, a.rank), range(dims))
+    mine, theirs = ([axis_of(d, p.rank) for d in ds] for p, ds in zip((a, b), dims, strict=True))
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    left = list(letters[: a.rank])
+    right = list(letters[a.rank : a.rank + b.rank])
+    for i, j in zip(mine, theirs, strict=True):
+        right[j] = left[i]
+    out = [c for c in left if c not in right] + [c for c in right if c not in left]
+    return einsum(f"{''.join(left)},{''.join(right)}->{''.join(out)}", a, b)

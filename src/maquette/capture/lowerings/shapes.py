@@ -13,6 +13,7 @@ from maquette.capture.positional import (
     Positional,
     extent,
     fresh,
+    hint_of,
     length,
     rewritten,
 )
@@ -80,7 +81,7 @@ def _regroup(
                 part = ax
                 need //= here
             elif here % need == 0:
-                part = fresh(_guess(position, len(wanted), ax) if splits else _hint(ax), need)
+                part = fresh(_guess(position, len(wanted), ax) if splits else hint_of(ax), need)
                 left.append((fresh(_guess(position - 1, len(wanted), ax), here // need), origin))
                 need = 1
             else:
@@ -96,11 +97,7 @@ def _guess(position: int, rank: int, ax: Axis) -> str:
     """What a part of a split is usually called: heads and their channels."""
     if rank in (3, 4, 5) and position >= rank - 2:
         return "d" if position == rank - 1 else "h"
-    return _hint(ax)
-
-
-def _hint(ax: Axis) -> str:
-    return ax.name.partition("'")[0]
+    return hint_of(ax)
 
 
 def _through_one(x: Positional, wanted: tuple[int, ...]) -> Positional:
