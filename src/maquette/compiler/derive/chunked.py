@@ -53,7 +53,7 @@ class _Pass:
         self.spelling = Spelling(self.terms)
         self.by: dict[Value, Value] = {}
         self.refusals: list[Refusal] = []
-        self.made: list[tuple[list[Value], str]] = []
+        self.made: list[list[Value]] = []
 
     def run(self) -> Derived:
         for v in self.graph.values:
@@ -64,12 +64,12 @@ class _Pass:
             else:
                 continue
             if found:
-                self.made.append((list(found), v.section))
+                self.made.append(list(found))
                 self.by |= found
         graph, became = replaced(self.graph, self.by)
         derivations = tuple(
-            Derivation(tuple(used), tuple(became[v] for v in used), None, place)
-            for made, place in self.made
+            Derivation(tuple(used), tuple(became[v] for v in used), None, ())
+            for made in self.made
             if (used := [v for v in made if v in became])
         )
         return Derived(graph, derivations, tuple(self.refusals))

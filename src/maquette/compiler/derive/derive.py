@@ -7,7 +7,7 @@ of its own, its h(r) hoisted; what is repaired becomes one Reduce with a streame
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -33,8 +33,19 @@ class Derivation:
 
     replaced: tuple[Value, ...]  # of the graph that was given
     by: tuple[Value, ...]  # one for each, of the graph that was made
-    monoid: Streamed | None  # None: hoisted only
-    section: str
+    fold: Reduce | None  # the streamed reduction; None: hoisted only
+    rules: tuple[Rule, ...]  # that it takes
+
+    @property
+    def monoid(self) -> Streamed | None:
+        """The monoid of the fold."""
+        held = None if self.fold is None else self.fold.monoid
+        return held if isinstance(held, Streamed) else None
+
+    @property
+    def section(self) -> str:
+        """Where it is."""
+        return self.replaced[0].section
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Refusal:
     """A reduction that depends on another over the same axes and stays as it is."""
 
     value: Value
-    condition: str  # A1: no action; A2: it does not distribute; stability: cancels; rules: not used
+    condition: str  # A1, A2; stability: it would cancel; rules: not to be used; choice: not chosen
     why: str
 
     def __str__(self) -> str:
@@ -59,12 +70,22 @@ class Derived:
     refusals: tuple[Refusal, ...]
 
 
-def derive(graph: Graph, rules: Collection[Rule] = RULES) -> Derived:
+def always(candidate: Derivation) -> bool:
+    """Take whatever can be derived."""
+    return True
+
+
+def derive(
+    graph: Graph,
+    rules: Collection[Rule] = RULES,
+    choose: Callable[[Derivation], bool] = always,
+) -> Derived:
     """Every chain of dependent reductions of a graph as one fold, where the laws allow it.
 
     `rules` are those that may be used.  ``exponent``: exponentials repaired when their maximum
     moves; ``moment``: differences from a mean or an extreme repaired when it moves; ``hoist``:
-    factors of earlier results taken out of sums that then depend on nothing.
+    factors of earlier results taken out of sums that then depend on nothing.  `choose` says of
+    each candidate whether it is taken: one pass is not always the quickest.
 
     >>> from maquette.ir.build import activation, softmax, dot
     >>> s, v = activation("s", n=4, t=9), activation("v", t=9, e=2)
@@ -73,7 +94,7 @@ def derive(graph: Graph, rules: Collection[Rule] = RULES) -> Derived:
     >>> [part.op.name for part in found.monoid.parts]
     ['max', 'add', 'add']
     """
-    return _Pass(apart(graph), frozenset(rules)).run()
+    return _Pass(apart(graph), frozenset(rules)).run(choose)
 
 
 class _Pass:
@@ -87,7 +108,7 @@ class _Pass:
         self.refusals: list[Refusal] = []
         self.emission = Emission(self.spelling)
 
-    def run(self) -> Derived:
+    def run(self, choose: Callable[[Derivation], bool]) -> Derived:
         for value in self.graph.values:
             if isinstance(value, Reduce) and value.monoid.width == 1:
                 try:
@@ -97,16 +118,16 @@ class _Pass:
         by: dict[Value, Value] = {}
         found = []
         for family in (f for held in self.families.values() for f in held if f.members):
-            made, monoid = self.emission.values(family, by)
-            found.append((made, monoid, family.frame.section))
-            by |= made
+            made, fold = self.emission.values(family, by)
+            candidate = Derivation(tuple(made), tuple(made.values()), fold, _rules(family))
+            if choose(candidate):
+                found.append(candidate)
+                by |= made
+            else:
+                why = "one after the other they are thought to be quicker"
+                self.refusals += [Refusal(v, "choice", why) for v in family.members]
         graph, became = replaced(self.graph, by)
-        derivations = tuple(
-            Derivation(tuple(used), tuple(became[v] for v in used), monoid, section)
-            for made, monoid, section in found
-            if (used := [v for v in made if v in became])
-        )
-        return Derived(graph, derivations, tuple(self.refusals))
+        return Derived(graph, tuple(_kept(found, became)), tuple(self.refusals))
 
     def _join(self, value: Reduce) -> None:
         """Make a reduction a member of a fold, if its leaf mentions results over the same axes."""
@@ -128,16 +149,9 @@ class _Pass:
             family.fold.include(result, result.payload.monoid, inner)
             family.results[result] = result.payload
         found = family.fold.total(value.monoid, leaf)
-        self._allow(family.fold, found)
-        family.members[value] = found
-
-    def _allow(self, fold: Fold, found: Term) -> None:
-        """Whether a total uses no rule that is not to be used."""
-        needed = {j for i in parts_of(found) for j in fold.needs(i)}
-        moving = [fold.components[i] for i in needed if fold.components[i].moves]
-        used: set[Rule] = {"exponent" if c.exponential else "moment" for c in moving} or {"hoist"}
-        for rule in sorted(used - self.rules):
+        for rule in sorted({*_used(family.fold, found)} - self.rules):
             raise Unfit("rules", f"it takes the rule {rule!r}, which is not to be used")
+        family.members[value] = found
 
     def _chain(self, leaf: Term, value: Reduce) -> dict[Term, Term]:
         """The earlier results that a leaf depends on, with their leaves, all in one frame."""
@@ -174,6 +188,39 @@ class _Pass:
                 seen.add(v)
                 stack.extend(v.operands)
         return True
+
+
+def _kept(found: Iterable[Derivation], became: Mapping[Value, Value]) -> Iterator[Derivation]:
+    """Derivations of which something is in the graph that was made, in its terms."""
+    for d in found:
+        used = tuple(v for v in d.replaced if v in became)
+        if used:
+            by = tuple(became[v] for v in used)
+            fold = None if d.fold is None else next(filter(None, map(_fold_in, by)), None)
+            yield Derivation(used, by, fold, d.rules)
+
+
+def _fold_in(value: Value) -> Reduce | None:
+    """The streamed reduction that a total is of."""
+    for v in (value, *value.operands):
+        for w in (v, *v.operands):
+            if isinstance(w, Reduce) and isinstance(w.monoid, Streamed):
+                return w
+    return None
+
+
+def _used(fold: Fold, found: Term) -> Iterator[Rule]:
+    """The rules that a total takes."""
+    needed = {j for i in parts_of(found) for j in fold.needs(i)}
+    moving = [fold.components[i] for i in needed if fold.components[i].moves]
+    yield from ("exponent" if c.exponential else "moment" for c in moving)
+    if not moving:
+        yield "hoist"
+
+
+def _rules(family: Family) -> tuple[Rule, ...]:
+    used = {r for found in family.members.values() for r in _used(family.fold, found)}
+    return tuple(r for r in RULES if r in used)
 
 
 def _whole(value: Reduce) -> bool:

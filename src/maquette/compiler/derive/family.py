@@ -40,15 +40,15 @@ class Emission:
 
     def values(
         self, family: Family, taken: Mapping[Value, Value]
-    ) -> tuple[dict[Value, Value], Streamed | None]:
-        """Members, and results in the fold that are spared, each with its value."""
+    ) -> tuple[dict[Value, Value], Reduce | None]:
+        """Members, and results in the fold that are spared, each with its value; and the fold."""
         fold = family.fold
         totals = dict(family.members)
         wanted = {i for found in totals.values() for i in parts_of(found)}
         moving = {i for i in wanted if fold.components[i].moves}
         inner = self._ordered(family, {j for i in moving for j in fold.needs(i)})
-        monoid = self._named(family, inner) if inner else None
-        parts = self._items(family, inner, monoid) if monoid else {}
+        node = self._streamed(family, inner) if inner else None
+        parts = _items(node, inner) if node is not None else {}
         for result, earlier in family.results.items():
             natural = self._spelling.terms.natural(earlier) is result
             spared = parts_of(fold.totals[result]) <= set(inner)
@@ -60,7 +60,7 @@ class Emission:
             v: valued(found, self._held(v.axes, parts), v.axes, v.dtype, v.section)
             for v, found in totals.items()
         }
-        return made, monoid
+        return made, node
 
     def _ordered(self, family: Family, inner: set[int]) -> list[int]:
         """Components after those that repair them, those of fewer axes first."""
@@ -72,23 +72,17 @@ class Emission:
             order.append(min(ready, key=lambda i: (rank[i], i)))
         return order
 
-    def _items(self, family: Family, inner: list[int], monoid: Streamed) -> dict[int, Value]:
+    def _streamed(self, family: Family, inner: list[int]) -> Reduce:
         components, frame = family.fold.components, family.frame
         args = [self._leaf(components[i].leaf, family, _format(i, family)) for i in inner]
         args[0] = _along(args[0], frame, args)
         known = {a.name: a for r in (*family.reductions, *args) for a in r.axes}
         varies = {n for v in args for n in v.shape} - set(frame.over)
-        node = make(
+        return make(
             Reduce, axes=tuple(a for n, a in known.items() if n in varies), dtype=args[0].dtype,
-            section=frame.section, monoid=monoid, over=frame.over, args=tuple(args),
+            section=frame.section, monoid=self._named(family, inner), over=frame.over,
+            args=tuple(args),
         )  # fmt: skip
-        return {
-            i: make(
-                View, axes=node.component(n), dtype=args[n].dtype, section=frame.section,
-                kind="item", args=(node,), names=(), start=size(n),
-            )
-            for n, i in enumerate(inner)
-        }  # fmt: skip
 
     def _alone(self, family: Family, held: Component) -> Value:
         """A component that nothing repairs: an earlier result, or a reduction hoisted from."""
@@ -142,6 +136,17 @@ class Emission:
                 return known
         same.append(streamed(name + (f".{len(same)}" if same else ""), parts))
         return same[-1]
+
+
+def _items(node: Reduce, inner: Sequence[int]) -> dict[int, Value]:
+    """The components of a fold, by the numbers they were made under."""
+    return {
+        i: make(
+            View, axes=node.component(n), dtype=node.args[n].dtype, section=node.section,
+            kind="item", args=(node,), names=(), start=size(n),
+        )
+        for n, i in enumerate(inner)
+    }  # fmt: skip
 
 
 def _along(arg: Value, fold: Reduce, args: Sequence[Value]) -> Value:
