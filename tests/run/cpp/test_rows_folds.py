@@ -205,3 +205,23 @@ def test_loops_that_cannot_hold_a_fold_are_refused():
     )  # fmt: skip
     with pytest.raises(ProgramError, match="inside a fold across lanes"):
         emit(kernel, tiling(kernel, "n", ("n", 16), ("d", 1)), processor())
+
+
+@needs_compiler
+def test_components_whose_axes_are_on_no_chain():
+    """Sums along either axis and along both, in one fold."""
+    n, f, nf = {"n": 7}, {"f": 20}, {"n": 7, "f": 20}
+    results = (result("c", ""), result("s", "f"), result("m", "n"), result("p", "fn"))
+    leaves = (Lit(1.0), op("mul", A, B), C, op("mul", C, B))
+    kernel = Kernel(
+        "centred", {"d": 32, "f": 20, "n": 7},
+        (tensor("g", {"d": 32}), tensor("w", f | {"d": 32}), tensor("x", n | {"d": 32})),
+        (tensor("y", nf), tensor("s", f)),
+        (
+            Stage("reduce", results, ("d",), streamed("sums", [Part(ADD)] * 4), leaves,
+                  ("g", "w", "x")),
+            mapped("r", "n", op("rsqrt", op("add", op("mul", A, A), B)), ["m", "c"]),
+            mapped("y", "nf", op("add", op("mul", A, B), C), ["p", "r", "s"]),
+        ),
+    )  # fmt: skip
+    check(kernel, drawn(kernel, np.random.default_rng(0)), atol=2e-5)

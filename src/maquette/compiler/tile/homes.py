@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maquette.compiler.kernel import Kernel, Result
+from maquette.compiler.tile.components import chained
 from maquette.compiler.tile.nest import Loop, Node, Step, nest, operands, paths, steps
 from maquette.compiler.tiling import Tiling
 from maquette.errors import Fault, ProgramError
@@ -53,6 +54,7 @@ def plan(kernel: Kernel, tiling: Tiling) -> Plan:
 
     Raises ProgramError where the loops of the tiling are no order that the kernel can run in.
     """
+    kernel = chained(kernel)
     order = list(dict.fromkeys(loop.axis for loop in tiling.loops))
     order += [a for a in kernel.extents if a not in order]
     sequence = steps(kernel)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from maquette.compiler.kernel import Kernel, Result, Stage
-from maquette.ir.scalar import Arg, Index, Scalar, reads
+from maquette.ir.scalar import Arg, Index, Lit, Scalar, reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ Node: TypeAlias = Loop | Step
 
 def steps(kernel: Kernel) -> tuple[Step, ...]:
     """The stages in steps.  What is folded or scanned and put out is stored by a map of its own."""
-    outputs = {t.name for t in kernel.outputs}
+    outputs = {t.name: t.axes for t in kernel.outputs}
     found: list[Step] = []
     for stage in kernel.stages:
         if stage.kind == "map":
@@ -61,7 +61,7 @@ def steps(kernel: Kernel) -> tuple[Step, ...]:
             axes = stage.results[parts[0]].axes
             over = tuple(a for a in stage.over if a not in axes)
             found.append(Step(stage, parts, (*axes, *over)))
-        found += [_store(r) for r in stage.results if r.name in outputs]
+        found += [_store(r, outputs[r.name]) for r in stage.results if r.name in outputs]
     return tuple(found)
 
 
@@ -111,22 +111,21 @@ def needed_leaves(step: Step) -> tuple[Scalar, ...]:
     return tuple(stage.leaves[i] for i in sorted(used | set(step.parts)))
 
 
-def _alike(results: Sequence[Result]) -> Iterator[tuple[int, ...]]:
-    """Neighbouring components that have the same axes."""
-    group: list[int] = []
+def _alike(results: Sequence[Result]) -> list[tuple[int, ...]]:
+    """Components that have the same axes, those of fewer axes first: they depend on no others."""
+    groups: dict[frozenset[str], list[int]] = {}
     for i, r in enumerate(results):
-        if group and set(results[group[0]].axes) != set(r.axes):
-            yield tuple(group)
-            group = []
-        group.append(i)
-    if group:
-        yield tuple(group)
+        groups.setdefault(frozenset(r.axes), []).append(i)
+    return [tuple(groups[axes]) for axes in sorted(groups, key=len)]
 
 
-def _store(result: Result) -> Step:
-    copy = replace(result, name=f"{result.name}'")
-    stage = Stage("map", (copy,), (), None, (Arg(0),), (result.name,))
-    return Step(stage, (0,), result.axes, (result.name,))
+def _store(result: Result, axes: tuple[str, ...]) -> Step:
+    more = set(result.axes) - set(axes) if set(axes) < set(result.axes) else set()
+    kept = tuple(a for a in result.axes if a not in more)
+    copy = replace(result, name=f"{result.name}'", axes=kept)
+    read = Arg(0, tuple((a, Lit(0)) for a in sorted(more)))
+    stage = Stage("map", (copy,), (), None, (read,), (result.name,))
+    return Step(stage, (0,), kept, (result.name,))
 
 
 @dataclass

@@ -12,6 +12,7 @@ from math import prod
 
 from maquette.compiler.kernel import Kernel
 from maquette.compiler.processor import Processor
+from maquette.compiler.tile.components import chained
 from maquette.compiler.tile.homes import plan
 from maquette.compiler.tile.nest import Step, operands, pointwise, steps
 from maquette.compiler.tile.rows_counts import counts, stride
@@ -55,6 +56,7 @@ def candidates(kernel: Kernel, processor: Processor) -> list[Candidate]:
 
 def _legal(kernel: Kernel, width: int) -> Iterator[Tiling]:
     """Tilings that can hold the kernel's folds, a few for each axis across lanes."""
+    kernel = chained(kernel)
     sequence = steps(kernel)
     free = {a: _free(sequence, a) for a in kernel.extents}
     for lanes in [*lane_axes(kernel, width)[:3], ""]:
