@@ -81,6 +81,9 @@ class _Solving:
     def _loop(self, loop: str, place: Scalar) -> bool:
         if loop in self._found.at:
             return self._found.at[loop] == place
+        taken = {a for other in self._found.at.values() for a in axes_of(other)}
+        if taken & set(axes_of(place)):
+            return False  # two loops along one axis would be its diagonal alone
         extent = 1
         for axis in axes_of(place):
             extent *= self._found.axes[axis]
