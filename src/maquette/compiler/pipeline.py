@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from maquette.compiler.canonical import canonical
-from maquette.compiler.derive.derive import Derived, derive
+from maquette.compiler.derive import Derived, derive, worthwhile
 from maquette.compiler.fuse import fuse, show_flow, without_constants
 from maquette.compiler.kernel import Flow, Interpreted, Kernel
 from maquette.compiler.processor import Processor
@@ -73,7 +73,8 @@ class Passes:
         rewritten = None
         if self.value_price is not None:
             rewritten = rewrite(graph, self.value_price, constants=set(constants))
-        derived = derive(graph if rewritten is None else rewritten.graph)
+        source = graph if rewritten is None else rewritten.graph
+        derived = derive(source, choose=worthwhile(self.processor.l2))
         once, rest = without_constants(derived.graph, constants)
         held = {n: s for n, s in (strides or {}).items() if n in rest.inputs}
         flow = fuse(rest, strides=held)
