@@ -225,3 +225,21 @@ def test_components_whose_axes_are_on_no_chain():
         ),
     )  # fmt: skip
     check(kernel, drawn(kernel, np.random.default_rng(0)), atol=2e-5)
+
+
+@needs_compiler
+def test_folds_to_single_numbers_are_shared_by_threads():
+    nt = {"n": 150, "t": 131}
+    monoid = streamed("online", [Part(MAX), Part(ADD, moved(A, C))])
+    results = (result("m", ""), result("l", ""))
+    kernel = Kernel(
+        "single", nt, (tensor("x", nt),), (tensor("y", nt), tensor("l", {})),
+        (
+            reduced("s", "", "nt", ADD, op("mul", A, A), ["x"]),
+            Stage("reduce", results, ("n", "t"), monoid, (A, Lit(1.0)), ("x",)),
+            mapped("y", "nt", op("div", A, op("add", B, C)), ["x", "s", "m"]),
+        ),
+    )  # fmt: skip
+    sources = check(kernel, {"x": numbers(150, 131)}, rtol=2e-5)
+    if processor().threads > 1:
+        assert "share_s + 16 * thread()" in sources[0].text

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import prod
 
@@ -21,6 +22,7 @@ from maquette.compiler.tile.nest import Loop, Node, Step, inner, mapped
 from maquette.compiler.tiling import Tiling
 from maquette.run.cpp import rows_folds as folds
 from maquette.run.cpp import rows_scan as scan
+from maquette.run.cpp import rows_shared as shared
 from maquette.run.cpp import rows_stores as stores
 from maquette.run.cpp.rows_state import BYTES, TILED, Coordinate, State, identifier
 from maquette.run.cpp.vector import ctype, prelude
@@ -101,24 +103,53 @@ def _region(
     made: Plan, node: Node, processor: Processor, workspace: _Workspace
 ) -> tuple[str, frozenset[str]]:
     """One node at the top: its own threads, joined at its end."""
+    worth = _work(made, node) >= WORTH and processor.threads > 1
+    if worth and isinstance(node, Loop) and shared.shareable(made, node):
+        return _together(made, node, processor, workspace)
+    emitter = _emitter(made, processor, workspace)
+    chain = _chain(node)
+    rounds = prod(-(-made.kernel.extents[loop.axis] // made.step(loop.axis)) for loop in chain)
+    threads = worth and rounds > 1
+    emitter.tiles(())
+    emitter.chained(chain, threads) if chain else emitter.node(node, ())
+    return _block(emitter, threads, processor), frozenset(emitter.s.w.functions)
+
+
+def _together(
+    made: Plan, node: Loop, processor: Processor, workspace: _Workspace
+) -> tuple[str, frozenset[str]]:
+    """A fold to single numbers: a share for each thread, and then the sum of the shares."""
+    first, middle, last = (_emitter(made, processor, workspace) for _ in range(3))
+    places = shared.pointers(
+        made, node, processor.threads, lambda name, size: workspace.take(name, size, False)
+    )
+    for emitter in (first, middle, last):
+        emitter.s.w.scopes[0].lines += places
+        emitter.tiles(())
+    shared.before(made, node, processor.threads, first.s)
+    middle.node(node, (), share=True)
+    shared.after(made, node, processor.threads, last.s)
+    blocks = [_block(e, e is middle, processor) for e in (first, middle, last)]
+    return "\n".join(blocks), frozenset(f for e in (middle, last) for f in e.s.w.functions)
+
+
+def _emitter(made: Plan, processor: Processor, workspace: _Workspace) -> _Emitter:
     state = State(made, processor.lanes)
     tensors = (*made.kernel.inputs, *made.kernel.outputs)
     state.pointers = {t.name: pointer(i) for i, t in enumerate(tensors)}
     state.past = _past(made.kernel, processor)
-    emitter = _Emitter(state, workspace)
-    chain = _chain(node)
-    rounds = prod(-(-made.kernel.extents[loop.axis] // made.step(loop.axis)) for loop in chain)
-    threads = bool(chain) and rounds > 1 and _work(made, node) >= WORTH
-    team = f"#pragma omp parallel num_threads({processor.threads})"
-    emitter.tiles(())
-    emitter.chained(chain, threads) if chain else emitter.node(node, ())
-    if any("stnt(" in line for line in state.w.scopes[0].lines):
-        state.w.line("fence();")
-    scope = state.w.scopes[0]
-    lines = ["{", *(f"  {line}" for line in scope.lines), "}"]
+    return _Emitter(state, workspace)
+
+
+def _block(emitter: _Emitter, threads: bool, processor: Processor) -> str:
+    """The outermost scope as text, run by a team where `threads`."""
+    writer = emitter.s.w
+    if any("stnt(" in line for line in writer.scopes[0].lines):
+        writer.line("fence();")
+    lines = ["{", *(f"  {line}" for line in writer.scopes[0].lines), "}"]
     if threads and processor.threads > 1:
-        lines = [team, *lines]
-    return "\n".join(f"  {line}" for line in lines), frozenset(state.w.functions)
+        lines = [f"#pragma omp parallel num_threads({processor.threads})", *lines]
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _past(kernel: Kernel, processor: Processor) -> frozenset[str]:
@@ -170,7 +201,8 @@ class _Emitter:
                 for child in chain[-1].body:
                     self.node(child, chain)
 
-    def node(self, node: Node, path: tuple[Loop, ...]) -> None:
+    def node(self, node: Node, path: tuple[Loop, ...], share: bool = False) -> None:
+        """A step, or a loop, whose iterations threads share if so asked."""
         if isinstance(node, Step):
             self.step(node)
             return
@@ -184,13 +216,17 @@ class _Emitter:
         inside = (*path, node)
         for piece in self.segments(node.axis):
             opening = [piece.opening] if piece.opening else []
+            if share:
+                how = "for schedule(static)" if opening else "single"
+                opening = [f"#pragma omp {how} nowait", *opening]
             with self.s.loops(opening, {node.axis: piece.coordinates}, inside):
                 self.tiles(inside)
                 for child in node.body:
                     self.node(child, inside)
         for step in folded:
             if step.stage.kind == "reduce":
-                folds.finish(self.s, step)
+                kept = partial(shared.keep, self.s) if share else None
+                folds.finish(self.s, step, kept)
 
     def homes(self, step: Step) -> Mapping[str, Home]:
         return self.plan.carried if step.stage.kind == "scan" else self.plan.homes

@@ -7,7 +7,7 @@ then every leaf and what was there before, repaired to it once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -77,8 +77,8 @@ def update(s: State, step: Step, homes: Homes) -> None:
             _fold(s, step, at, block, share, homes)
 
 
-def finish(s: State, step: Step) -> None:
-    """Bring the lanes of a fold together and put its results where they are read."""
+def finish(s: State, step: Step, keep: Callable[[Result, Val], None] | None = None) -> None:
+    """Bring the lanes of a fold together; `keep` them, or put them where they are read."""
     stage, monoid = step.stage, step.stage.monoid
     assert monoid is not None
     if any(_in_memory(step, s.plan.homes[r.name], s) for r in step.results):
@@ -92,7 +92,10 @@ def finish(s: State, step: Step) -> None:
         ]  # fmt: skip
         total = _meet(s, monoid, step, held) if across else held[0]
         for i, result in zip(step.parts, step.results, strict=True):
-            s.keep(s.plan.homes[result.name], at, total[i])
+            if keep:
+                keep(result, total[i])
+            else:
+                s.keep(s.plan.homes[result.name], at, total[i])
 
 
 def shares(s: State, step: Step) -> int:

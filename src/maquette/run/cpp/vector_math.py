@@ -114,6 +114,11 @@ FN float erf1(float x) { return verf(splat(x))[0]; }
 """
 
 _CIRCLE = """
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+static constexpr float FAR = 9000.0f;  // beyond it the reduction below loses bits
+#else
+static constexpr float FAR = 100.0f;
+#endif
 FN V circle(V x, int shift) {
   V n = (x * 0.636619772f + 12582912.0f) - 12582912.0f;
   V r = x - n * 1.5703125f;
@@ -141,7 +146,7 @@ __attribute__((noinline)) static V sinfar(V x) {
   return x;
 }
 FN V vsin(V x) {
-  if (__builtin_expect(any(vabs(x) > 9000.0f), 0)) return sinfar(x);
+  if (__builtin_expect(any(vabs(x) > FAR), 0)) return sinfar(x);
   return circle(x, 0);
 }
 FN float sin1(float x) { return vsin(splat(x))[0]; }
@@ -153,7 +158,7 @@ __attribute__((noinline)) static V cosfar(V x) {
   return x;
 }
 FN V vcos(V x) {
-  if (__builtin_expect(any(vabs(x) > 9000.0f), 0)) return cosfar(x);
+  if (__builtin_expect(any(vabs(x) > FAR), 0)) return cosfar(x);
   return circle(x, 1);
 }
 FN float cos1(float x) { return vcos(splat(x))[0]; }
