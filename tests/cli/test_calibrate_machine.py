@@ -12,7 +12,8 @@ from maquette.run import measured, toolchain
 @pytest.mark.skipif(toolchain.toolchain() is None, reason="no C++ compiler")
 def test_this_machine_becomes_a_file_that_show_reads(tmp_path, monkeypatch):
     monkeypatch.setenv("MAQUETTE_CACHE", str(tmp_path))
-    monkeypatch.setattr("maquette.run.ceilings._TURNS", 3)
+    monkeypatch.setattr("maquette.run.ceilings._ENOUGH", 1)
+    monkeypatch.setattr("maquette.run.ceilings.disturbed", lambda found: False)
     path = tmp_path / "mine.toml"
     document = succeed("calibrate", "--machine", "this", "--out", path, "--json").document
     found = {(c["name"], c["threads"]): c for c in document["ceilings"]}
@@ -22,6 +23,17 @@ def test_this_machine_becomes_a_file_that_show_reads(tmp_path, monkeypatch):
     shown = succeed("show", "machine", path)
     assert "measured" in shown.out
     assert "launch" in shown.out
+
+
+@pytest.mark.skipif(toolchain.toolchain() is None, reason="no C++ compiler")
+def test_ceilings_of_a_busy_machine_are_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAQUETTE_CACHE", str(tmp_path))
+    monkeypatch.setattr("maquette.run.ceilings._ENOUGH", 1)
+    monkeypatch.setattr("maquette.run.ceilings.disturbed", lambda found: True)
+    done = succeed("calibrate", "--machine", "this", "--out", tmp_path / "mine.toml", "--json")
+    assert "too low" in done.err
+    assert done.document["kept"] is None
+    assert measured.kept() == ""
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from maquette.run.timing import Sample, in_turns, kept, ratios, spread, timed
+from maquette.run.timing import Sample, in_turns, kept, ratios, spread, steadily, timed
 
 
 def test_a_sleeping_call_did_not_have_the_processor():
@@ -54,3 +54,27 @@ def test_a_pair_with_one_disturbed_sample_is_no_pair():
 def test_quartiles_enclose_the_median(values):
     found = spread(values)
     assert min(values) <= found.low <= found.median <= found.high <= max(values)
+
+
+def test_samples_beside_a_slow_yardstick_do_not_count():
+    shares = iter([1.0, 0.5, 1.0, 1.0, 1.0, 1.0])
+    (found,) = steadily(
+        [lambda: None], lambda: next(shares), enough=2, budget=9.0, busy=[0], times=[1]
+    )
+    assert [s.quiet for s in found] == [False, False, True, True]
+
+
+def test_nobody_waits_for_quiet_for_ever():
+    (found,) = steadily([lambda: None], lambda: 0.0, enough=9, budget=0.0, busy=[0], times=[1])
+    assert len(found) == 2
+
+
+def test_who_has_enough_waits_for_the_others():
+    quick, slow = [], []
+    shares = iter([1.0, 1.0, 0.0, 1.0, 1.0, 1.0])
+    found = steadily(
+        [lambda: quick.append(1), lambda: slow.append(1)],
+        lambda: next(shares, 1.0),
+        enough=1, budget=9.0, busy=[0, 0], times=[1, 1],
+    )  # fmt: skip
+    assert (len(found[0]), len(found[1])) == (1, 3)

@@ -137,6 +137,64 @@ def rewrite(only: tuple[str, ...], bounds: dict[str, Any], as_json: bool) -> Non
     _publish("rewrite", cases(names, _compile(), None), len(names), bounds, as_json)
 
 
+@bench.command()
+@click.option("--each", type=POSITIVE, default=4, show_default=True,
+              help="Tilings of every kernel.")  # fmt: skip
+@click.option("--repeats", type=click.IntRange(min=2), default=8, show_default=True,
+              help="Samples of every schedule at full speed of the machine.")  # fmt: skip
+@click.option("--budget", type=ABOVE_ZERO, default=40.0, show_default=True, metavar="SECONDS",
+              help="Time to wait for them.")  # fmt: skip
+@click.option("--fit", is_flag=True,
+              help="Fit the constants first, on kernels of other sizes.")  # fmt: skip
+@options.as_json
+def price(each: int, repeats: int, budget: float, fit: bool, as_json: bool) -> None:
+    """Predicted and measured time of our own schedules, none of them fitted.
+
+    Beside the price stand a null model of one rate and what repeating a measurement scatters.
+    Prices are as good as the ceilings: run maquette calibrate --machine this first.
+    """
+    from maquette.bench.prices import fit as fitted
+    from maquette.bench.prices import judge, null_rate, observe
+    from maquette.bench.schedules import FITTED as SIZES
+    from maquette.bench.schedules import HELD_OUT
+    from maquette.cli.printing import progress, publish
+    from maquette.price.kernel import FITTED
+    from maquette.report import prices as report
+    from maquette.run.measured import kept, processor
+
+    constants, rate, host = FITTED, None, processor()
+    with progress() as tell:
+        settings: Any = {"each": each, "turns": repeats, "budget": budget, "progress": tell}
+        if fit:
+            seen, _ = observe(SIZES, host, **settings)
+            constants = fitted(seen, host, f"fitted here on {len(seen)} schedules of other sizes")
+            rate = null_rate(seen)
+        found, failed = observe(HELD_OUT, host, **settings)
+    judged = judge(found, host, constants, rate, failed)
+    document = report.document(judged, host, constants, kept())
+    publish(document, report.tables(judged, host, constants), as_json)
+
+
+@bench.command()
+@seqs("1024,2048,4096,8192,16384,32768")
+@click.option("--causal/--full", "causal", default=True, show_default=True, help="The mask.")
+@SHAPE
+@options.as_json
+def memory(seq: tuple[int, ...], causal: bool, shape: dict[str, Any], as_json: bool) -> None:
+    """Extra memory of our attention over the sequence length, and the power that it grows with."""
+    from maquette.bench.attention import plain
+    from maquette.bench.growth import growth
+    from maquette.cli.printing import progress, publish
+    from maquette.report import growth as report
+
+    if len(seq) < 2:
+        raise InputError(Fault("--seq", "is one length", "two or more, to fit a power"))
+    sizes = _shapes(seq, shape)
+    with progress() as tell:
+        found = growth(plain("causal" if causal else "full", sizes[0]), sizes, _compile(), tell)
+    publish(report.document(found), report.tables(found), as_json)
+
+
 def _shapes(seq: Iterable[int], shape: dict[str, Any]) -> list[Any]:
     from maquette.bench.attention import Shape
 
@@ -161,7 +219,7 @@ def _compile() -> Callable[[Any], Any]:
     from maquette.bench.framework import torch
 
     torch()
-    return maquette.compile  # type: ignore[attr-defined,no-any-return]
+    return maquette.compile
 
 
 def _publish(

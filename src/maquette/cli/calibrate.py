@@ -70,10 +70,11 @@ def _rows(
 
 def _machine(out: str, as_json: bool) -> None:
     from maquette.catalogue.write_machines import text
+    from maquette.cli.failure import warn
     from maquette.cli.printing import progress, publish
     from maquette.report import ceilings as report
     from maquette.report.files import place, write
-    from maquette.run.ceilings import measure
+    from maquette.run.ceilings import disturbed, measure
     from maquette.run.ceilings_machine import machine
     from maquette.run.host import processor
     from maquette.run.measured import keep
@@ -81,7 +82,12 @@ def _machine(out: str, as_json: bool) -> None:
     target = place(out, "--out")
     with progress() as tell:
         found = measure(processor(), progress=tell)
-    kept = str(keep(found))
+    if disturbed(found):
+        warn("other work took part of this machine meanwhile: these ceilings are too low, and "
+             "compile does not use them; run again when it is quiet")  # fmt: skip
+        kept = ""
+    else:
+        kept = str(keep(found))
     made = machine(found, target.stem)
     write(target, text(made, "Measured by maquette calibrate --machine this"))
     click.echo(f"wrote {target}", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from rich.console import RenderableType
 
@@ -122,13 +121,3 @@ def _cells(s: Standing) -> tuple[str, ...]:
         NONE if s.max_error is None else f"{s.max_error:.1e}",
         seconds(s.prepared_s),
     )
-
-
-def fits(rows: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
-    """Extra memory over the sequence length, as `maquette bench memory` prints it."""
-    heads = ("mask", ">S", ">extra memory", ">time")
-    cells = [
-        (str(r["mask"]), f"{r['seq']:,}", amount(r["extra_bytes"], "B"), seconds(r["seconds"]))
-        for r in rows
-    ]
-    yield table("Extra memory of attention", heads, cells)

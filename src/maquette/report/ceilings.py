@@ -26,7 +26,7 @@ def document(found: Ceilings, path: str, kept: str) -> Document:
         "date": found.date,
         "matmul_library": found.library,
         "written": path,
-        "kept": kept,
+        "kept": kept or None,
         "ceilings": [_ceiling(c) for c in found.found],
     }
 
@@ -50,7 +50,14 @@ def tables(found: Ceilings, path: str, kept: str) -> Iterator[RenderableType]:
     caption = "disturbed: samples that other work on this machine took part of, left out"
     yield table(found.processor.name, heads, [_row(c) for c in found.found], caption=caption)
     yield ""
-    yield pairs("", [("matmul", f"by {found.library}"), ("machine", path), ("for compile", kept)])
+    yield pairs(
+        "",
+        [
+            ("matmul", f"by {found.library}"),
+            ("machine", path),
+            ("for compile", kept or "not kept: the machine was busy"),
+        ],
+    )
 
 
 def _row(c: Ceiling) -> tuple[str, ...]:

@@ -21,11 +21,12 @@ import numpy as np
 from maquette.compiler.processor import Processor
 from maquette.run.build import Entry, build
 from maquette.run.ceilings_source import FUNCTIONS, PROBES, operations, source
-from maquette.run.timing import Call, Spread, in_turns, kept, spread, timed
+from maquette.run.timing import Call, Spread, kept, spread, steadily, timed
 
 Progress = Callable[[str, int, int], None]
 _LENGTH = 4e-3  # seconds of a sample: long beside a clock tick, short beside a time slice
-_TURNS = 21
+_YARD = 4e-4  # seconds of a yardstick
+_ENOUGH = 11  # samples that nothing disturbed
 _PRODUCTS = (128, 512, 1536)  # sides of the library's matrix products
 _SHARED = ("l3", "memory")  # tiers of all cores, which results may be written to directly
 _FRESH = 64 << 20  # bytes of memory that nobody has touched yet
@@ -78,12 +79,14 @@ def measure(
     with _memory(_largest(processor), huge=True) as data:
         probes = [*_probes(entry, data, processor), *_products(multiply, processor.threads)]
         counts = _repeats(probes)
-        samples = in_turns(
+        samples = steadily(
             [partial(p.repeat, n) for p, n in zip(probes, counts, strict=True)],
-            turns=_TURNS,
+            lambda: 1.0,  # these are what a yardstick would be made of
+            enough=_ENOUGH,
             budget=seconds,
-            progress=lambda done, of: progress("measuring", done, of),
             busy=[p.threads for p in probes],
+            times=[1] * len(probes),
+            progress=lambda done, of: progress("measured", done, of),
         )
     found = []
     for probe, n, taken in zip(probes, counts, samples, strict=True):
@@ -107,6 +110,19 @@ def measured(ceilings: Ceilings) -> Processor:
     return replace(ceilings.processor, **{k: v for k, v in rates.items() if v})
 
 
+def disturbed(ceilings: Ceilings) -> bool:
+    """Whether other work took so much that the ceilings are too low.
+
+    All threads together do less than most of what one does as often, or many samples were lost.
+    """
+    one, all_ = ceilings.get("fma", 1), ceilings.get("fma")
+    assert one is not None
+    assert all_ is not None
+    lost = sum(c.value.rejected > 2 * c.value.n for c in ceilings.found)
+    threads = ceilings.processor.threads
+    return all_.value.median < 0.8 * threads * one.value.median or 3 * lost > len(ceilings.found)
+
+
 def fastest(ceilings: Ceilings, tier: str) -> Ceiling | None:
     """The stream that moves most bytes a second, both ways counted: the ceiling of a tier."""
     streams = (ceilings.get(f"{kind} {tier}") for kind in ("read", "write", "copy", "add"))
@@ -120,6 +136,23 @@ def costs(ceilings: Ceilings) -> dict[str, float]:
         return {}
     found = ((f, ceilings.get(f, 1)) for f in FUNCTIONS)
     return {f: vector.value.median / c.value.median for f, c in found if c is not None}
+
+
+def yardstick(processor: Processor) -> Callable[[], float]:
+    """A function that says at what share of the multiply-add ceiling all threads run just now."""
+    made = source(processor)
+    entry = build([made])[made.symbol]
+    sink = np.zeros(64 * processor.threads + 16, np.float32)
+    place = -(-sink.ctypes.data // 64) * 64
+    amount = processor.threads * operations("fma", processor)
+    repeats = max(1, round(_YARD * processor.fma / amount))
+    args = np.array([PROBES.index("fma"), processor.threads, repeats, 0], np.int64)
+    buffers = (ctypes.c_void_p * 3)(args.ctypes.data, place, place)
+
+    def share(keep: object = (sink, args)) -> float:
+        return repeats * amount / timed(partial(entry, buffers)).seconds / processor.fma
+
+    return share
 
 
 def tiers(processor: Processor) -> dict[str, int]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 
 Call = Callable[[], object]
+_STEADY = 0.9  # of its ceiling that a yardstick reaches on a machine at full speed
 _SHARE = 0.96  # of the wall clock that every busy thread must have had
 
 
@@ -109,6 +110,39 @@ def in_turns(
         if turn + 1 >= least and time.perf_counter() > until:
             break
     return found
+
+
+def steadily(
+    calls: Sequence[Call],
+    yardstick: Callable[[], float],
+    *,
+    enough: int,
+    budget: float,
+    busy: Sequence[int],
+    times: Sequence[int],
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> list[list[Sample]]:
+    """Samples that count as quiet only if the machine was at full speed before and after.
+
+    `yardstick` says at what share of its ceiling the machine is just now; below nine tenths what
+    lies beside it does not count.  Turns go on until every call has `enough` quiet samples, or for
+    `budget` seconds, twice at least; who has enough waits.
+    """
+    found: list[list[Sample]] = [[] for _ in calls]
+    until = time.perf_counter() + budget
+    before = yardstick()
+    while True:
+        lacking = [i for i, s in enumerate(found) if sum(x.quiet for x in s) < enough]
+        progress(len(calls) - len(lacking), len(calls))
+        late = time.perf_counter() > until and min(map(len, found)) >= 2
+        if not lacking or late:
+            return found
+        for i in lacking:
+            sample = timed(calls[i], busy[i], times[i])
+            after = yardstick()
+            steady = min(before, after) > _STEADY
+            found[i].append(Sample(sample.seconds, sample.quiet and steady))
+            before = after
 
 
 def ratios(mine: Sequence[Sample], other: Sequence[Sample]) -> Spread:
