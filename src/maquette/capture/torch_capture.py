@@ -92,7 +92,11 @@ def _argument(trace: Trace, names: list[str], name: str, tree: Any) -> Any:
         called = f"{name}_{place}" if place else name
         names.append(called)
         role: Role = "index" if x.dtype in (torch.int64, torch.int32) else "activation"
-        held = trace.input(called, tuple(x.shape), format_of(x.dtype, f"argument {called}"), role)
+        to = format_of(x.dtype, f"argument {called}")
+        if x.dtype == torch.uint8:
+            held = trace.unsigned(called, tuple(x.shape), role)
+        else:
+            held = trace.input(called, tuple(x.shape), to, role)
         return shown_input(held, f"argument {called}")
 
     return rebuilt(tree, one)

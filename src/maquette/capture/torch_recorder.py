@@ -125,7 +125,10 @@ class Recorder(TorchFunctionMode):
         found = expressed(x, to, name is None)
         if found is None:
             name = name or f"literal{len(self.trace.constants)}"
-            found = self.trace.input(name, tuple(x.shape), to, "weight")
+            if x.dtype == torch.uint8:
+                found = self.trace.unsigned(name, tuple(x.shape), "weight")
+            else:
+                found = self.trace.input(name, tuple(x.shape), to, "weight")
             self.trace.constants[name] = x
         self.constants[id(x)] = (x, found)
         return found

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from maquette.capture.captured import Captured
+from maquette.capture.expressions import op
 from maquette.capture.naming import settled
+from maquette.capture.pointwise import pointwise
 from maquette.capture.positional import Dim, Positional, fresh, solid
 from maquette.capture.positional import whole as single
 from maquette.errors import Fault, MaquetteError, NotYet
-from maquette.ir.dtypes import DType
+from maquette.ir.dtypes import DType, dtype
 from maquette.ir.graph import Graph
 from maquette.ir.patterns import Input, Map, Reduce, Role, Value, View, draft, section
 from maquette.ir.scalar import Arg, Lit
@@ -44,6 +46,11 @@ class Trace:
         axes = tuple(fresh(h, n) for h, n in zip(hints, shape, strict=False))
         value = draft(Input, axes=axes, dtype=format, name=name, role=role, section="")
         return Positional(tuple((a,) for a in axes), value, format)
+
+    def unsigned(self, name: str, shape: Sequence[int], role: Role) -> Positional:
+        """Bytes without a sign, from outside: those with one, modulo 256."""
+        held = self.input(name, shape, dtype("int8"), role)
+        return pointwise(lambda v: op("mod", v, Lit(256)), held, to=dtype("i32"))
 
     def line(self) -> str:
         """The innermost line of the user's source, as ``file:line``."""

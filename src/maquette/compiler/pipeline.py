@@ -13,13 +13,13 @@ from typing import TypeAlias
 
 from maquette.compiler.canonical import canonical
 from maquette.compiler.derive import Derived, derive, worthwhile
-from maquette.compiler.fuse import fuse, show_flow, without_constants
+from maquette.compiler.fuse import Choices, fuse, show_flow, without_constants
 from maquette.compiler.kernel import Flow, Interpreted, Kernel
 from maquette.compiler.processor import Processor
 from maquette.compiler.rewrite.search import Rewritten, rewrite
 from maquette.compiler.tiling import Candidate, Counts
 from maquette.ir.graph import Graph
-from maquette.ir.patterns import Value
+from maquette.ir.patterns import Input, Map, Value, View
 from maquette.ir.text import show
 
 Price: TypeAlias = Callable[[Counts, Processor], float]  # seconds of a tiled kernel
@@ -77,7 +77,7 @@ class Passes:
         derived = derive(source, choose=worthwhile(self.processor.l2))
         once, rest = without_constants(derived.graph, constants)
         held = {n: s for n, s in (strides or {}).items() if n in rest.inputs}
-        flow = fuse(rest, strides=held)
+        flow = fuse(rest, strides=held, choices=Choices(inlined=unpacking(rest)))
         tiled = tuple(self.best(k) for k in flow.kernels)
         return Lowered(graph, rewritten, derived, once, flow, tiled)
 
@@ -90,6 +90,24 @@ class Passes:
         if key not in self.known:
             self.known[key] = best(same, self.processor, self.strategies, self.price)
         return self.known[key]
+
+
+def unpacking(graph: Graph) -> frozenset[Value]:
+    """Whole numbers made of bytes alone, such as halves of them: cheaper to make than to read."""
+    found: set[Value] = set()
+
+    def narrow(value: Value) -> bool:
+        if isinstance(value, View):
+            return all(map(narrow, value.args))
+        if isinstance(value, Input):
+            return value.dtype.kind == "int" and value.dtype.bits <= 8
+        return value in found
+
+    for value in graph.values:
+        whole = isinstance(value, Map) and value.dtype.kind == "int" and value.args
+        if whole and all(map(narrow, value.operands)):
+            found.add(value)
+    return frozenset(found)
 
 
 def best(

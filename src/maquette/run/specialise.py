@@ -16,6 +16,7 @@ from maquette.compiler.kernel import Kernel, Tensor
 from maquette.compiler.pipeline import Lowered, Passes
 from maquette.errors import Fault, InputError, NotYet, ProgramError
 from maquette.ir.interpret import evaluate
+from maquette.ir.patterns import Input
 from maquette.price.kernel import seconds
 from maquette.price.kernel_values import value_price
 from maquette.run.flow import Ready
@@ -81,7 +82,7 @@ class Interpreter(Specialised):
         inputs = dict(self.captured.constants)
         inputs |= {name: flat[i] for name, i in self.places}
         graph = self.captured.graph
-        given = {n: _array(x) for n, x in inputs.items() if n in graph.inputs}
+        given = {n: _array(x, graph.inputs[n]) for n, x in inputs.items() if n in graph.inputs}
         found = evaluate(graph, given)
         results = []
         for name in self.captured.outputs:
@@ -187,7 +188,8 @@ class Native(Specialised):
         graph = self.lowered.once
         if not graph.outputs:
             return {}
-        given = {n: _array(x) for n, x in self.captured.constants.items() if n in graph.inputs}
+        constants = self.captured.constants
+        given = {n: _array(constants[n], v) for n, v in graph.inputs.items()}
         found = evaluate(graph, given)
         return {
             n: np.ascontiguousarray(stored_as(a, graph.outputs[n].dtype)) for n, a in found.items()
@@ -234,9 +236,12 @@ def _returned(captured: Captured, results: list[Any], out: Any) -> Any:
     return captured.rebuild(results)
 
 
-def _array(x: Any) -> Any:
-    """A tensor as numbers that the interpreter computes with."""
-    return x if isinstance(x, np.ndarray) else widened(_array_of(x), layout(x, "").dtype)
+def _array(x: Any, read: Input) -> Any:
+    """A tensor as numbers that the interpreter computes with, for the input that reads it."""
+    found = x if isinstance(x, np.ndarray) else _array_of(x)
+    if str(x.dtype).endswith("uint8"):
+        return found.view(np.int8 if read.dtype.name == "int8" else np.uint8)
+    return widened(found, layout(x, read.name).dtype)
 
 
 def _array_of(x: Any) -> Any:

@@ -23,8 +23,8 @@ STORED: dict[str, str] = {
     "i64": "int64", "bool": "bool",
 }  # fmt: skip
 _NUMPY = {
-    "float32": "f32", "float16": "f16", "int8": "int8", "int32": "i32", "int64": "i64",
-    "bool": "bool",
+    "uint8": "int8", "int8": "int8", "int32": "i32", "int64": "i64",
+    "float32": "f32", "float16": "f16", "bool": "bool",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ _NUMPY = {
 class Layout:
     """Everything about a tensor that code is specialised for.  Strides are in elements."""
 
-    format: str  # of `ir.dtypes`, or the name of one that it lacks
+    format: str  # of `ir.dtypes`, or the name of one that it lacks; bytes are int8, sign or not
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     torch: bool
@@ -94,7 +94,7 @@ def torch_formats() -> dict[Any, str]:
     import torch
 
     return {
-        torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16",
+        torch.uint8: "int8", torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16",
         torch.int8: "int8", torch.int32: "i32", torch.int64: "i64", torch.bool: "bool",
     }  # fmt: skip
 

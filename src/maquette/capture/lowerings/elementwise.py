@@ -120,7 +120,22 @@ def logical_not(x: Any) -> Positional:
 
 @lowers("bitwise_and", "and")
 def bitwise_and(x: Any, y: Any) -> Positional:
+    """Both conditions; of integers, the low bits that a mask of ones keeps."""
+    if type(y) is int and y > 0 and not y & (y + 1) and lifted(x).dtype.kind == "int":
+        return arithmetic("mod", x, y + 1)
     return _logic("and", x, y)
+
+
+@lowers("bitwise_right_shift", "rshift")
+def right_shift(x: Any, y: Any) -> Positional:
+    """Division by a power of two, rounding down."""
+    return arithmetic("floordiv", x, 1 << _bits(y))
+
+
+def _bits(y: Any) -> int:
+    if type(y) is not int or not 0 <= y < 31:
+        raise refuse("a shift by what is no small number", "x >> 4")
+    return y
 
 
 @lowers("bitwise_or", "or")
