@@ -23,7 +23,7 @@ from maquette.compiler.derive import derive, worthwhile
         (causal, True, True),
         (soft, False, True),
         (cross_entropy, False, True),
-        (variance, False, True),
+        (variance, False, False),
         (layer_norm, False, False),
         (rms_norm, False, False),
     ],

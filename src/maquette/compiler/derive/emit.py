@@ -53,7 +53,7 @@ class Body:
         moved = [
             (a.name, place)
             for a, place in zip(value.axes, term.args, strict=True)
-            if not (place.op == "index" and place.payload == a.name)
+            if not (place.op == "index" and place.payload == a.name and self._is(a))
         ]
         names = [p.payload for p in term.args if p.op == "index"]
         if moved and len(set(names)) == len(value.axes) and self._spans(value, names):
@@ -61,9 +61,17 @@ class Body:
         at = tuple((name, self.scalar(place)) for name, place in moved)
         return Arg(self._number(value), at)
 
+    def _is(self, ax: Axis) -> bool:
+        """Whether an axis is that of the frame, not one of its name and another size."""
+        here = self._frame.get(ax.name)
+        return here is None or here == ax or here.within == ax.size
+
     def _spans(self, value: Value, names: Sequence[str]) -> bool:
         """Whether the value, its axes renamed, lies on the axes of the frame."""
-        return all(self._frame[n].size == a.size for n, a in zip(names, value.axes, strict=True))
+        return all(
+            n in self._frame and self._frame[n].size == a.size
+            for n, a in zip(names, value.axes, strict=True)
+        )
 
 
 def _renamed(value: Value, names: Sequence[str]) -> Value:
