@@ -192,6 +192,11 @@ def cat(tensors: Sequence[Positional], dim: int = 0) -> Positional:
     if len(parts) == 1:
         return parts[0]
     at = axis_of(dim, parts[0].rank)
+    if to.kind == "int" and len(parts) <= 4 and len({p.shape for p in parts}) == 1:
+        # Pieces of packed bytes: chosen from by their number, so that they need not be stored.
+        chosen = stack(parts, at)
+        whole = (*chosen.dims[at], *chosen.dims[at + 1])
+        return replace(chosen, dims=(*chosen.dims[:at], whole, *chosen.dims[at + 2 :]))
     parts = [apart(p, *parts[:i]) for i, p in enumerate(parts)]
     rests = [replace(p, dims=(*p.dims[:at], *p.dims[at + 1 :])) for p in parts]
     if len({r.shape for r in rests}) > 1:
