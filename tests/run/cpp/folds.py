@@ -143,7 +143,9 @@ def run(kernel: Kernel, sizes: Sizes, inputs: dict[str, np.ndarray]) -> dict[str
     entry = build([source])[source.symbol]
     held = [window(t, inputs[t.name]) for t in kernel.inputs]
     made = [window(t) for t in kernel.outputs]
+    scratch = np.full(source.workspace // 4 + 16, np.nan, np.float32)
     pointers = [b.ctypes.data for b, _ in (*held, *made)]
+    pointers.append(scratch.ctypes.data + -scratch.ctypes.data % 64)
     entry((ctypes.c_void_p * len(pointers))(*pointers))
     return {t.name: _floats(t, view) for t, (_, view) in zip(kernel.outputs, made, strict=True)}
 

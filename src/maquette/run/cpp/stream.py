@@ -43,10 +43,10 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
         *_products(plan),
         *_contractions(plan),
         *_task(plan),
-        *_entry(plan, name),
+        *_entry(plan, name, processor.threads),
         "}",
     ]
-    return Source(name, "\n".join(pieces) + "\n")
+    return Source(name, "\n".join(pieces) + "\n", 4 * _scratch(plan) * processor.threads)
 
 
 def _products(plan: Plan) -> list[str]:
@@ -247,7 +247,12 @@ def _tile(plan: Plan) -> list[str]:
     return lines
 
 
-def _entry(plan: Plan, name: str) -> list[str]:
+def _scratch(plan: Plan) -> int:
+    """Floats of one thread, in whole pages so that threads share none."""
+    return -(-plan.places["end"][0] // 1024) * 1024
+
+
+def _entry(plan: Plan, name: str, threads: int) -> list[str]:
     """The function that is called: tasks in parallel, those with most to do first."""
     roles = plan.roles
     extent = plan.extent(roles.rows)
@@ -258,13 +263,13 @@ def _entry(plan: Plan, name: str) -> list[str]:
         decode.append(f"const int c_{i} = n % {plan.extent(axis)}; n /= {plan.extent(axis)};")
         tasks *= plan.extent(axis)
     order = f"({count - 1} - k)" if longest_last(plan) else "k"
-    size = plan.places["end"][0]
+    held = len(roles.kernel.inputs) + len(roles.outputs)
     return [
         *_SUBNORMALS,
         f'extern "C" void {name}(void *const *buffers) {{',
-        "#pragma omp parallel",
+        f"#pragma omp parallel num_threads({threads})",
         "{",
-        f"static thread_local float scratch[{size}] __attribute__((aligned(64)));",
+        f"float *const scratch = (float *)buffers[{held}] + thread() * {_scratch(plan)};",
         "const unsigned mode = flush_subnormals();",
         "#pragma omp for schedule(dynamic, 1) nowait",
         f"for (long i = 0; i < {tasks}; ++i) {{",
