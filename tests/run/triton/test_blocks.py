@@ -40,6 +40,7 @@ FUNCTIONS = {
     "norm": (lambda x, g: rms(x) * g, (5, 70), (70,)),
     "layer norm": (lambda x, g: F.layer_norm(x, (40,), g), (3, 40), (40,)),
     "variance": (lambda x: x.var(-1, unbiased=False), (5, 70)),
+    "moments": (lambda x: (x - x.mean(-1, keepdim=True)).pow(2).mean(-1), (5, 70)),
     "product": (lambda x, w: F.linear(x, w), (33, 70), (40, 70)),
     "norm before a product": (lambda x, w: F.linear(rms(x), w), (33, 70), (40, 70)),
     "gated": (lambda x, w, u: F.silu(x @ w) * (x @ u), (33, 70), (70, 40), (70, 40)),

@@ -12,10 +12,11 @@ from math import prod
 
 from maquette.compiler.kernel import Kernel, Stage
 from maquette.compiler.tiling import Loop, Tiling
-from maquette.ir.monoids import ADD, Streamed
+from maquette.ir.monoids import ADD, MAX, MIN, Monoid, Streamed
 from maquette.ir.scalar import Apply, Arg, Index, Scalar
 
 STRATEGY = "blocks"
+FOLDED = frozenset({ADD, MAX, MIN})
 _LINE = 1024  # points of a block where nothing decides
 # Blocks of rows and columns, and of the streamed axis.
 _STEPS = ((64, 64), (128, 64), (128, 32), (64, 32), (32, 32), (16, 16))
@@ -98,9 +99,18 @@ def wide_grid(kernel: Kernel) -> tuple[str, ...]:
 
 def streamed(kernel: Kernel) -> str | None:
     """The axis that can be walked in blocks: folded over, and gone after the folds."""
-    folded = [s.over[0] for s in kernel.stages if s.kind == "reduce" and len(s.over) == 1]
+    folds = [s for s in kernel.stages if s.kind == "reduce" and len(s.over) == 1]
+    held = {s.over[0] for s in folds if not _by_parts(s.monoid)}
+    folded = [s.over[0] for s in folds if s.over[0] not in held]
     able = [a for a in dict.fromkeys(folded) if _streams(kernel, a)]
     return max(able, key=lambda a: kernel.extents[a], default=None)
+
+
+def _by_parts(monoid: Monoid | None) -> bool:
+    """Whether a block can be folded into accumulators component by component."""
+    parts = monoid.parts if isinstance(monoid, Streamed) else ()
+    plain = [p.op for p in parts] if parts else [monoid]
+    return all(op in FOLDED for op in plain) and not any(p.shift for p in parts)
 
 
 def _streams(kernel: Kernel, axis: str) -> bool:
