@@ -7,6 +7,7 @@ schedule at the speed that the median schedule of the fitted sizes reaches.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -79,6 +80,8 @@ def observe(
 
     A schedule is done with `turns` samples taken while the machine was at full speed.
     """
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401  whose library shares its threads with generated code
     found = list(schedules(chosen, processor, lambda c: seconds(c.counts, processor, constants),
                            each))  # fmt: skip
     able, runs, failed = [], [], []

@@ -104,7 +104,8 @@ def _alone(counts: Counts, processor: Processor, c: Constants) -> dict[str, floa
             "l3": processor.l3}  # fmt: skip
     for into, (tier, reached) in _SERVED.items():
         rate = getattr(processor, f"{tier}_bandwidth") * getattr(c, reached)
-        missing = _missing(touched, held.get(into, 0), c is IDEAL)
+        kept = 1.0 if c is IDEAL else _KEPT.get(into, 1.0)
+        missing = _missing(touched, held.get(into, 0), kept)
         found[tier] = counts.traffic.get(into, 0.0) * missing / rate
     return found
 
@@ -118,17 +119,21 @@ _SERVED: Mapping[Tier, tuple[str, str]] = {
 }
 
 
-def _missing(touched: float, capacity: float, ideal: bool) -> float:
+# Of a cache, what accesses again and again may touch before some are lost: that of all cores serves
+# others as well.
+_KEPT: Mapping[Tier, float] = {"l1": 0.6, "l2": 0.6, "l3": 0.25}
+
+
+def _missing(touched: float, capacity: float, kept: float) -> float:
     """The share of accesses to so many bytes, again and again, that a cache does not serve.
 
-    At best it keeps as much as it holds.  Real ones, which others use too, begin to lose at a
-    quarter of that and have lost all at a quarter more.
+    At best it keeps as much as it holds; real ones begin to lose before, and lose the more quickly.
     """
     if touched == 0 or capacity == 0 or math.isinf(touched):
         return 1.0
-    if ideal:
+    if kept == 1.0:
         return max(0.0, 1.0 - capacity / touched)
-    return min(1.0, max(0.0, touched / capacity - 0.25))
+    return min(1.0, max(0.0, touched / capacity - kept))
 
 
 def _overlapped(times: list[float], p: float) -> float:
