@@ -14,6 +14,7 @@ from maquette.compiler.processor import Processor
 from maquette.compiler.tiling import Candidate, Counts
 from maquette.errors import Fault, InputError, NotYet
 from maquette.ir.dtypes import DType
+from maquette.ir.interpret import evaluate
 from maquette.price.kernel import seconds
 from maquette.price.kernel_work import work
 from maquette.run.measured import processor
@@ -59,7 +60,8 @@ class Blocked(Specialised):
         both = zip(flow.kernels, lowered.tiled, strict=True)
         self.sources = tuple(_source(kernel, chosen) for kernel, chosen in both)
         inputs = {t.name for t in flow.inputs}
-        self._bound = {n: x.to(self.device) for n, x in captured.constants.items() if n in inputs}
+        held = {**captured.constants, **_once(captured, lowered)}
+        self._bound = {n: x.to(self.device) for n, x in held.items() if n in inputs}
         self._arena = _bytes(flow.arena_bytes, self.device)
         named = {t.name: t for t in flow.outputs}
         self._outputs = [named[n] for n in captured.outputs]
@@ -122,6 +124,16 @@ def _device(given: dict[str, Any]) -> Any:
     if faults:
         raise InputError(*faults)
     return next(iter(devices.values()), wanted)
+
+
+def _once(captured: Captured, lowered: Lowered) -> dict[str, Any]:
+    """What constants alone decide."""
+    import torch
+
+    graph = lowered.once
+    given = {n: captured.constants[n].float().cpu().numpy() for n in graph.inputs}
+    found = evaluate(graph, given)
+    return {n: torch.as_tensor(x).to(_format(graph.outputs[n].dtype)) for n, x in found.items()}
 
 
 def _bytes(size: int, device: Any) -> Any:
