@@ -10,19 +10,20 @@ import ctypes
 import hashlib
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from maquette.errors import Fault, NotYet
+from maquette.run.cache import cache_folder
 from maquette.run.host import thread_count
 from maquette.run.library import provide
 from maquette.run.source import Source
 from maquette.run.toolchain import HINT, Toolchain, toolchain
+
+__all__ = ["Entry", "build", "cache_folder", "place"]
 
 Entry = Callable[[Any], None]  # takes the address of an array of buffers' base pointers
 
@@ -60,29 +61,6 @@ def place(source: Source, chain: Toolchain) -> Path:
     """Where the library of a source is, or will be."""
     content = hashlib.sha256(f"{chain.identity}\0{source.text}".encode()).hexdigest()
     return cache_folder() / f"{source.symbol[:60]}-{content[:24]}.so"
-
-
-def cache_folder() -> Path:
-    """``$MAQUETTE_CACHE``, else maquette in ``$XDG_CACHE_HOME`` or ``~/.cache``.
-
-    A folder that cannot be written to is replaced by a temporary one, with a warning, once.
-    """
-    own, shared = os.environ.get("MAQUETTE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return _writable(own or os.path.join(shared or "~/.cache", "maquette"))
-
-
-@cache
-def _writable(folder: str) -> Path:
-    path = Path(folder).expanduser() / "kernels"
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except (OSError, RuntimeError) as error:
-        held = Path(tempfile.mkdtemp(prefix="maquette-"))
-        what = f"cannot write kernels to {path} ({error}); they go to {held} and are not kept"
-        warnings.warn(what, RuntimeWarning, stacklevel=5)
-        return held
 
 
 def _compile(source: Source, path: Path, chain: Toolchain) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from maquette.errors import Fault, InputError
 from maquette.run import host
+from maquette.run.cache import cache_folder
 
 # Not -ffast-math: it folds away the additions that round and breaks infinities and NaN.
 FLAGS = (
@@ -63,14 +66,34 @@ def _toolchain(wished: str) -> Toolchain | None:
     command = _command(wished)
     if command is None:
         return None
-    version = _run([*command, "--version"])
-    if version.returncode:
-        said = (version.stderr.strip() or "(silent)").splitlines()[0]
+    version, threaded = _asked(command)
+    flags = (*FLAGS, "-fopenmp") if threaded else FLAGS
+    about = (*command, version, *flags, host.model_name(), *sorted(host.flags()))
+    return Toolchain(command, flags, "\n".join(about))
+
+
+def _asked(command: tuple[str, ...]) -> tuple[str, bool]:
+    """The compiler's version and whether it has OpenMP; asked once for every file it may be."""
+    program = Path(shutil.which(command[0]) or command[0]).resolve()
+    seen = program.stat()
+    about = f"{command}{program}{seen.st_mtime_ns}{seen.st_size}{find_spec('ziglang')}"
+    place = cache_folder() / f"compiler-{hashlib.sha256(about.encode()).hexdigest()[:24]}.json"
+    try:
+        held = json.loads(place.read_text())
+        return str(held["version"]), bool(held["threaded"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    done = _run([*command, "--version"])
+    if done.returncode:
+        said = (done.stderr.strip() or "(silent)").splitlines()[0]
         what = f"{shlex.join(command)} --version failed: {said}"
         raise InputError(Fault("C++ compiler", what, hint=HINT))
-    flags = (*FLAGS, "-fopenmp") if _links(command, "-fopenmp") else FLAGS
-    about = (*command, version.stdout, *flags, host.model_name(), *sorted(host.flags()))
-    return Toolchain(command, flags, "\n".join(about))
+    threaded = _links(command, "-fopenmp")
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".making-")
+    with open(handle, "w") as file:
+        json.dump({"version": done.stdout, "threaded": threaded}, file)
+    os.replace(name, place)
+    return done.stdout, threaded
 
 
 def _command(wished: str) -> tuple[str, ...] | None:
