@@ -110,6 +110,23 @@ def test_narrow_formats(target):
     close(mq.compile(dequantised, target=target)(x, q, s), dequantised(x, q, s), 1e-4)
 
 
+@pytest.mark.parametrize("rows", [1, 40])
+def test_packed_weights(target, rows):
+    """Two weights a byte, with a scale for each group: read as they are stored."""
+    generator = torch.Generator().manual_seed(0)
+    packed = torch.randint(0, 256, (20, 32), dtype=torch.uint8, generator=generator)
+    x, scale = given((rows, 64), (20, 2))
+
+    def four_bits(x, packed, scale):
+        pairs = packed.view(20, 2, 16)
+        values = torch.cat([pairs & 15, pairs >> 4], -1).to(x.dtype) - 8.0
+        return x @ (values * scale[:, :, None]).view(20, 64).T
+
+    compiled = mq.compile(four_bits, target=target)
+    close(compiled(x, packed, scale), four_bits(x, packed, scale), 1e-4)
+    assert len(compiled.lowered.flow.kernels) == 1
+
+
 def test_nothing_to_compute(target):
     x, w, b = given((0, 40), (33, 40), (33,))
     assert mq.compile(layer, target=target)(x, w, b).shape == (0, 33)
@@ -203,7 +220,13 @@ def test_what_cannot_be_compiled_says_so():
     with pytest.raises(InputError, match="cannot be called"):
         mq.compile(3)
     x, w, b = given((19, 40), (33, 40), (33,))
+    compiled = mq.compile(layer)
+    compiled(x, w, b)
     with pytest.raises(InputError, match=r"requires a gradient.*detach"):
-        mq.compile(layer)(x.requires_grad_(), w, b)
+        compiled(x.requires_grad_(), w, b)
+    with torch.no_grad():
+        assert not compiled(x, w, b).requires_grad
+    with pytest.raises(InputError, match="requires a gradient"):
+        compiled(x, w, b)
     with pytest.raises(InputError, match="meta"):
         mq.compile(layer)(x.detach().to("meta"), w, b)

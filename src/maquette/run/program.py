@@ -6,7 +6,6 @@ it up, place a few pointers and run.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any
@@ -20,7 +19,7 @@ from maquette.price.kernel_flow import FlowCost, on_machine, on_processor
 from maquette.run.measured import processor
 from maquette.run.specialise import specialise
 from maquette.run.specialised import Specialised
-from maquette.run.tensors import is_tensor, key
+from maquette.run.tensors import differentiated, is_tensor, key
 
 TARGETS = ("cpu", "numpy", "triton")
 
@@ -173,11 +172,11 @@ def _fixed(name: str, x: Any) -> Any:
 
 def _check_arguments(args: Any, kwargs: Mapping[str, Any]) -> None:
     """Gradients are not kept, so an argument that asks for them is refused."""
-    torch = sys.modules.get("torch")
     faults = []
     for name, x in leaves([args, kwargs]):
-        if torch is not None and isinstance(x, torch.Tensor) and x.requires_grad:
+        if differentiated(x):
             what = "requires a gradient, and compiled functions only run forward"
-            faults.append(Fault(f"argument {name}", what, hint="x.detach()"))
+            hint = "x.detach(), or call under torch.no_grad()"
+            faults.append(Fault(f"argument {name}", what, hint=hint))
     if faults:
         raise InputError(*faults)

@@ -63,7 +63,14 @@ def key(x: Any) -> tuple[Any, ...]:
     """What a layout follows from, quickly: tensors with equal keys have equal layouts."""
     if isinstance(x, np.ndarray):
         return x.shape, x.strides, x.dtype
-    return x.shape, x.stride(), x.dtype, x.device
+    return x.shape, x.stride(), x.dtype, x.device, x.requires_grad and differentiated(x)
+
+
+def differentiated(x: Any) -> bool:
+    """Whether a call would have to keep what a gradient of `x` needs."""
+    if not getattr(x, "requires_grad", False):
+        return False
+    return bool(sys.modules["torch"].is_grad_enabled())
 
 
 def layout(x: Any, where: str) -> Layout:
