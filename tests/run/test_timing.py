@@ -78,3 +78,4 @@ def test_who_has_enough_waits_for_the_others():
         enough=1, budget=9.0, busy=[0, 0], times=[1, 1],
     )  # fmt: skip
     assert (len(found[0]), len(found[1])) == (1, 3)
+    assert len(slow) == 2 * len(found[1])  # once before each sample, for the caches

@@ -16,7 +16,7 @@ import numpy as np
 
 from maquette.bench.memory import extra_bytes
 from maquette.errors import MaquetteError
-from maquette.run.timing import Sample, Spread, in_turns, kept, ratios, spread, timed
+from maquette.run.timing import Sample, Spread, in_turns, kept, often, ratios, spread
 
 OURS = "maquette"
 Run = Callable[[], Any]
@@ -103,7 +103,7 @@ def hold(
         turns=turns,
         least=3,
         budget=budget,
-        times=[_times(run) for run in runs],
+        times=[often(run, _LENGTH) for run in runs],
         progress=lambda done, of: progress(f"{case.name}: timing", done, of),
     )
     for entry, taken in zip(able, samples, strict=True):
@@ -140,11 +140,6 @@ def _errors(found: Any, expected: Any) -> tuple[float, float]:
         return float("inf"), float("inf")
     away = float(np.max(np.abs(found - expected), initial=0.0))
     return away, away / max(float(np.max(np.abs(expected), initial=0.0)), 1e-300)
-
-
-def _times(run: Run) -> int:
-    took = min(timed(run).seconds for _ in range(2))
-    return max(1, round(_LENGTH / max(took, 1e-7)))
 
 
 def _standing(entry: _Entry, ours: Sequence[Sample] | None) -> Standing:

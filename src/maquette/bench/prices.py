@@ -8,7 +8,6 @@ schedule at the speed that the median schedule of the fitted sizes reaches.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -22,7 +21,7 @@ from maquette.compiler.tiling import Counts
 from maquette.errors import MaquetteError
 from maquette.price.kernel import FITTED, Constants, light, seconds
 from maquette.run.ceilings import yardstick
-from maquette.run.timing import Sample, kept, steadily, timed
+from maquette.run.timing import Sample, kept, often, steadily
 
 Numbers = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -95,7 +94,7 @@ def observe(
         run()
         able.append(schedule)
         runs.append(run)
-    times = [_times(run) for run in runs]
+    times = [often(run, _LENGTH) for run in runs]
     samples = steadily(
         runs,
         yardstick(processor),
@@ -107,11 +106,6 @@ def observe(
     )
     held = zip(able, samples, times, strict=True)
     return [_observed(s, taken, n) for s, taken, n in held], failed
-
-
-def _times(run: Callable[[], None]) -> int:
-    took = min(timed(run).seconds for _ in range(3))
-    return max(1, math.ceil(_LENGTH / max(took, 1e-7)))
 
 
 def _observed(schedule: Schedule, samples: Sequence[Sample], times: int) -> Observation:

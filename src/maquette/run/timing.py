@@ -138,11 +138,20 @@ def steadily(
         if not lacking or late:
             return found
         for i in lacking:
+            calls[i]()  # brings back into the caches what the others drove out
             sample = timed(calls[i], busy[i], times[i])
             after = yardstick()
             steady = min(before, after) > _STEADY
             found[i].append(Sample(sample.seconds, sample.quiet and steady))
             before = after
+
+
+def often(call: Call, length: float) -> int:
+    """How often to call for a sample of so many seconds, once what the call touches is near."""
+    n = 1
+    while (took := timed(call, times=n).seconds * n) < length:
+        n *= max(2, min(16, round(length / max(took, 1e-7))))
+    return max(1, round(n * length / took))
 
 
 def ratios(mine: Sequence[Sample], other: Sequence[Sample]) -> Spread:
