@@ -124,7 +124,8 @@ def test_packed_weights(target, rows):
 
     compiled = mq.compile(four_bits, target=target)
     close(compiled(x, packed, scale), four_bits(x, packed, scale), 1e-4)
-    assert len(compiled.lowered.flow.kernels) == 1
+    if rows == 1:  # many rows read widened weights again and again: those are kept
+        assert len(compiled.lowered.flow.kernels) == 1
 
 
 def test_nothing_to_compute(target):
