@@ -13,8 +13,11 @@ from maquette.run.tensors import is_torch
 
 def arguments(captured: Captured, flat: Sequence[Any]) -> dict[str, Any]:
     """The tensors of a call by the names of the inputs they are."""
-    tensors = [x for x in flat if hasattr(x, "shape") and hasattr(x, "dtype")]
-    return dict(zip(captured.arguments, tensors, strict=True))
+    return dict(zip(captured.arguments, filter(_tensor, flat), strict=True))
+
+
+def _tensor(x: Any) -> bool:
+    return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
 class Specialised(ABC):
@@ -25,8 +28,9 @@ class Specialised(ABC):
         graph = captured.graph
         given = arguments(captured, flat)
         self.torch = any(map(is_torch, (*captured.constants.values(), *given.values())))
-        at = {id(x): i for i, x in enumerate(flat)}
-        self.places = [(n, at[id(x)]) for n, x in given.items() if n in graph.inputs]
+        numbers = [i for i, x in enumerate(flat) if _tensor(x)]
+        places = zip(given, numbers, strict=True)
+        self.places = [(n, i) for n, i in places if n in graph.inputs]
 
     @property
     def report(self) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from maquette.compiler.fuse.index import axes_of
-from maquette.compiler.kernel import Kernel, Stage, Tensor
+from maquette.compiler.kernel import Kernel, Result, Stage, Tensor
+from maquette.ir.scalar import Apply, Arg, Index, Lit, Scalar, reads
 
 
 def coalesced(kernel: Kernel) -> Kernel:
@@ -22,16 +23,20 @@ def coalesced(kernel: Kernel) -> Kernel:
 
 
 def _without_units(kernel: Kernel) -> Kernel:
-    """Without the axes of one point, but for those that a stage combines along."""
-    over = {a for s in kernel.stages for a in s.over}
-    named = {a for s in kernel.stages for leaf in s.leaves for a in axes_of(leaf)}
-    gone = {a for a, n in kernel.extents.items() if n == 1} - over - named
+    """Without the axes of one point; what folds along nothing else is its leaf."""
+    gone = {a for a, n in kernel.extents.items() if n == 1}
     if not gone:
         return kernel
     kept = {a: n for a, n in kernel.extents.items() if a not in gone}
+    placed: dict[str, set[str]] = {}  # axes of tensors that stay, for some read computes them
+    for stage in kernel.stages:
+        for arg in (arg for leaf in stage.leaves for arg in reads(leaf)):
+            placed.setdefault(stage.reads[arg.number], set()).update(n for n, _ in arg.at)
+    axes = {t.name: set(t.axes) for t in kernel.inputs}
 
     def tensor(held: Tensor) -> Tensor:
-        places = [i for i, a in enumerate(held.axes) if a not in gone]
+        stays = placed.get(held.name, set())
+        places = [i for i, a in enumerate(held.axes) if a not in gone or a in stays]
         return replace(
             held,
             axes=tuple(held.axes[i] for i in places),
@@ -39,7 +44,49 @@ def _without_units(kernel: Kernel) -> Kernel:
             strides=tuple(held.strides[i] for i in places),
         )
 
-    return _mapped(kernel, kept, lambda axes: tuple(a for a in axes if a not in gone), tensor)
+    def leaf(body: Scalar, names: tuple[str, ...]) -> Scalar:
+        match body:
+            case Index(axis) if axis in gone:
+                return Lit(0)
+            case Arg(number, at):
+                own = gone & placed.get(names[number], set()) & axes.get(names[number], set())
+                rest = ((n, Lit(0)) for n in sorted(own - {n for n, _ in at}))
+                return Arg(number, (*((n, leaf(c, names)) for n, c in at), *rest))
+            case Apply(op, args):
+                return Apply(op, tuple(leaf(x, names) for x in args))
+        return body
+
+    def stages(stage: Stage) -> Iterator[Stage]:
+        over = tuple(a for a in stage.over if a not in gone)
+        results = tuple(
+            replace(r, axes=tuple(a for a in r.axes if a not in gone)) for r in stage.results
+        )
+        leaves = tuple(leaf(x, stage.reads) for x in stage.leaves)
+        if over or stage.kind == "map":
+            yield replace(stage, over=over, results=results, leaves=leaves)
+            return
+        for result, body in zip(results, leaves, strict=True):
+            yield _mapping(result, body, stage.reads)
+
+    found = tuple(made for stage in kernel.stages for made in stages(stage))
+    inputs, outputs = tuple(map(tensor, kernel.inputs)), tuple(map(tensor, kernel.outputs))
+    return Kernel(kernel.name, kept, inputs, outputs, found)
+
+
+def _mapping(result: Result, body: Scalar, names: tuple[str, ...]) -> Stage:
+    """A map of one result; it reads what its body names, in order."""
+    used = list(dict.fromkeys(arg.number for arg in reads(body)))
+
+    def numbered(body: Scalar) -> Scalar:
+        match body:
+            case Arg(number, at):
+                return Arg(used.index(number), tuple((n, numbered(c)) for n, c in at))
+            case Apply(op, args):
+                return Apply(op, tuple(map(numbered, args)))
+        return body
+
+    named = tuple(names[i] for i in used)
+    return Stage("map", (result,), (), None, (numbered(body),), named)
 
 
 def _pairs(kernel: Kernel) -> Iterator[tuple[str, str]]:

@@ -36,13 +36,15 @@ class Encoder:
 
     def encode(self, roots: Iterable[Value]) -> None:
         """Add everything that `roots` need."""
-        needed = list(_needed(roots))
-        for value in needed:
-            self.graph.section = value.section
-            self._trace = []
-            self.place[value] = self._value(value)
-            self.forms[value] = tuple(self._trace)
+        for value in list(_needed(roots)):
+            self._put(value)
         self.graph.section = ""
+
+    def _put(self, value: Value) -> None:
+        self.graph.section = value.section
+        self._trace = []
+        self.place[value] = self._value(value)
+        self.forms[value] = tuple(self._trace)
 
     def _value(self, value: Value) -> int:
         try:
@@ -58,6 +60,10 @@ class Encoder:
         return self._opaque(value)
 
     def _opaque(self, value: Value) -> int:
+        for o in value.operands:
+            if o not in self.place:  # a product that was to be part of a contraction
+                self._put(o)
+        self.graph.section, self._trace = value.section, []
         pattern = _leaf(value) if isinstance(value, Input) else template(value)
         kids = tuple(self.at(o) for o in value.operands)
         held = [self.graph[k].facts for k in kids]

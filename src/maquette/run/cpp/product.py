@@ -51,8 +51,8 @@ class _Emitter:
         ]
         for i, c in enumerate(product.contractions):
             if self.packed[i] == i:
-                parts.append(pack(product, c, "rows", f"rows{i}", self.lanes))
-            parts.append(pack(product, c, "columns", f"columns{i}", self.lanes))
+                parts.append(pack(product, c, "rows", f"rows{i}", self.lanes, self.blocks.rows))
+            parts.append(pack(product, c, "columns", f"columns{i}", self.lanes, self.lanes))
         rest = self.m % self.blocks.rows
         parts.append(finish(product, self.blocks.rows))
         parts.append(ahead(product, self.blocks.rows))

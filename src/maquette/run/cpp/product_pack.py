@@ -40,15 +40,19 @@ class Names:
         return " + ".join([f"{at.constant}L", *parts])
 
 
-def pack(product: Product, contraction: Contraction, side: Side, name: str, lanes: int) -> str:
-    """The function `name` that packs one side of a contraction."""
-    return _Pack(product, contraction, side, lanes).text(name)
+def pack(
+    product: Product, contraction: Contraction, side: Side, name: str, lanes: int, step: int
+) -> str:
+    """The function `name` that packs one side; it is called from multiples of `step` on."""
+    return _Pack(product, contraction, side, lanes, step).text(name)
 
 
 class _Pack:
-    def __init__(self, product: Product, contraction: Contraction, side: Side, lanes: int) -> None:
+    def __init__(
+        self, product: Product, contraction: Contraction, side: Side, lanes: int, step: int
+    ) -> None:
         self.product = product
-        self.lanes = lanes
+        self.lanes, self.step = lanes, step
         self.names = Names(tuple(product.kernel.extents))
         self.own = product.rows if side == "rows" else product.columns
         self.body: Scalar = contraction.rows if side == "rows" else contraction.columns
@@ -62,7 +66,7 @@ class _Pack:
             return False
         last = self.own[-1]
         extent = self.product.kernel.extents[last]
-        if len(self.own) > 1 and extent % self.lanes:
+        if len(self.own) > 1 and extent < self.lanes:
             return False
         ones = [sum(a.along(x) == 1 for a in self.reads.values()) for x in (last, self.inner)]
         return ones[0] > ones[1] or (ones[0] == ones[1] and not self._contiguous())
@@ -89,20 +93,33 @@ class _Pack:
         return ["for (long o = o0; o < o1; ++o) {", *coordinates, *inside, "}"]
 
     def _along_own(self) -> list[str]:
-        """One vector of rows per point of the sum."""
+        """One vector of rows per point of the sum, in pieces where it crosses an outer row."""
         last = self.own[-1]
         x = self.names[self.inner]
-        lines = split("first", self.own, self.product, self.names)
+        extent = self.product.kernel.extents[last]
+        pieces = len(self.own) > 1 and extent % self.step > 0
         loops = []
         for full in (True, False):
-            made = Statements(lambda a, f=full: self._read(a, last, f), self._lane_index(last))  # type: ignore[misc]
+            made = Statements(
+                lambda a, f=full: self._read(a, last, f, count="m"),  # type: ignore[misc]
+                self._lane_index(last),
+            )
             value = made.number(self.body, vector=True)
-            if not full:
-                value = f"sel(VI(lane() < n), {value}, V{{}})"
-            body = [*made.lines, f"st(out, {value});", "out += stride;"]
+            store = f"st(to, {value if full else f'sel(VI(lane() < m), {value}, V{{}})'});"
+            if pieces and not full:
+                store = f"if (done) stn(to, {value}, m); else {store}"
+            body = [*made.lines, store, "to += stride;"]
             loop = self._outer_loop([f"for (long {x} = i0; {x} < i1; ++{x}) {{", *body, "}"])
             loops.append(loop)
-        return [*lines, "if (n == LANES) {", *loops[0], "} else {", *loops[1], "}"]
+        limit = f"if (m > {extent} - {self.names[last]}) m = {extent} - {self.names[last]};"
+        return [
+            "for (int done = 0, m = 0; done < n; done += m) {",
+            *split("(first + done)", self.own, self.product, self.names),
+            "m = n - done;",
+            *([limit] if pieces else []),
+            "float *to = out + done;",
+            *["if (m == LANES) {", *loops[0], "} else {", *loops[1], "}", "}"],
+        ]
 
     def _along_sum(self) -> list[str]:
         """A square of vectors along the sum, one of each row, transposed."""
