@@ -173,10 +173,23 @@ def test_what_a_mask_leaves_empty_is_not_counted():
     assert least[CAUSAL] < 0.55 * least[FULL] and least[WINDOW] < 0.2 * least[FULL]
 
 
+def test_masks_of_narrow_numbers_are_seen_through():
+    narrow = "to_f32(where(t <= s, to_bf16(%p) * 0.25, -inf))"
+    host = processor()
+    wide, found = (
+        min(c.counts.fma for c in candidates(Case(s=512, t=512, score=x).kernel, host))
+        for x in (CAUSAL, narrow)
+    )
+    assert found == wide
+
+
 def test_a_product_alone_is_of_another_class():
     kernel = Case().kernel
     assert accepts(kernel) == ""
-    assert accepts(replace(kernel, stages=kernel.stages[:1])) == "no contraction feeds the fold and none is in it"
+    assert (
+        accepts(replace(kernel, stages=kernel.stages[:1]))
+        == "no contraction feeds the fold and none is in it"
+    )
 
 
 def test_a_scan_is_of_another_class():

@@ -123,6 +123,10 @@ def _number(value: SupportsFloat) -> int | float:
 def _applied(op: str, args: tuple[Scalar, ...], finite: Callable[[Scalar], bool]) -> Scalar:
     if op == "where":
         return _choice(args)
+    if op in ("to_f32", "to_bf16", "to_f16") and isinstance(args[0], Lit):
+        value = float(args[0].value)
+        if value in (0.0, 1.0, float("inf"), float("-inf")):  # what every format holds
+            return Lit(value)
     if all(isinstance(a, Lit) for a in args):
         folded = _folded(op, [a.value for a in args if isinstance(a, Lit)])
         if folded is not None:

@@ -15,10 +15,12 @@ from maquette.compiler.processor import Processor
 from maquette.compiler.tile import strides
 from maquette.compiler.tile.live import FIRST, LAST, Linear, Range
 from maquette.compiler.tile.phases import falling
+from maquette.compiler.tile.roles import Component
 from maquette.compiler.tile.stream import read
 from maquette.compiler.tiling import Tiling
 from maquette.ir.scalar import Arg
 from maquette.run.cpp import stream_micro as micro
+from maquette.run.cpp.stream_operands import Operand, operands
 from maquette.run.cpp.stream_phases import GATHERS, Block, finish, literal_of, phase, place
 from maquette.run.cpp.stream_plan import Plan, functions
 from maquette.run.cpp.vector import ctype, prelude
@@ -50,28 +52,30 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
 
 
 def _products(plan: Plan) -> list[str]:
-    roles, found = plan.roles, []
-    for i, p in enumerate(roles.products):
-        tensor = roles.tensors[roles.names[p.stream.number]]
+    found = []
+    for i, held in enumerate(operands(plan)[: len(plan.roles.products)]):
         tile = micro.Register(plan.block, plan.lanes, *plan.sizes.products)
-        over = [(plan.extent(a), _stride(tensor, p.stream, a)) for a in p.over]
-        step = _stride(tensor, p.stream, roles.stream)
-        rest = plan.extent(roles.stream) % tile.scalars
-        found.append(micro.product(f"product_{i}", tile, ctype(tensor.dtype), over, step, rest))
+        over = list(zip(map(plan.extent, held.axes), held.strides, strict=True))
+        rest = plan.extent(plan.roles.stream) % tile.scalars
+        found.append(micro.product(f"product_{i}", tile, held.ctype, over, held.step, rest))
     return found
 
 
+def _contracted(plan: Plan) -> list[tuple[int, Component, Operand]]:
+    """Number, component and operand of every contraction along the stream."""
+    some = [(i, c) for i, c in enumerate(plan.roles.components) if c.operand is not None]
+    held = operands(plan)[len(plan.roles.products) :]
+    return [(i, c, o) for (i, c), o in zip(some, held, strict=True)]
+
+
 def _contractions(plan: Plan) -> list[str]:
-    roles, found = plan.roles, []
-    for i, c in enumerate(roles.components):
-        if c.operand is None:
-            continue
-        tensor = roles.tensors[roles.names[c.operand.number]]
+    found = []
+    for i, c, held in _contracted(plan):
         tile = micro.Register(plan.block, plan.lanes, *plan.sizes.contractions)
-        step, inner = (_stride(tensor, c.operand, a) for a in (roles.stream, c.inner))
-        extent, repaired = plan.extent(c.inner), c.repair is not None
-        dtype = ctype(tensor.dtype)
-        found.append(micro.contract(f"contract_{i}", tile, dtype, extent, step, inner, repaired))
+        (inner,), extent = held.strides, plan.extent(c.inner)
+        repaired = c.repair is not None
+        name = f"contract_{i}"
+        found.append(micro.contract(name, tile, held.ctype, extent, held.step, inner, repaired))
     return found
 
 
@@ -104,6 +108,7 @@ def _task(plan: Plan) -> list[str]:
         "low = l0 < low ? l0 : low; high = l1 > high ? l1 : high;",
         "}",
         f"for (long s0 = low; s0 < high; s0 += {plan.sizes.depth}) {{",
+        *(line for o in operands(plan) for line in o.copied(_origin(plan, o.arg))),
         *each_block,
         *_bounds(plan, roles.live, "l"),
         *_aligned(plan),
@@ -220,9 +225,8 @@ def _aligned(plan: Plan) -> list[str]:
 def _tile(plan: Plan) -> list[str]:
     """What happens to one tile: block of rows × block of the stream."""
     roles, lines = plan.roles, []
-    for i, p in enumerate(roles.products):
-        tensor = roles.tensors[roles.names[p.stream.number]]
-        source = f"{_origin(plan, p.stream)} + t0 * {_stride(tensor, p.stream, roles.stream)}"
+    for i, (p, held) in enumerate(zip(roles.products, operands(plan), strict=False)):
+        source = held.source(_origin(plan, p.stream))
         target = f"tile_{plan.phases.buffer(roles.names.index(p.name))}"
         lines.append(
             f"product_{i}({source}, {place(plan, f'rows of {p.name}')}, {target}, t1 - t0);"
@@ -234,11 +238,8 @@ def _tile(plan: Plan) -> list[str]:
         lines.append(f"turn<{row}, {plan.block}>({source}, side_{i}, last - first + 1, t1 - t0);")
     for number in range(plan.phases.count):
         lines += phase(plan, number)
-    for i, c in enumerate(roles.components):
-        if c.operand is None:
-            continue
-        tensor = roles.tensors[roles.names[c.operand.number]]
-        source = f"{_origin(plan, c.operand)} + t0 * {_stride(tensor, c.operand, roles.stream)}"
+    for i, c, held in _contracted(plan):
+        source = held.source(_origin(plan, held.arg))
         leaf = plan.phases.leaves[c.name]
         assert isinstance(leaf, Arg)
         tile = plan.phases.buffer(leaf.number)

@@ -203,7 +203,7 @@ def _to(op: str, text: str, kind: Type) -> tuple[str, Type]:
             return (f"toint({text})" if vector else f"(int){text}"), vector + "i"
         return _converted(text, kind, vector + "i"), vector + "i"
     if op == "to_bf16":
-        wide = f"((V)(__builtin_convertvector(narrow({_converted(text, kind, 'vf')}), VW) << 16))"
+        wide = f"rounded({_converted(text, kind, 'vf')})"
         return (wide if vector else wide + "[0]"), vector + "f"
     raise NotYet(Fault("generated code", f"no vector form of {op!r}"))
 

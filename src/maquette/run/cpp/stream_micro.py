@@ -167,6 +167,15 @@ static NOINLINE void unpack(const float *src, T *dst, long rows) {
         ss(dst + (g + i) * ROW + c * COL, src[c * BLOCK + g + i]);
   }
 }
+template <long STEP, long COL, long COLS, long WIDTH, typename T>
+static NOINLINE void widen(const T *src, float *dst, long n) {
+  for (long t = 0; t < n; ++t) {
+    long c = 0;
+    if constexpr (COL == 1 && is_float((const T *)0))
+      for (; c + LANES <= COLS; c += LANES) st(dst + t * WIDTH + c, ld(src + t * STEP + c));
+    for (; c < COLS; ++c) dst[t * WIDTH + c] = (float)ls(src + t * STEP + c * COL);
+  }
+}
 FN V bits(V x) { return x; }
 FN V bits(VI x) { return (V)x; }
 template <long ROW, long BLOCK, typename T>

@@ -13,8 +13,13 @@ from maquette.ir.scalar import Apply, Arg, Index, Scalar
 from maquette.run.cpp.stream_body import Statements, Type, combined, literal
 from maquette.run.cpp.stream_plan import Plan
 
-# Rows of a tensor that are apart, or looked up: one element per lane.
+# Rows of a tensor that are apart, or looked up: one element per lane.  And rounding to bf16.
 GATHERS = """\
+FN V rounded(V x) {
+  VW b = (VW)x;
+  VW r = (b + 0x7fff + ((b >> 16) & 1)) & 0xffff0000u;
+  return x != x ? x : (V)r;
+}
 template <typename T> FN V gather(const T *p, long stride, long row, long rows) {
   V r;
   for (int i = 0; i < LANES; ++i)

@@ -76,6 +76,11 @@ class Plan:
             once[c.name + "'"] = self.block
         for i in range(self.phases.buffers):
             once[f"tile {i}"] = self.block * self.sizes.depth
+        streamed = [(p.stream, p.over) for p in self.roles.products]
+        streamed += [(c.operand, (c.inner,)) for c in self.roles.components if c.operand]
+        for i, (arg, axes) in enumerate(streamed):
+            if self.roles.tensors[self.roles.names[arg.number]].dtype.name != "f32":
+                once[f"wide {i}"] = prod(map(self.extent, axes)) * self.sizes.depth
         for i in range(len(self.turned)):
             once[f"side {i}"] = self.block * self.sizes.depth
         once["out"] = self.block * max(self.width(c) for c in self.roles.components)
@@ -85,7 +90,7 @@ class Plan:
             offset += size * (self.sizes.super // self.block)
         for name, size in once.items():
             found[name] = (offset, 0)
-            offset += size
+            offset += -(-size // 16) * 16
         found["end"] = (offset, 0)
         return found
 
