@@ -1,8 +1,9 @@
 """The passes in order: a captured Graph becomes a Flow of kernels, each with a Tiling.
 
 Prices are arguments: one turns Counts into seconds, and of all ways to run a kernel that the
-strategies of `compiler.tile` offer the quickest is taken; the other gives the seconds of a value,
-and the search over equal graphs goes by it.
+strategies of `compiler.tile` offer the quickest is taken, and of all flows that `alternatives`
+tries the one whose kernels are quickest; the other gives the seconds of a value, and the search
+over equal graphs goes by it.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from maquette.compiler.alternatives import Alternative, Search
 from maquette.compiler.canonical import canonical
-from maquette.compiler.derive import Derived, derive, worthwhile
-from maquette.compiler.fuse import Choices, fuse, show_flow, without_constants
+from maquette.compiler.derive import Derived, worthwhile
+from maquette.compiler.fuse import show_flow
 from maquette.compiler.kernel import Flow, Interpreted, Kernel
 from maquette.compiler.processor import Processor
 from maquette.compiler.rewrite.search import Rewritten, rewrite
 from maquette.compiler.tiling import Candidate, Counts
+from maquette.compiler.variants import Written, made
 from maquette.ir.graph import Graph
-from maquette.ir.patterns import Input, Map, Value, View
+from maquette.ir.patterns import Value
 from maquette.ir.text import show
 
 Price: TypeAlias = Callable[[Counts, Processor], float]  # seconds of a tiled kernel
@@ -37,6 +40,7 @@ class Lowered:
     once: Graph  # what constants alone decide: made when they are bound
     flow: Flow
     tiled: tuple[Candidate | None, ...]  # one for each kernel; None: NumPy runs it
+    alternatives: tuple[Alternative, ...] = ()  # what else was priced, and what was chosen
 
     def stages(self) -> dict[str, str]:
         """The text of each stage, by name, in order."""
@@ -47,6 +51,8 @@ class Lowered:
         if self.once.outputs:
             found["once"] = show(self.once)
         found["fused"] = show_flow(self.flow)
+        if self.alternatives:
+            found["alternatives"] = "\n".join(map(str, self.alternatives))
         found["tiled"] = "\n".join(
             f"{k.name}: {shown(t)}" for k, t in zip(self.flow.kernels, self.tiled, strict=True)
         )
@@ -61,6 +67,7 @@ class Passes:
     strategies: Sequence[Strategy]
     price: Price
     value_price: ValuePrice | None = None  # None: the graph is taken as it is written
+    tries: int = 48  # flows that are priced at most; 0: the first guess is taken
     known: dict[str, Candidate | None] = field(default_factory=dict)  # by canonical kernel
 
     def lower(
@@ -70,16 +77,26 @@ class Passes:
         constants: Collection[str] = (),
     ) -> Lowered:
         """Every pass on one graph whose sizes are numbers."""
-        rewritten = None
+        fixed, held = frozenset(constants), dict(strides or {})
+        original = Written(graph, fixed, held)
+        rewritten, source = None, original
         if self.value_price is not None:
-            rewritten = rewrite(graph, self.value_price, constants=set(constants))
-        source = graph if rewritten is None else rewritten.graph
-        derived = derive(source, choose=worthwhile(self.processor.l2))
-        once, rest = without_constants(derived.graph, constants)
-        held = {n: s for n, s in (strides or {}).items() if n in rest.inputs}
-        flow = fuse(rest, strides=held, choices=Choices(inlined=unpacking(rest)))
-        tiled = tuple(self.best(k) for k in flow.kernels)
-        return Lowered(graph, rewritten, derived, once, flow, tiled)
+            rewritten = rewrite(graph, self.value_price, constants=set(fixed))
+            source = Written(rewritten.graph, fixed, held) if rewritten.steps else original
+        guess = worthwhile(self.processor.l2)
+        search = Search(source, original, guess, self.seconds, self.tries)
+        variant, chosen = search.run()
+        written = source if variant.rewritten else original
+        found = search.made or made(written, variant, guess)
+        tiled = tuple(self.best(k) for k in found.flow.kernels)
+        taken = rewritten if variant.rewritten else None
+        laws = found.algebra
+        return Lowered(graph, taken, laws.derived, laws.once, found.flow, tiled, chosen)
+
+    def seconds(self, kernel: Kernel | Interpreted) -> float | None:
+        """The price of a kernel as it is tiled best; None where NumPy runs it."""
+        found = self.best(kernel)
+        return None if found is None else self.price(found.counts, self.processor)
 
     def best(self, kernel: Kernel | Interpreted) -> Candidate | None:
         """The quickest of all ways to run a kernel; None where no strategy takes it."""
@@ -90,24 +107,6 @@ class Passes:
         if key not in self.known:
             self.known[key] = best(same, self.processor, self.strategies, self.price)
         return self.known[key]
-
-
-def unpacking(graph: Graph) -> frozenset[Value]:
-    """Whole numbers made of bytes alone, such as halves of them: cheaper to make than to read."""
-    found: set[Value] = set()
-
-    def narrow(value: Value) -> bool:
-        if isinstance(value, View):
-            return all(map(narrow, value.args))
-        if isinstance(value, Input):
-            return value.dtype.kind == "int" and value.dtype.bits <= 8
-        return value in found
-
-    for value in graph.values:
-        whole = isinstance(value, Map) and value.dtype.kind == "int" and value.args
-        if whole and all(map(narrow, value.operands)):
-            found.add(value)
-    return frozenset(found)
 
 
 def best(

@@ -42,7 +42,9 @@ def lower(captured: Captured, flat: Sequence[Any]) -> Lowered:
     graph = captured.graph
     given = {**arguments(captured, flat), **captured.constants}
     strides = {n: tuple(x.stride()) for n, x in given.items() if n in graph.inputs}
-    return Passes(processor(), (tilings,), seconds).lower(graph, strides, captured.constants)
+    return Passes(processor(), (tilings,), seconds, tries=0).lower(
+        graph, strides, captured.constants
+    )
 
 
 class Blocked(Specialised):
