@@ -41,7 +41,7 @@ class Limit:
     rounds: int = 6
     nodes: int = 3000
     matches: int = 400  # of one rule in one round
-    region: int = 120  # values searched together
+    region: int = 80  # values searched together: about a layer
 
 
 @dataclass(frozen=True)
