@@ -8,6 +8,7 @@ cut between layers; pieces of one form are priced once.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -25,10 +26,13 @@ from maquette.compiler.variants import (
     lengths,
 )
 from maquette.errors import MaquetteError
+from maquette.ir.graph import Graph
 from maquette.ir.patterns import Input
+from maquette.ir.text import show
 
 KernelPrice: TypeAlias = Callable[[Kernel | Interpreted], float | None]  # None: NumPy runs it
-_WHOLE = 120  # values that are priced as one piece
+_WHOLE = 160  # values that are priced as one piece; else they are cut into pieces of no more than
+_CUT = 80
 _EFFORT = 5000  # values that are made into flows, all variants together, and no fewer variants than
 _FEWEST = 12
 _SWEEPS = 2  # times that every decision is asked
@@ -196,12 +200,13 @@ class Search:
 
 
 def _pieces(written: Written) -> Iterator[tuple[Written, int]]:
+    """A graph cut between layers: pieces that differ by more than names, and how often each is."""
     values = [v for v in written.graph.values if not isinstance(v, Input)]
     if len(values) <= _WHOLE:
         yield written, 1
         return
     found: dict[object, tuple[Written, int]] = {}
-    for region in regions(written.graph, written.constants, _WHOLE):
+    for region in regions(written.graph, written.constants, _CUT):
         strides = {
             stand.name: written.strides[v.name]
             for stand, v in region.inputs.items()
@@ -211,7 +216,24 @@ def _pieces(written: Written) -> Iterator[tuple[Written, int]]:
         key = outputs, region.constants, tuple(sorted(strides.items()))
         _, times = found.get(key, (None, 0))
         found[key] = Written(region.neutral, region.constants, strides), times + 1
-    yield from found.values()
+    alike: dict[object, tuple[Written, int]] = {}
+    for (_, *rest), (piece, times) in found.items():
+        name = _unnamed(piece.graph), *rest
+        first, before = alike.get(name, (piece, 0))
+        alike[name] = first, before + times
+    yield from alike.values()
+
+
+def _unnamed(graph: Graph) -> str:
+    """The text of a graph, its axes by number."""
+    names = {a.name for v in graph.values for a in (*v.axes, *getattr(v, "domain", ()))}
+    numbers: dict[str, str] = {}
+
+    def number(word: re.Match[str]) -> str:
+        held = word.group()
+        return numbers.setdefault(held, f"#{len(numbers)}") if held in names else held
+
+    return re.sub(r"[\w.]+", number, show(graph))
 
 
 def _derivation(name: str, guessed: bool, labels: Sequence[str]) -> Decision:
