@@ -8,17 +8,20 @@ over equal graphs goes by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from maquette.compiler.alternatives import Alternative, Search
+from maquette.compiler.alternatives import Price as FlowPrice
 from maquette.compiler.canonical import canonical
 from maquette.compiler.derive import Derived, worthwhile
 from maquette.compiler.fuse import show_flow
 from maquette.compiler.kernel import Flow, Interpreted, Kernel
 from maquette.compiler.processor import Processor
 from maquette.compiler.rewrite.search import Rewritten, rewrite
+from maquette.compiler.tile.stream import STRATEGY as STREAM
+from maquette.compiler.tile.stream import order
 from maquette.compiler.tiling import Candidate, Counts
 from maquette.compiler.variants import Written, made
 from maquette.ir.graph import Graph
@@ -69,6 +72,7 @@ class Passes:
     value_price: ValuePrice | None = None  # None: the graph is taken as it is written
     tries: int = 48  # flows that are priced at most; 0: the first guess is taken
     known: dict[str, Candidate | None] = field(default_factory=dict)  # by canonical kernel
+    orders: dict[str, Alternative] = field(default_factory=dict)  # of streamed folds, likewise
 
     def lower(
         self,
@@ -89,9 +93,19 @@ class Passes:
         written = source if variant.rewritten else original
         found = search.made or made(written, variant, guess)
         tiled = tuple(self.best(k) for k in found.flow.kernels)
+        chosen += tuple(self._orders(found.flow)) if self.tries else ()
         taken = rewritten if variant.rewritten else None
         laws = found.algebra
         return Lowered(graph, taken, laws.derived, laws.once, found.flow, tiled, chosen)
+
+    def _orders(self, flow: Flow) -> Iterator[Alternative]:
+        """Of streamed folds, what the best tiling of each order of loops costs."""
+        seen = set[str]()
+        for kernel in flow.kernels:
+            key = "" if isinstance(kernel, Interpreted) else repr(canonical(kernel))
+            if key in self.orders and key not in seen:
+                seen.add(key)
+                yield replace(self.orders[key], what=f"loops of {kernel.name}")
 
     def seconds(self, kernel: Kernel | Interpreted) -> float | None:
         """The price of a kernel as it is tiled best; None where NumPy runs it."""
@@ -105,18 +119,28 @@ class Passes:
         same = canonical(kernel)
         key = repr(same)
         if key not in self.known:
-            self.known[key] = best(same, self.processor, self.strategies, self.price)
+            priced = [(self.price(c.counts, self.processor), c) for c in self._tilings(same)]
+            self.known[key] = min(priced, key=lambda found: found[0], default=(0.0, None))[1]
+            if (orders := _by_order(same, priced)) is not None:
+                self.orders[key] = orders
         return self.known[key]
 
+    def _tilings(self, kernel: Kernel) -> Iterator[Candidate]:
+        if 0 not in kernel.extents.values():
+            for strategy in self.strategies:
+                yield from strategy(kernel, self.processor)
 
-def best(
-    kernel: Kernel, processor: Processor, strategies: Iterable[Strategy], price: Price
-) -> Candidate | None:
-    """The quickest of all ways to run a kernel; None where no strategy takes it."""
-    if 0 in kernel.extents.values():
-        return None
-    found = [c for strategy in strategies for c in strategy(kernel, processor)]
-    return min(found, key=lambda c: price(c.counts, processor), default=None)
+
+def _by_order(kernel: Kernel, priced: Sequence[tuple[float, Candidate]]) -> Alternative | None:
+    """The least price of each order of loops, where the quickest tiling is a streamed fold's."""
+    found: dict[str, float] = {}
+    for seconds, candidate in sorted(priced, key=lambda p: p[0]):
+        if candidate.tiling.strategy == STREAM:
+            found.setdefault(order(kernel, candidate.tiling), seconds)
+        elif not found:
+            return None
+    options = tuple((label, FlowPrice(0, seconds)) for label, seconds in found.items())
+    return Alternative("loops", options, options[0][0]) if len(options) > 1 else None
 
 
 def shown(candidate: Candidate | None) -> str:

@@ -89,6 +89,14 @@ def tiled(held: Roles, sizes: Sizes, tiles: tuple[Tile, ...] = ()) -> Tiling:
     return Tiling(STRATEGY, held.rows, tuple(loops), registers, tiles, notes)
 
 
+def order(kernel: Kernel, tiling: Tiling) -> str:
+    """Which loop is outside: rows, their states in L1; or the stream, their states spilled."""
+    *_, task, _, rows = tiling.loops
+    if task.step == rows.step:
+        return "rows outside"
+    return "stream outside" if task.step >= kernel.extents[rows.axis] else "stream outside of some"
+
+
 def read(kernel: Kernel, tiling: Tiling) -> tuple[Roles, Sizes]:
     """What a tiling was made from."""
     for held in roles(kernel):
