@@ -122,7 +122,7 @@ _SERVED: Mapping[Tier, tuple[str, str]] = {
 
 # Of a cache, what accesses again and again may touch before some are lost: that of all cores serves
 # others as well.
-_KEPT: Mapping[Tier, float] = {"l1": 0.6, "l2": 0.6, "l3": 0.25}
+_KEPT: Mapping[Tier, float] = {"l1": 0.6, "l2": 0.6, "l3": 0.15}
 
 
 def _missing(touched: float, capacity: float, kept: float) -> float:

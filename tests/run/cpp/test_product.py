@@ -220,4 +220,5 @@ def test_counts_are_those_of_the_shapes():
     for module in (product, product_library):
         for candidate in module.candidates(kernel, processor()):
             assert candidate.counts.fma >= 2 * 64**3
-            assert candidate.counts.traffic["l3"] == 3 * 64 * 64 * 4
+            stores = 1 if module is product else 2  # the library reads a line before it writes it
+            assert candidate.counts.traffic["l3"] == (2 + stores) * 64 * 64 * 4

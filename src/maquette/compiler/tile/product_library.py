@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from maquette.compiler.kernel import Kernel
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile.access import Access
-from maquette.compiler.tile.product import compulsory, group
+from maquette.compiler.tile.product import compulsory, group, stored
 from maquette.compiler.tile.product_form import Contraction, Product, Unfit, recognise
 from maquette.compiler.tiling import Candidate, Counts, Loop, Tiling
 from maquette.ir.scalar import Arg, Scalar, flops
@@ -44,10 +44,12 @@ def candidates(kernel: Kernel, processor: Processor) -> list[Candidate]:
         return []
     work = batch * m * n
     passed = 0.0 if plain(product) else 4.0 * work * (1 + len(product.contractions))
+    # A line is read before it is written: ordinary stores, and the library's are, move it twice.
+    moved = compulsory(kernel) + sum(stored(t) for t in kernel.outputs)
     counts = Counts(
         fma=2.0 * work * sums,
         vector=0.0 if plain(product) else work * sum(1 + flops(b) for _, b in product.outputs),
-        traffic={"l1": passed, "l2": passed, "l3": compulsory(kernel)},
+        traffic={"l1": passed + moved, "l2": passed + moved, "l3": moved},
         launches=batch * len(product.contractions) + (not plain(product)),
     )
     loops = (
