@@ -93,7 +93,9 @@ static __attribute__((noinline)) void probe_copy(float *own, float *out, i64 rep
   }
 }
 static inline void past(vec *p, vec x) {
-#if defined(__AVX512F__) && LANES == 16
+#if defined(__clang__)
+  __builtin_nontemporal_store(x, p);
+#elif defined(__AVX512F__) && LANES == 16
   __builtin_ia32_movntps512((float *)p, x);
 #else
   *p = x;

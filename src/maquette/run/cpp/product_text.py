@@ -55,7 +55,12 @@ __attribute__((noinline)) static void strip(place at, long np, long kc, const fl
 TAIL = "else micro<@REST@>(m, a + k * AP, panel, to, first && !k, from, STEP / np);"
 
 THREADS = """
-#ifdef _OPENMP
+#if defined(_OPENMP) && defined(__clang__)
+extern "C" int __kmpc_bound_thread_num(void *);
+extern "C" int __kmpc_bound_num_threads(void *);
+#define TEAM const long t = __kmpc_bound_thread_num(nullptr), \\
+                        team = __kmpc_bound_num_threads(nullptr);
+#elif defined(_OPENMP)
 extern "C" int omp_get_thread_num(void);
 extern "C" int omp_get_num_threads(void);
 #define TEAM const long t = omp_get_thread_num(), team = omp_get_num_threads();

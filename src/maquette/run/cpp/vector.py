@@ -11,6 +11,7 @@ compiled with -ffast-math: range reductions and NaN would not survive it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from maquette.errors import Fault, NotYet
@@ -60,8 +61,13 @@ FN VI lane() { VI r; for (int i = 0; i < LANES; i++) r[i] = i; return r; }
 
 _THREADS = """
 #ifdef _OPENMP
+#ifdef __clang__  // of the runtime that forked: another one's omp_get_thread_num may be in scope
+extern "C" int __kmpc_bound_thread_num(void *);
+FN long thread() { return __kmpc_bound_thread_num(nullptr); }
+#else
 extern "C" int omp_get_thread_num();
 FN long thread() { return omp_get_thread_num(); }
+#endif
 #else
 FN long thread() { return 0; }
 #endif
@@ -102,8 +108,8 @@ template <class T> FN auto lds(const T *p, long stride) -> decltype(ld(p)) {
   return ld(t);
 }
 template <class T> FN auto ld2(const T *p) -> decltype(ld(p)) {  // every other element
-  VI at = 2 * lane();
-  return __builtin_shuffle(ld(p), ld(p + LANES - 1), at < LANES ? at : at + 1);
+  const auto a = ld(p), b = ld(p + LANES - 1);
+  return __builtin_shufflevector(a, b, @2 * j + (2 * j >= LANES)@);
 }
 template <class T> FN auto ga(const T *p, VI at) -> decltype(ld(p)) {
   T t[LANES];
@@ -180,7 +186,10 @@ FN void stn(float *p, V x, int n) {
 
 _PAST = """
 FN void stnt(float *p, V x) {
-#if defined(__AVX512F__) && @LANES@ == 16
+#if defined(__clang__)
+  if (((unsigned long)p & (sizeof(V) - 1)) == 0) __builtin_nontemporal_store(x, (V *)p);
+  else st(p, x);
+#elif defined(__AVX512F__) && @LANES@ == 16
   if (((unsigned long)p & 63) == 0) __builtin_ia32_movntps512(p, x);
   else st(p, x);
 #elif defined(__AVX__) && @LANES@ == 8
@@ -192,7 +201,7 @@ FN void stnt(float *p, V x) {
 }
 template <class T, class X> FN void stnt(T *p, X x) { st(p, x); }
 FN void fence() {
-#if defined(__AVX__)
+#if defined(__SSE__)
   __builtin_ia32_sfence();
 #endif
 }
@@ -200,8 +209,13 @@ FN void fence() {
 
 _ARITHMETIC = """
 #if defined(__AVX512F__) && @LANES@ == 16  // of two, the second where one is NaN
+#ifdef __clang__
+FN V larger(V a, V b) { return __builtin_ia32_maxps512(a, b, 4); }
+FN V smaller(V a, V b) { return __builtin_ia32_minps512(a, b, 4); }
+#else
 FN V larger(V a, V b) { return __builtin_ia32_maxps512_mask(a, b, V{}, 0xffff, 4); }
 FN V smaller(V a, V b) { return __builtin_ia32_minps512_mask(a, b, V{}, 0xffff, 4); }
+#endif
 #else
 FN V larger(V a, V b) { return a > b ? a : b; }
 FN V smaller(V a, V b) { return a < b ? a : b; }
@@ -239,14 +253,11 @@ FN float fmod(float a, float b) { return a - __builtin_floorf(a / b) * b; }
 
 _ACROSS = """
 template <int S> FN void swap_blocks(V *q) {  // columns of rows S apart
-  VI j = lane();
-  VI low = (j & S) == 0 ? j : j - S + LANES;
-  VI high = (j & S) == 0 ? j + S : j + LANES;
   for (int i = 0; i < LANES; i++)
     if (!(i & S)) {
       V a = q[i], b = q[i | S];
-      q[i] = __builtin_shuffle(a, b, low);
-      q[i | S] = __builtin_shuffle(a, b, high);
+      q[i] = __builtin_shufflevector(a, b, @j & S ? j - S + LANES : j@);
+      q[i | S] = __builtin_shufflevector(a, b, @j & S ? j + LANES : j + S@);
     }
 }
 FN void transpose(V *q) {
@@ -256,20 +267,16 @@ FN void transpose(V *q) {
   if (LANES > 8) swap_blocks<8 % LANES>(q);
 }
 template <int N> FN V rotate(V x) {
-  VI at = (lane() + N) & (LANES - 1);
-  return __builtin_shuffle(x, at);
+  return __builtin_shufflevector(x, x, @(j + N) & (LANES - 1)@);
 }
 template <int N> FN VI rotate(VI x) {
-  VI at = (lane() + N) & (LANES - 1);
-  return __builtin_shuffle(x, at);
+  return __builtin_shufflevector(x, x, @(j + N) & (LANES - 1)@);
 }
 template <int N> FN V shifted(V x, V fill) {
-  VI at = lane() - N;
-  return __builtin_shuffle(x, fill, at < 0 ? VI{} + LANES : at);
+  return __builtin_shufflevector(x, fill, @j < N ? LANES : j - N@);
 }
 template <int N> FN VI shifted(VI x, VI fill) {
-  VI at = lane() - N;
-  return __builtin_shuffle(x, fill, at < 0 ? VI{} + LANES : at);
+  return __builtin_shufflevector(x, fill, @j < N ? LANES : j - N@);
 }
 """
 
@@ -293,7 +300,13 @@ def prelude(lanes: int, functions: Iterable[str] = ()) -> str:
         _ACROSS,
         *(FUNCTIONS[n] for n in wanted),
     ]
-    return "".join(parts).replace("@LANES@", str(lanes)).lstrip()
+    text = "".join(parts).replace("@LANES@", str(lanes)).lstrip()
+    return re.sub("@(.+?)@", lambda each: _each(each[1], lanes), text)
+
+
+def _each(expression: str, lanes: int) -> str:
+    """An expression of ``j`` for every lane: what a shuffle picks has to be constant for clang."""
+    return ", ".join(re.sub(r"\bj\b", str(j), expression) for j in range(lanes))
 
 
 def ctype(held: DType) -> str:

@@ -166,7 +166,9 @@ FN float cos1(float x) { return vcos(splat(x))[0]; }
 
 _SQRT = """
 FN V vsqrt(V x) {
-#if defined(__AVX512F__) && @LANES@ == 16
+#if defined(__AVX512F__) && @LANES@ == 16 && defined(__clang__)
+  return __builtin_ia32_sqrtps512(x, 4);
+#elif defined(__AVX512F__) && @LANES@ == 16
   return __builtin_ia32_sqrtps512_mask(x, V{}, 0xffff, 4);
 #else
   float t[LANES];
