@@ -1,7 +1,8 @@
 """From Sources to callables: compiled once, cached by content, loaded into this process.
 
 A cached library is valid for one text, one compiler with its flags, and one processor: all of them
-are in its name.  It is written beside its place and renamed, so processes may race for it.
+are in its name.  It is written beside its place and renamed, so processes may race for it, and ends
+with a digest of the rest: part of a library may load, and end the process when it is called.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from maquette.errors import Fault, NotYet
+from maquette.errors import Fault, InputError, NotYet
 from maquette.run.cache import cache_folder
 from maquette.run.host import thread_count
 from maquette.run.library import provide
@@ -29,6 +30,8 @@ Entry = Callable[[Any], None]  # takes the address of an array of buffers' base 
 
 _loaded: dict[str, ctypes.CDLL] = {}  # libraries stay loaded: code may hold their addresses
 _loading = Lock()
+_DIGEST = hashlib.sha256().digest_size
+_HINT = "set MAQUETTE_CACHE to a folder with room whose programs may run"
 
 
 def build(sources: Iterable[Source]) -> dict[str, Entry]:
@@ -50,11 +53,11 @@ def build(sources: Iterable[Source]) -> dict[str, Entry]:
     if chain is None:
         raise NotYet(Fault("C++ compiler", "none found", hint=HINT))
     places = {symbol: place(source, chain) for symbol, source in wanted.items()}
-    missing = {places[n]: s for n, s in wanted.items() if not places[n].exists()}
+    missing = {places[n]: s for n, s in wanted.items() if not _whole(places[n])}
     if missing:
         with ThreadPoolExecutor(min(len(missing), max(2, thread_count()))) as pool:
             list(pool.map(lambda item: _compile(item[1], item[0], chain), missing.items()))
-    return {symbol: _entry(path, wanted[symbol], chain) for symbol, path in places.items()}
+    return {symbol: _entry(path, wanted[symbol]) for symbol, path in places.items()}
 
 
 def place(source: Source, chain: Toolchain) -> Path:
@@ -64,25 +67,43 @@ def place(source: Source, chain: Toolchain) -> Path:
 
 
 def _compile(source: Source, path: Path, chain: Toolchain) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".making-", suffix=".so")
-    os.close(handle)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".making-", suffix=".so")
+        os.close(handle)
+    except OSError as error:
+        raise InputError(Fault("kernel cache", str(error), hint=_HINT)) from None
     try:
         chain.compile(source.text, Path(name))
+        with open(name, "rb+") as file:
+            file.write(hashlib.sha256(file.read()).digest())
         os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise InputError(Fault("kernel cache", str(error), hint=_HINT)) from None
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _entry(path: Path, source: Source, chain: Toolchain) -> Entry:
+def _whole(path: Path) -> bool:
+    """Whether a library is there as it was written."""
+    if str(path) in _loaded:
+        return True
+    try:
+        held = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(held[:-_DIGEST]).digest() == held[-_DIGEST:]
+
+
+def _entry(path: Path, source: Source) -> Entry:
     with _loading:
         library = _loaded.get(str(path))
         if library is None:
             try:
                 library = ctypes.CDLL(str(path))
-            except OSError:  # half of a file, or one of another system: made anew
-                _compile(source, path, chain)
-                library = ctypes.CDLL(str(path))
+            except OSError as error:
+                raise InputError(Fault("kernel cache", str(error), hint=_HINT)) from None
             provide(library)
             _loaded[str(path)] = library
     entry = getattr(library, source.symbol)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-import platform
 from functools import cache
 from pathlib import Path
 
 from maquette.compiler.processor import Processor
+from maquette.errors import InputError
+from maquette.run.cpu import flags, model_name
+from maquette.run.toolchain import toolchain
+
+__all__ = ["flags", "model_name", "processor", "thread_count", "vector_width"]
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 # Capacities where the system does not tell: those of a modest core.
@@ -16,15 +20,25 @@ _CLOCK = 2.6e9  # cycles/s under vector load, where nothing is known: a usual se
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-@cache
 def processor() -> Processor:
     """This machine, with rates by rule: two multiply-adds per cycle and lane, caches by width.
+
+    Its vectors are those that the compiler makes code for: ``CXX="g++ -mno-avx512f"`` narrows them.
 
     >>> host = processor()
     >>> host.lanes >= 4 and host.threads >= 1
     True
     """
-    lanes, registers = vector_width(flags())
+    try:
+        chain = toolchain()
+    except InputError:  # of which whoever compiles will hear
+        chain = None
+    return _processor(chain.target if chain else flags())
+
+
+@cache
+def _processor(target: frozenset[str]) -> Processor:
+    lanes, registers = vector_width(target)
     threads = thread_count()
     cycle = _CLOCK * threads
     vector = 4 * lanes  # bytes in a register
@@ -69,27 +83,6 @@ def vector_width(names: frozenset[str]) -> tuple[int, int]:
     return 4, 16
 
 
-@cache
-def flags() -> frozenset[str]:
-    """Names of the instruction sets that the processor has, as the system lists them."""
-    for line in _described():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    arm = platform.machine().lower() in ("arm64", "aarch64")
-    return frozenset({"asimd"} if arm else ())
-
-
-@cache
-def model_name() -> str:
-    """What the processor calls itself."""
-    for line in _described():
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
 def cache_bytes(level: int) -> int:
     """Capacity of the data cache at a level that one core sees."""
     for place in sorted(_CACHES.glob("index*")):
@@ -98,11 +91,3 @@ def cache_bytes(level: int) -> int:
             amount = read[2]
             return int(amount.rstrip("KMG")) * _UNITS.get(amount[-1], 1)
     return _USUAL[level]
-
-
-@cache
-def _described() -> tuple[str, ...]:
-    try:
-        return tuple(Path("/proc/cpuinfo").read_text().splitlines())
-    except OSError:
-        return ()

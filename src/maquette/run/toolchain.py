@@ -7,17 +7,19 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from maquette.errors import Fault, InputError
-from maquette.run import host
 from maquette.run.cache import cache_folder
+from maquette.run.cpu import flags, model_name
 
 # Not -ffast-math: it folds away the additions that round and breaks infinities and NaN.
 FLAGS = (
@@ -35,6 +37,7 @@ class Toolchain:
     command: tuple[str, ...]
     flags: tuple[str, ...]
     identity: str  # version, flags and processor: a kernel compiled under another is not ours
+    target: frozenset[str] = frozenset()  # instruction sets that it makes code for
 
     @property
     def threaded(self) -> bool:
@@ -66,21 +69,22 @@ def _toolchain(wished: str) -> Toolchain | None:
     command = _command(wished)
     if command is None:
         return None
-    version, threaded = _asked(command)
-    flags = (*FLAGS, "-fopenmp") if threaded else FLAGS
-    about = (*command, version, *flags, host.model_name(), *sorted(host.flags()))
-    return Toolchain(command, flags, "\n".join(about))
+    version, threaded, target = _asked(command)
+    chosen = (*FLAGS, "-fopenmp") if threaded else FLAGS
+    about = (*command, version, *chosen, model_name(), *sorted(flags()))
+    return Toolchain(command, chosen, "\n".join(about), target)
 
 
-def _asked(command: tuple[str, ...]) -> tuple[str, bool]:
-    """The compiler's version and whether it has OpenMP; asked once for every file it may be."""
+def _asked(command: tuple[str, ...]) -> tuple[str, bool, frozenset[str]]:
+    """Version, whether it has OpenMP, and instruction sets; asked once for every file it may be."""
     program = Path(shutil.which(command[0]) or command[0]).resolve()
     seen = program.stat()
-    about = f"{command}{program}{seen.st_mtime_ns}{seen.st_size}{find_spec('ziglang')}"
+    about = f"{command}{program}{seen.st_mtime_ns}{seen.st_size}{find_spec('ziglang')}{FLAGS}"
+    about += f"{model_name()}{sorted(flags())}"
     place = cache_folder() / f"compiler-{hashlib.sha256(about.encode()).hexdigest()[:24]}.json"
     try:
         held = json.loads(place.read_text())
-        return str(held["version"]), bool(held["threaded"])
+        return str(held["version"]), bool(held["threaded"]), frozenset(held["target"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     done = _run([*command, "--version"])
@@ -88,12 +92,13 @@ def _asked(command: tuple[str, ...]) -> tuple[str, bool]:
         said = (done.stderr.strip() or "(silent)").splitlines()[0]
         what = f"{shlex.join(command)} --version failed: {said}"
         raise InputError(Fault("C++ compiler", what, hint=HINT))
-    threaded = _links(command, "-fopenmp")
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".making-")
-    with open(handle, "w") as file:
-        json.dump({"version": done.stdout, "threaded": threaded}, file)
-    os.replace(name, place)
-    return done.stdout, threaded
+    threaded, target = _threaded(command), _target(command)
+    with suppress(OSError):  # asked again next time
+        handle, name = tempfile.mkstemp(dir=place.parent, prefix=".making-")
+        with open(handle, "w") as file:
+            json.dump({"version": done.stdout, "threaded": threaded, "target": [*target]}, file)
+        os.replace(name, place)
+    return done.stdout, threaded, target
 
 
 def _command(wished: str) -> tuple[str, ...] | None:
@@ -105,11 +110,12 @@ def _command(wished: str) -> tuple[str, ...] | None:
     for name in ("c++", "g++", "clang++"):
         if found := shutil.which(name):
             return (found,)
-    return (sys.executable, "-m", "ziglang", "c++") if find_spec("ziglang") else None
+    # Not its c++, which would first build a standard library that generated code does not use.
+    return (sys.executable, "-m", "ziglang", "cc", "-x", "c++") if find_spec("ziglang") else None
 
 
-def _links(command: tuple[str, ...], flag: str) -> bool:
-    """Whether a library that uses OpenMP can be made with `flag`."""
+def _threaded(command: tuple[str, ...]) -> bool:
+    """Whether a library that uses OpenMP can be made, and loaded: linkers leave symbols open."""
     text = """
         extern "C" int omp_get_max_threads();
         extern "C" int n() {
@@ -122,21 +128,43 @@ def _links(command: tuple[str, ...], flag: str) -> bool:
         source = Path(folder) / "probe.cpp"
         source.write_text(text)
         target = str(Path(folder) / "probe.so")
-        tried = [*command, "-std=c++17", "-fPIC", "-shared", flag, str(source), "-o", target]
-        return _run(tried).returncode == 0
+        tried = [*command, *FLAGS, "-fopenmp", str(source), "-o", target]
+        if _run(tried).returncode:
+            return False
+        load = f"import ctypes, os; ctypes.CDLL({target!r}, os.RTLD_NOW)"
+        return _run([sys.executable, "-c", load]).returncode == 0
+
+
+def _target(command: tuple[str, ...]) -> frozenset[str]:
+    """Instruction sets that the compiler uses, by the macros it defines for them."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "empty.cpp"
+        source.touch()
+        asked = [*command, *(f for f in FLAGS if f != "-shared"), "-dM", "-E", str(source)]
+        said = _run(asked).stdout
+    names = (line.split()[1].strip("_").lower() for line in said.splitlines() if line.strip())
+    known = {"avx512f", "avx512dq", "avx2", "avx", "fma", "f16c", "arm_neon"}
+    return frozenset("neon" if n == "arm_neon" else n for n in names if n in known)
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """What a command says.  One that hangs is ended with all that it started."""
+    piped = subprocess.PIPE
     try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"no answer in {_PATIENCE:.0f} s")
+        started = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=piped, stderr=piped, text=True,
+            errors="replace", start_new_session=True,
+        )  # fmt: skip
     except OSError as error:
         return subprocess.CompletedProcess(command, 1, "", str(error))
+    with started:
+        try:
+            said, complained = started.communicate(timeout=_PATIENCE)
+        except BaseException as error:
+            os.killpg(started.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            said, complained = "", f"no answer in {_PATIENCE:g} s"
+            started.wait()
+            return subprocess.CompletedProcess(command, 1, said, complained)
+    return subprocess.CompletedProcess(command, started.returncode, said, complained)
