@@ -29,7 +29,7 @@ def flat(result):
     return [x for _, x in leaves([result])]
 
 
-def agree(function, *args, target="cpu", compiled=None, least=0.0):
+def agree(function, *args, target="cpu", compiled=None, tolerance=None):
     """Compile a function and compare what it returns with what torch does.
 
     Values within 1e-5 of the scale of the output (or the little that torch itself is off), and
@@ -42,7 +42,7 @@ def agree(function, *args, target="cpu", compiled=None, least=0.0):
     assert len(found) == len(wanted)
     for i, (x, y, z) in enumerate(zip(found, wanted, exact, strict=True)):
         assert x.shape == y.shape and x.dtype == y.dtype, f"result {i}: {x.dtype}{x.shape}"
-        fault = _difference(x, y, z, least)
+        fault = _difference(x, y, z, tolerance)
         if fault:
             culprits = [] if target == "numpy" else list(wrong_kernels(compiled))
             raise AssertionError(f"result {i}: {fault}\n" + "\n".join(culprits))
@@ -61,7 +61,7 @@ def _precise(function, *args):
         return function(*args)
 
 
-def _difference(found, wanted, exact, least):
+def _difference(found, wanted, exact, tolerance):
     if not wanted.is_floating_point():
         return "" if torch.equal(found, wanted) else f"{found} is not {wanted}"
     x, y, z = (t.detach().double() for t in (found, wanted, exact))
@@ -73,7 +73,7 @@ def _difference(found, wanted, exact, least):
         return ""
     scale = float(y[finite].abs().max())
     off = float((y - z)[finite].abs().max())
-    most = max(EPSILON.get(wanted.dtype, 1e-5) * scale, 4 * off, least, 1e-30)
+    most = max((tolerance or EPSILON.get(wanted.dtype, 1e-5)) * scale, 4 * off, 1e-30)
     worst = float((x - z)[finite].abs().max())
     return "" if worst <= most else f"off by {worst:.2e} of {scale:.2e}, {most:.1e} is allowed"
 

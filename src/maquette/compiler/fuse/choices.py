@@ -19,6 +19,7 @@ class Choices:
     resident: int = 1 << 20  # bytes of one row that may stay on chip between stages
     through: bool = True  # a product of activations streams into what combines it
     weights_through: bool = False  # so does a product with weights: no logits in memory
+    stages: int = 32  # of one kernel: compilers take more than their share for long functions
     siblings: bool = True  # stages over one domain that share an input run as one
     apart: frozenset[Value] = frozenset()  # values that start a kernel of their own
     inlined: frozenset[Value] = frozenset()  # Maps that are computed wherever they are read

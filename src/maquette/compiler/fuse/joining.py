@@ -20,6 +20,8 @@ from maquette.ir.scalar import Scalar
 
 def may_join(piece: Piece, found: Binding, group: Group, choices: Choices) -> bool:
     """Whether a piece, whose loops are bound to axes of the group, should run in it."""
+    if len(group.placed) >= choices.stages:
+        return False
     wide = {a for a, n in found.axes.items() if n > 1}
     parallel = _bound(group.parallel, found) & wide
     results = {a for n in piece.place.values() for a in _loops(n, found)} & wide
@@ -95,6 +97,6 @@ def _parts(group: Group) -> Iterator[tuple[Placed, int]]:
 
 def may_merge(group: Group, other: Group, choices: Choices) -> bool:
     """Whether a group that a joined piece also reads becomes part of its group."""
-    if not choices.siblings:
+    if not choices.siblings or len(group.placed) + len(other.placed) > choices.stages:
         return False
     return group.products == other.products and group.weighted == other.weighted

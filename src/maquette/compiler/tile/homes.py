@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from maquette.compiler.kernel import Kernel, Result
 from maquette.compiler.tile.components import chained
-from maquette.compiler.tile.nest import Loop, Node, Step, nest, operands, paths, steps
+from maquette.compiler.tile.nest import Loop, Node, Step, nest, paths, steps
 from maquette.compiler.tiling import Tiling
 from maquette.errors import Fault, ProgramError
 
@@ -93,7 +93,7 @@ def _home(
         made = started(step, made)
     path = made
     for reader in sequence:
-        if any(name == result.name for name, _ in operands(reader)):
+        if result.name in reader.needs:
             path = common(path, around[reader])
     rest = tuple(a for a in result.axes if a not in bound(path))
     return Home(result, made, path, rest, bool(rest) or not path)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
 from maquette.compiler.kernel import Kernel, Result, Stage
@@ -34,6 +35,17 @@ class Step:
     @property
     def reduced(self) -> tuple[str, ...]:
         return self.stage.over if self.stage.kind == "reduce" else ()
+
+    @cached_property
+    def operands(self) -> tuple[tuple[str, Arg], ...]:
+        """What it reads: names with the reads.  A fold's components read all leaves they need."""
+        found = (read for leaf in needed_leaves(self) for read in reads(leaf))
+        return tuple((self.stage.reads[read.number], read) for read in found)
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """The names of what it reads."""
+        return frozenset(name for name, _ in self.operands)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +106,9 @@ def pointwise(read: Arg, axis: str) -> bool:
     return dict(read.at).get(axis, Index(axis)) == Index(axis)
 
 
-def operands(step: Step) -> Iterator[tuple[str, Arg]]:
-    """What a step reads: names with the reads.  A fold's components read all leaves they need."""
-    for leaf in needed_leaves(step):
-        for read in reads(leaf):
-            yield step.stage.reads[read.number], read
+def operands(step: Step) -> tuple[tuple[str, Arg], ...]:
+    """What a step reads, see `Step.operands`."""
+    return step.operands
 
 
 def needed_leaves(step: Step) -> tuple[Scalar, ...]:
@@ -169,8 +179,7 @@ def _place(step: Step, axis: str, groups: list[_Group], outermost: bool) -> None
 
 
 def _depends(step: Step, on: Step) -> bool:
-    made = {r.name for r in on.results}
-    return step.stage is on.stage or any(name in made for name, _ in operands(step))
+    return step.stage is on.stage or any(r.name in step.needs for r in on.results)
 
 
 def _shares(step: Step, on: Step, axis: str) -> bool:

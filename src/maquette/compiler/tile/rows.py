@@ -13,9 +13,9 @@ from math import prod
 from maquette.compiler.kernel import Kernel
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile.components import chained
-from maquette.compiler.tile.homes import plan
+from maquette.compiler.tile.homes import Plan, plan
 from maquette.compiler.tile.nest import Step, operands, pointwise, steps
-from maquette.compiler.tile.rows_counts import counts, stride
+from maquette.compiler.tile.rows_counts import counted, stride
 from maquette.compiler.tiling import Candidate, Loop, LoopKind, Tiling
 from maquette.errors import ProgramError
 from maquette.ir.monoids import Streamed
@@ -23,6 +23,7 @@ from maquette.ir.scalar import Arg
 
 STRATEGY = "rows"
 UNROLLED = 9  # points of short folds that are written out, such as windows of 3 × 3
+TEXT = 128  # steps written out, over all points at once
 MOST = 6  # candidates with one axis across lanes
 _ONCE = ((4, 1), (2, 1), (1, 1))  # vectors at once and iterations at once
 _AGAIN = ((2, 6), (1, 8), (4, 3), (4, 1), (1, 1))
@@ -51,11 +52,11 @@ def candidates(kernel: Kernel, processor: Processor) -> list[Candidate]:
     't'
     """
     found = _legal(kernel, processor.lanes)
-    return [Candidate(t, counts(kernel, t, processor)) for t in found]
+    return [Candidate(made.tiling, counted(made, processor)) for made in found]
 
 
-def _legal(kernel: Kernel, width: int) -> Iterator[Tiling]:
-    """Tilings that can hold the kernel's folds, a few for each axis across lanes."""
+def _legal(kernel: Kernel, width: int) -> Iterator[Plan]:
+    """Nests that can hold the kernel's folds, a few for each axis across lanes."""
     kernel = chained(kernel)
     sequence = steps(kernel)
     free = {a: _free(sequence, a) for a in kernel.extents}
@@ -64,9 +65,10 @@ def _legal(kernel: Kernel, width: int) -> Iterator[Tiling]:
         for tiling in _tilings(kernel, sequence, free, lanes, width):
             if tiling.loops in seen or _long(tiling, sequence, width):
                 continue
-            if not _holds(kernel, tiling):
+            try:
+                yield plan(kernel, tiling)
+            except ProgramError:
                 continue
-            yield tiling
             seen[tiling.loops] = None
             if len(seen) == (MOST if lanes else 1):
                 break
@@ -75,15 +77,9 @@ def _legal(kernel: Kernel, width: int) -> Iterator[Tiling]:
 def _long(tiling: Tiling, sequence: tuple[Step, ...], width: int) -> bool:
     """Whether the text would be: points at once, of which a scan across lanes takes many lines."""
     points = prod(x.step // (width if x.axis == tiling.lanes else 1) for x in tiling.loops)
+    if points > 1 and points * len(sequence) > TEXT:
+        return True
     return points > (8 if _scanned(sequence, tiling.lanes) else 128)
-
-
-def _holds(kernel: Kernel, tiling: Tiling) -> bool:
-    try:
-        plan(kernel, tiling)
-    except ProgramError:
-        return False
-    return True
 
 
 def _tilings(
@@ -193,6 +189,8 @@ def _at_once(
         if rows > 1:
             found[again] = _even(kernel.extents[again], rows)
         yield found
+    if len(sequence) * prod(short.values()) > TEXT:
+        yield {lanes: width} if lanes else {}
 
 
 def _turned(

@@ -27,7 +27,11 @@ Footprint = dict[str, float]  # bytes by tensor
 
 def counts(kernel: Kernel, tiling: Tiling, processor: Processor) -> Counts:
     """Flops, traffic and iterations of a kernel under a legal tiling."""
-    made = plan(kernel, tiling)
+    return counted(plan(kernel, tiling), processor)
+
+
+def counted(made: Plan, processor: Processor) -> Counts:
+    """Flops, traffic and iterations of a nest."""
     work = sum(_work(made, s, processor) for node in made.nodes for s in inner(node))
     loads = sum(_loads(made, s, processor) for node in made.nodes for s in inner(node))
     traffic: dict[Tier, float] = {"registers": loads}
