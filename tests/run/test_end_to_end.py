@@ -185,3 +185,27 @@ def test_results_of_the_caller(target):
     assert compiled(x, out=out) is out
     for found, want in zip(out, wanted, strict=True):
         torch.testing.assert_close(found, want, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(48, 3, 8), (100, 7, 16), (300, 40, 32), (33, 200, 16)])
+def test_rows_that_see_nothing(shape):
+    """Fewer keys than queries under a causal mask: what no row of a block may see is no number."""
+    s, t, e = shape
+    q, k, v = given((2, s, e), (2, t, e), (2, t, e))
+
+    def attention(q, k, v):
+        scores = q @ k.transpose(-1, -2) / e**0.5
+        i, j = torch.arange(s)[:, None], torch.arange(t)[None]
+        return torch.softmax(scores.masked_fill(j > i + (t - s), float("-inf")), -1) @ v
+
+    for target in agreement.TARGETS:
+        agree(attention, q, k, v, target=target)
+
+
+def test_long_recurrence_stays_short():
+    """Many steps written out are kernels of a bounded size, each of a bounded text."""
+    torch.manual_seed(0)
+    compiled = agree(StateSpace().eval(), *given((2, 24, 16)), target=agreement.TARGETS[-1])
+    kernels = compiled.lowered.flow.kernels
+    assert max(len(k.stages) for k in kernels) <= 32
+    assert max((len(s.text) for s in getattr(compiled.latest, "sources", ())), default=0) < 80_000

@@ -58,6 +58,8 @@ def ranges(held: Roles, sizes: Sizes) -> Ranges:
     at: dict[str, Any] = {n: g.ravel() for n, g in zip([*outer, FIRST], grid, strict=True)}
     at[LAST] = np.minimum(at[FIRST] + sizes.block, rows) - 1
     low, high = (np.broadcast_to(b, at[FIRST].shape) for b in held.live.along(at, length))
+    none = high <= low  # such rows walk all of the stream
+    low, high = np.where(none, 0, low), np.where(none, length, high)
     low = low // sizes.grain * sizes.grain
     high = np.maximum(low, np.minimum(length, -(-high // sizes.grain) * sizes.grain))
     start, end = held.full.along(at, length)

@@ -213,9 +213,13 @@ def _linear(plan: Plan, bound: Linear) -> str:
 
 
 def _aligned(plan: Plan) -> list[str]:
-    """A live range widened to whole register tiles, but not past the end."""
+    """A live range widened to whole register tiles, but not past the end.
+
+    Rows that nothing is open to walk all of the stream: what they fold is for them to say.
+    """
     extent = plan.extent(plan.roles.stream)
     return [
+        f"if (l0 >= l1) l0 = 0, l1 = {extent};",
         f"l0 = l0 / {plan.sizes.grain} * {plan.sizes.grain};",
         f"l1 = (l1 + {plan.sizes.grain - 1}) / {plan.sizes.grain} * {plan.sizes.grain};",
         f"l1 = l1 > {extent} ? {extent} : l1;",

@@ -41,6 +41,8 @@ def _lines(
     lines += ["low = 0", f"high = {extent}"]
     lines += [f"low = max(low, {_text(bound)})" for bound in live.lows]
     lines += [f"high = min(high, {_text(bound)})" for bound in live.highs]
+    # rows that nothing is open to walk all of it: what they fold is for them to say
+    lines += ["if low >= high:", "    low = 0", f"    high = {extent}"]
     return [*lines, f"low = low // {step} * {step}"], "low", "high"
 
 
