@@ -89,6 +89,8 @@ class _Solving:
             extent *= self._found.axes[axis]
         if extent != self._loops[loop]:
             return False
+        if not Ranges(self._found.axes).inside(place, extent):
+            return False  # the loop starts at 0, what is there starts elsewhere
         self._found.at[loop] = place
         return True
 
