@@ -8,24 +8,25 @@ import numpy as np
 import pytest
 
 from compiler.rewrite.mutants import mutants
-from maquette.compiler.rewrite import RULES, Rule
+from maquette.compiler.rewrite import FINITE, RULES, Rule
 from maquette.compiler.rewrite.facts import Untyped
 from maquette.compiler.rewrite.terms import parse_term
 from maquette.compiler.rewrite.verify import Flaw, exhaustive_instances, flaw, tried
 from maquette.errors import ProgramError
 
-ALL = [mutant for rule in RULES for _, mutant in mutants(rule)]
+EVERY = (*RULES, *FINITE)
+ALL = [mutant for rule in EVERY for _, mutant in mutants(rule)]
 # Rejections that need no luck: a name of one kind where another belongs.
 CONFUSED = (NameError, KeyError, TypeError, AttributeError)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", EVERY, ids=lambda r: r.name)
 def test_rule_over_a_finite_field(rule):
     found = tried(rule, wanted=25)
     assert isinstance(found, int) and found >= 8, f"{rule}\n{found}"
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", EVERY, ids=lambda r: r.name)
 def test_rule_by_the_interpreter(rule):
     """Floating point on numbers of size about one, with the real exponentials and all."""
     found = tried(rule, wanted=6, seed=3, by="interpreter")
@@ -87,7 +88,7 @@ def test_classic_mistakes(wrong):
 def test_rules_print_as_they_are_written():
     rule = RULES[0]
     assert str(rule).startswith("reassociate: dot(S, dot(T, a, b), c)  =>  dot((S | T) & a, a, ")
-    for known in RULES:
+    for known in EVERY:
         for term in (*known.left, *known.right):
             assert parse_term(str(term)) == term
 
@@ -95,4 +96,4 @@ def test_rules_print_as_they_are_written():
 def test_what_is_no_term():
     with pytest.raises(ProgramError, match="no term"):
         parse_term("a + b")
-    assert len({r.name for r in RULES}) == len(RULES) and all(r.why for r in RULES)
+    assert len({r.name for r in EVERY}) == len(EVERY) and all(r.why for r in EVERY)

@@ -122,10 +122,6 @@ ARITHMETIC = (
          when=("real(a)", "b <= a", "not a <= b or constant(b)")),
     Rule("over", "mul(a, recip(b))", "div(a, b)", "a product with a reciprocal divides",
          when=("real(a)",)),
-    Rule("cancel-added", "sub(add(a, c), add(b, c))", "sub(a, b)", "what both sides add goes",
-         when=("c <= a | b", "real(a)")),
-    Rule("cancel-taken", "sub(sub(a, c), sub(b, c))", "sub(a, b)", "what both sides lose goes",
-         when=("c <= a | b", "real(a)")),
 )  # fmt: skip
 
 MAXIMA = (
@@ -232,6 +228,16 @@ PARTIAL = (
         let=(("Z", "padding(i, b, 16)"),),
         once=True,
     ),
+)  # fmt: skip
+
+# Where what goes is infinite, these make numbers of what was none: a row that a mask of -inf rules
+# out altogether is no longer NaN.  For those who know that nothing is infinite; not searched
+# unless they are asked for.
+FINITE: Sequence[Rule] = (
+    Rule("cancel-added", "sub(add(a, c), add(b, c))", "sub(a, b)", "what both sides add goes",
+         when=("c <= a | b", "real(a)")),
+    Rule("cancel-taken", "sub(sub(a, c), sub(b, c))", "sub(a, b)", "what both sides lose goes",
+         when=("c <= a | b", "real(a)")),
 )  # fmt: skip
 
 RULES: Sequence[Rule] = (*CONTRACTIONS, *ARITHMETIC, *MAXIMA, *VIEWS, *SHARING, *PARTIAL)
