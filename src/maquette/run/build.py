@@ -19,6 +19,7 @@ from typing import Any
 
 from maquette.errors import Fault, InputError, NotYet
 from maquette.run.cache import cache_folder
+from maquette.run.cpp.team import team
 from maquette.run.host import thread_count
 from maquette.run.library import provide
 from maquette.run.source import Source
@@ -52,28 +53,40 @@ def build(sources: Iterable[Source]) -> dict[str, Entry]:
     chain = toolchain()
     if chain is None:
         raise NotYet(Fault("C++ compiler", "none found", hint=HINT))
+    linked = ("-x", "none", _team(chain)) if chain.alone else ()
     places = {symbol: place(source, chain) for symbol, source in wanted.items()}
     missing = {places[n]: s for n, s in wanted.items() if not _whole(places[n])}
     if missing:
         with ThreadPoolExecutor(min(len(missing), max(2, thread_count()))) as pool:
-            list(pool.map(lambda item: _compile(item[1], item[0], chain), missing.items()))
+            list(pool.map(lambda i: _compile(i[1], i[0], chain, *linked), missing.items()))
     return {symbol: _entry(path, wanted[symbol]) for symbol, path in places.items()}
 
 
 def place(source: Source, chain: Toolchain) -> Path:
     """Where the library of a source is, or will be."""
-    content = hashlib.sha256(f"{chain.identity}\0{source.text}".encode()).hexdigest()
+    linked = team().text if chain.alone else ""
+    content = hashlib.sha256(f"{chain.identity}\0{source.text}{linked}".encode()).hexdigest()
     return cache_folder() / f"{source.symbol[:60]}-{content[:24]}.so"
 
 
-def _compile(source: Source, path: Path, chain: Toolchain) -> None:
+def _team(chain: Toolchain) -> str:
+    """The library whose threads kernels use: loaded, so that it is found by its name alone."""
+    source = team()
+    path = place(source, chain)
+    if not _whole(path):
+        _compile(source, path, chain, f"-Wl,-soname,{path.name}")
+    _entry(path, source)
+    return str(path)
+
+
+def _compile(source: Source, path: Path, chain: Toolchain, *linked: str) -> None:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".making-", suffix=".so")
         os.close(handle)
     except OSError as error:
         raise InputError(Fault("kernel cache", str(error), hint=_HINT)) from None
     try:
-        chain.compile(source.text, Path(name))
+        chain.compile(source.text, Path(name), *linked)
         with open(name, "rb+") as file:
             file.write(hashlib.sha256(file.read()).digest())
         os.replace(name, path)

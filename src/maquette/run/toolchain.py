@@ -19,6 +19,7 @@ from pathlib import Path
 
 from maquette.errors import Fault, InputError
 from maquette.run.cache import cache_folder
+from maquette.run.cpp.team import team
 from maquette.run.cpu import flags, model_name
 
 # Not -ffast-math: it folds away the additions that round and breaks infinities and NaN.
@@ -27,6 +28,13 @@ FLAGS = (
     "-ffp-contract=fast", "-fPIC", "-shared", "-w",
 )  # fmt: skip
 HINT = "set CXX, install g++ or clang++, or pip install ziglang"
+_PROBE = """
+extern "C" int n() {
+    int s = 0;
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(2)
+    for (int i = 0; i < 2; ++i) __atomic_add_fetch(&s, 1, __ATOMIC_RELAXED);
+    return s;
+}"""
 _PATIENCE = 120.0  # seconds after which a compiler hangs
 
 
@@ -38,17 +46,21 @@ class Toolchain:
     flags: tuple[str, ...]
     identity: str  # version, flags and processor: a kernel compiled under another is not ours
     target: frozenset[str] = frozenset()  # instruction sets that it makes code for
+    alone: bool = False  # makes calls of OpenMP, and has no library that takes them
 
     @property
     def threaded(self) -> bool:
         return "-fopenmp" in self.flags
 
-    def compile(self, text: str, target: Path) -> None:
-        """Write the shared library of `text` to `target`.  Raises InputError with what it said."""
+    def compile(self, text: str, target: Path, *linked: str) -> None:
+        """Write the shared library of `text` to `target`.  Raises InputError with what it said.
+
+        `linked` are libraries to link with, or options of the linker.
+        """
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "kernel.cpp"
             source.write_text(text)
-            command = [*self.command, *self.flags, str(source), "-o", str(target), "-lm"]
+            command = [*self.command, *self.flags, str(source), "-o", str(target), *linked, "-lm"]
             done = _run(command)
         if done.returncode:
             said = done.stderr.strip().splitlines()[:8]
@@ -69,14 +81,14 @@ def _toolchain(wished: str) -> Toolchain | None:
     command = _command(wished)
     if command is None:
         return None
-    version, threaded, target = _asked(command)
-    chosen = (*FLAGS, "-fopenmp") if threaded else FLAGS
+    version, threads, target = _asked(command)
+    chosen = FLAGS if threads == "none" else (*FLAGS, "-fopenmp")
     about = (*command, version, *chosen, model_name(), *sorted(flags()))
-    return Toolchain(command, chosen, "\n".join(about), target)
+    return Toolchain(command, chosen, "\n".join(about), target, threads == "ours")
 
 
-def _asked(command: tuple[str, ...]) -> tuple[str, bool, frozenset[str]]:
-    """Version, whether it has OpenMP, and instruction sets; asked once for every file it may be."""
+def _asked(command: tuple[str, ...]) -> tuple[str, str, frozenset[str]]:
+    """Version, threads and instruction sets; asked once for every file that it may be."""
     program = Path(shutil.which(command[0]) or command[0]).resolve()
     seen = program.stat()
     about = f"{command}{program}{seen.st_mtime_ns}{seen.st_size}{find_spec('ziglang')}{FLAGS}"
@@ -84,7 +96,7 @@ def _asked(command: tuple[str, ...]) -> tuple[str, bool, frozenset[str]]:
     place = cache_folder() / f"compiler-{hashlib.sha256(about.encode()).hexdigest()[:24]}.json"
     try:
         held = json.loads(place.read_text())
-        return str(held["version"]), bool(held["threaded"]), frozenset(held["target"])
+        return str(held["version"]), str(held["threads"]), frozenset(held["target"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     done = _run([*command, "--version"])
@@ -92,13 +104,13 @@ def _asked(command: tuple[str, ...]) -> tuple[str, bool, frozenset[str]]:
         said = (done.stderr.strip() or "(silent)").splitlines()[0]
         what = f"{shlex.join(command)} --version failed: {said}"
         raise InputError(Fault("C++ compiler", what, hint=HINT))
-    threaded, target = _threaded(command), _target(command)
+    threads, target = _threads(command), _target(command)
     with suppress(OSError):  # asked again next time
         handle, name = tempfile.mkstemp(dir=place.parent, prefix=".making-")
         with open(handle, "w") as file:
-            json.dump({"version": done.stdout, "threaded": threaded, "target": [*target]}, file)
+            json.dump({"version": done.stdout, "threads": threads, "target": [*target]}, file)
         os.replace(name, place)
-    return done.stdout, threaded, target
+    return done.stdout, threads, target
 
 
 def _command(wished: str) -> tuple[str, ...] | None:
@@ -114,25 +126,31 @@ def _command(wished: str) -> tuple[str, ...] | None:
     return (sys.executable, "-m", "ziglang", "cc", "-x", "c++") if find_spec("ziglang") else None
 
 
-def _threaded(command: tuple[str, ...]) -> bool:
-    """Whether a library that uses OpenMP can be made, and loaded: linkers leave symbols open."""
-    text = """
-        extern "C" int omp_get_max_threads();
-        extern "C" int n() {
-            int s = omp_get_max_threads();
-            #pragma omp parallel for reduction(+ : s)
-            for (int i = 0; i < 9; ++i) s += i;
-            return s;
-        }"""
+def _threads(command: tuple[str, ...]) -> str:
+    """Who runs a library's threads: "openmp", "ours" where that is not found, or "none"."""
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "probe.cpp"
-        source.write_text(text)
-        target = str(Path(folder) / "probe.so")
-        tried = [*command, *FLAGS, "-fopenmp", str(source), "-o", target]
-        if _run(tried).returncode:
-            return False
-        load = f"import ctypes, os; ctypes.CDLL({target!r}, os.RTLD_NOW)"
-        return _run([sys.executable, "-c", load]).returncode == 0
+        probe, ours, taken = (Path(folder) / f"{n}.so" for n in ("probe", "ours", "taken"))
+        source = probe.with_suffix(".cpp")
+        source.write_text(_PROBE)
+        if _run([*command, *FLAGS, "-fopenmp", str(source), "-o", str(probe)]).returncode:
+            return "none"
+        if _loads(probe):  # linkers leave symbols open
+            return "openmp"
+        source = ours.with_suffix(".cpp")
+        source.write_text(team().text)
+        if _run([*command, *FLAGS, str(source), "-o", str(ours)]).returncode:
+            return "none"
+        source = probe.with_suffix(".cpp")
+        linked = [str(source), "-x", "none", str(ours), "-o", str(taken)]
+        if _run([*command, *FLAGS, "-fopenmp", *linked]).returncode:
+            return "none"
+        return "ours" if _loads(taken) else "none"
+
+
+def _loads(library: Path) -> bool:
+    """Whether a library that counts threads loads, and counts two."""
+    tell = f"import ctypes, os; raise SystemExit(ctypes.CDLL({str(library)!r}, os.RTLD_NOW).n())"
+    return _run([sys.executable, "-c", tell]).returncode == 2
 
 
 def _target(command: tuple[str, ...]) -> frozenset[str]:
