@@ -150,6 +150,12 @@ def test_function(name, target):
     agree(function, *args, target=target)
 
 
+def test_what_has_no_points_says_so():
+    compiled = mq.compile(lambda x: torch.softmax(x, -1).sum(0))
+    assert torch.equal(compiled(torch.zeros(0, 5)), torch.zeros(5))
+    assert any("has no points" in line for line in compiled.report if "interpreted" in line)
+
+
 def test_one_tensor_twice_and_then_two(target):
     x, y = given((5, 6), (5, 6))
     compiled = mq.compile(lambda a, b: a - 2 * b, target=target)

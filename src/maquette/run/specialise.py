@@ -100,6 +100,7 @@ class Native(Specialised):
         super().__init__(captured, lowered, flat)
         flow = lowered.flow
         self._unwritten: list[str] = []
+        self._written: dict[str, Source] = {}  # by canonical kernel
         sources = [self._source(k, i) for i, k in enumerate(flow.kernels)]
         self.sources = tuple({s.symbol: s for s in sources if s is not None}.values())
         self._held, bound = self._constants()
@@ -163,8 +164,12 @@ class Native(Specialised):
         candidate = self.lowered.tiled[number]
         if candidate is None or not isinstance(kernel, Kernel):
             return None
+        same = canonical(kernel)
+        key = repr(same)
         try:
-            return emit(canonical(kernel), candidate.tiling, processor())
+            if key not in self._written:  # layers repeat
+                self._written[key] = emit(same, candidate.tiling, processor())
+            return self._written[key]
         except (NotYet, ProgramError) as error:
             self._unwritten.append(f"interpreted: {kernel.name}: {error}")
             return None

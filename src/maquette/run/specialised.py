@@ -16,6 +16,11 @@ def arguments(captured: Captured, flat: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(captured.arguments, filter(_tensor, flat), strict=True))
 
 
+def _untiled(kernel: Any) -> str:
+    empty = [a for a, n in kernel.extents.items() if not n]
+    return f"axis {empty[0]} has no points" if empty else "no strategy takes it"
+
+
 def _tensor(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
@@ -44,7 +49,7 @@ class Specialised(ABC):
         lines += [f"refused: {r}" for r in made.derived.refusals]
         for kernel, candidate in zip(made.flow.kernels, made.tiled, strict=True):
             if candidate is None:
-                why = getattr(kernel, "reason", "no strategy takes it")
+                why = getattr(kernel, "reason", "") or _untiled(kernel)
                 lines.append(f"interpreted: {kernel.name}: {why}")
         return tuple(lines)
 
