@@ -110,7 +110,7 @@ def test_narrow_formats(target):
     close(mq.compile(dequantised, target=target)(x, q, s), dequantised(x, q, s), 1e-4)
 
 
-@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("rows", [1, 8, 40])
 def test_packed_weights(target, rows):
     """Two weights a byte, with a scale for each group: read as they are stored."""
     generator = torch.Generator().manual_seed(0)
@@ -124,7 +124,7 @@ def test_packed_weights(target, rows):
 
     compiled = mq.compile(four_bits, target=target)
     close(compiled(x, packed, scale), four_bits(x, packed, scale), 1e-4)
-    if rows == 1:  # many rows read widened weights again and again: those are kept
+    if rows < 40:  # many rows read widened weights again and again: those are kept
         assert len(compiled.lowered.flow.kernels) == 1
 
 

@@ -169,6 +169,7 @@ class Search:
                 variant,
                 flipped=variant.flipped & frozenset(held.guessed),
                 apart=variant.apart & frozenset(held.keeps),
+                again=variant.again & frozenset(held.keeps),
             )
             if (number, variant) not in self._flows:
                 flow = fused(written, variant, held)
@@ -249,13 +250,16 @@ def _derivation(name: str, guessed: bool, labels: Sequence[str]) -> Decision:
 
 
 def _apart(name: str) -> Decision:
-    def without(variant: Variant) -> Variant:
-        return replace(variant, apart=variant.apart - {name})
+    def by_rule(variant: Variant) -> Variant:
+        return replace(variant, apart=variant.apart - {name}, again=variant.again - {name})
 
     def alone(variant: Variant) -> Variant:
-        return replace(variant, apart=variant.apart | {name})
+        return replace(by_rule(variant), apart=variant.apart | {name})
 
-    return Decision(name, (("made again", without), ("kept", alone)))
+    def again(variant: Variant) -> Variant:
+        return replace(by_rule(variant), again=variant.again | {name})
+
+    return Decision(name, (("by rule", by_rule), ("kept", alone), ("made again", again)))
 
 
 def _either(what: str, field: str, labels: Sequence[str]) -> Decision:

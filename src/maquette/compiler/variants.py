@@ -36,6 +36,7 @@ class Variant:
     weights_through: bool = False
     siblings: bool = True
     apart: frozenset[str] = frozenset()  # kinds of values that start a kernel of their own
+    again: frozenset[str] = frozenset()  # and that are made again at every point that reads them
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ def fused(written: Written, variant: Variant, found: Algebra) -> Flow:
         weights_through=variant.weights_through,
         siblings=variant.siblings,
         apart=frozenset(v for name in variant.apart for v in found.keeps.get(name, ())),
-        inlined=unpacking(found.rest),
+        inlined=unpacking(found.rest).union(
+            v for name in variant.again for held in found.keeps.get(name, ()) for v in _chain(held)
+        ),
     )
     held = {n: s for n, s in written.strides.items() if n in found.rest.inputs}
     return fuse(found.rest, strides=held, choices=choices)
@@ -170,6 +173,18 @@ def kept_apart(graph: Graph) -> dict[str, list[Value]]:
                 saved[name] = saved.get(name, 0.0) + cost(operand.body) * own
     first = sorted(found, key=lambda name: -saved[name])[:_APART]
     return {name: found[name] for name in first}
+
+
+def _chain(value: Value) -> Iterable[Value]:
+    """A Map and the Maps behind it, through views, that have as many points."""
+    stack = [value]
+    while stack:
+        held = stack.pop()
+        if isinstance(held, Map):
+            yield held
+        if isinstance(held, Map | View):
+            size = _number(held.axes)
+            stack.extend(a for a in held.operands if _number(a.axes) == size)
 
 
 def _operands(value: Reduce) -> Iterable[Value]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product as combinations
 from math import ceil
 
 from maquette.compiler.kernel import Kernel
@@ -16,8 +17,9 @@ from maquette.compiler.processor import Processor
 from maquette.compiler.tile import bodies
 from maquette.compiler.tile.product import compulsory, group
 from maquette.compiler.tile.product_form import Contraction, Product, Unfit, recognise
+from maquette.compiler.tile.tables import low_bits, table
 from maquette.compiler.tiling import Candidate, Counts, Loop, Tiling
-from maquette.ir.scalar import Apply, Scalar
+from maquette.ir.scalar import Apply, Index, Lit, Scalar
 from maquette.ir.scalar import reads as reads_of
 
 STRATEGY = "thin"
@@ -52,7 +54,7 @@ def candidates(kernel: Kernel, processor: Processor) -> list[Candidate]:
         Loop(group(product.contractions[0].over), processor.lanes, "stream"),
     )
     sums = sum(product.extent(c.over) for c in product.contractions)
-    widen = sum(n * product.extent(p.contraction.over) * (1 + steps(p.each)) for p in parts)
+    widen = sum(n * _points(product, p) * widening(product, p, processor) for p in parts)
     counts = Counts(
         fma=2.0 * batch * m * n * sums,
         vector=batch * (widen + m * n * sum(1 + steps(b) for _, b in product.outputs)),
@@ -66,14 +68,43 @@ def candidates(kernel: Kernel, processor: Processor) -> list[Candidate]:
     return [Candidate(Tiling(STRATEGY, parts[0].inner, loops, registers), counts)]
 
 
+def _points(product: Product, part: Thin) -> int:
+    """Summed points at which what the columns read is read once."""
+    return product.extent(part.outer) * product.kernel.extents[part.inner]
+
+
+def widening(product: Product, part: Thin, processor: Processor) -> int:
+    """Operations that make the columns' factor at all points of the short axes: what they share
+    once, and one shuffle for what a table holds."""
+    made: set[Scalar] = set()
+    looked_up = 0
+    for body in written_out(product, part):
+        found = table(body, processor.lanes)
+        looked_up += found is not None
+        made |= set(bodies.parts(body if found is None else found.index))
+    return 1 + looked_up + sum(isinstance(s, Apply) for s in made)
+
+
+def written_out(product: Product, part: Thin) -> list[Scalar]:
+    """The columns' factor at each point of the short axes."""
+    extents = product.kernel.extents
+    found = []
+    for point in combinations(*(range(extents[a]) for a in part.short)):
+        fixed: dict[Scalar, Scalar] = {
+            Index(a): Lit(v) for a, v in zip(part.short, point, strict=True)
+        }
+        found.append(low_bits(bodies.simplify(bodies.replace(part.each, fixed))))
+    return found
+
+
 def steps(body: Scalar) -> int:
     """Operations of a body, each one: what widens weights is cheap ones."""
     return sum(isinstance(part, Apply) for part in bodies.parts(body))
 
 
 def columns_at_once(rows: int, processor: Processor) -> int:
-    """Columns whose sums stay in registers together."""
-    return max(1, min(8, processor.registers // (2 * rows)))
+    """Columns whose sums stay in registers together, with a few left for what they multiply."""
+    return max(1, min(8, processor.registers * 3 // 4 // rows))
 
 
 def upright(product: Product) -> Product:
