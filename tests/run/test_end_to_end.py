@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 import maquette as mq
+from maquette.capture import capture
+from maquette.run.specialise import passes
 
 torch = pytest.importorskip("torch")
 agreement = pytest.importorskip("run.agreement")
@@ -215,3 +217,14 @@ def test_long_recurrence_stays_short():
     kernels = compiled.lowered.flow.kernels
     assert max(len(k.stages) for k in kernels) <= 32
     assert max((len(s.text) for s in getattr(compiled.latest, "sources", ())), default=0) < 80_000
+
+
+def test_layers_of_one_form_are_all_there():
+    """Layers are priced once where they are equal; all of them run."""
+    layers = [nn.Linear(24, 24) for _ in range(40)]
+    torch.manual_seed(0)
+    module = nn.Sequential(*(part for one in layers for part in (one, nn.Tanh()))).eval()
+    captured = capture(module, *given((5, 24)))
+    lowered = passes().lower(captured.graph, {}, captured.constants)
+    assert {t.name for t in lowered.flow.inputs} >= set(captured.constants)
+    agree(module, *given((5, 24)), target=agreement.TARGETS[-1])

@@ -110,7 +110,8 @@ class Search:
                 found, best = self._decide(decision, found, best, record)
             if found == before:
                 break
-        if len(pieces := self._cut(found.rewritten)) == 1:
+        pieces = self._cut(found.rewritten)
+        if [times for _, times in pieces] == [1]:  # the whole graph
             self.made = self._flow(found, 0, pieces[0][0])[1]
         return found, tuple(record.values())
 
