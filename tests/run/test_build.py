@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -60,6 +63,19 @@ def test_half_a_library_is_made_anew(cache):
 
 
 @needs_compiler
+def test_a_library_cut_anywhere_is_made_anew(cache):
+    """Most prefixes of a library load, and end the process when they are called."""
+    path = place(adder(8), toolchain.toolchain())
+    build([adder(8)])
+    whole = path.read_bytes()
+    path.unlink()  # it is mapped
+    building._loaded.pop(str(path))
+    path.write_bytes(whole[: len(whole) // 3])
+    assert called(build([adder(8)])["add8"], 1) == 9
+    assert len(path.read_bytes()) == len(whole)
+
+
+@needs_compiler
 def test_processes_may_race(cache):
     code = (
         "from maquette.run.build import build; from maquette.run.source import Source;"
@@ -95,6 +111,51 @@ def test_a_compiler_that_cannot_start_is_quoted(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(InputError, match="no program 'no-such-compiler'"):
         toolchain.toolchain()
+
+
+def test_a_compiler_that_hangs_is_ended_with_what_it_started(tmp_path, monkeypatch, cache):
+    left = tmp_path / "left"
+    script = compiler(
+        tmp_path,
+        f'case "$*" in *--version*) echo 1.0;; *kernel*) (sleep 2; touch {left}) & wait;; '
+        "*) exit 1;; esac",
+    )
+    monkeypatch.setenv("CXX", script)
+    monkeypatch.setattr(toolchain, "_PATIENCE", 0.5)
+    with pytest.raises(InputError, match=r"no answer in 0.5 s"):
+        build([adder(1)])
+    assert not [*cache.rglob("*.so"), *cache.rglob(".making-*")]
+    time.sleep(2)
+    assert not left.exists()
+
+
+@needs_compiler
+def test_a_cache_may_be_deleted_at_any_time(cache):
+    entry = build([adder(4)])["add4"]
+    shutil.rmtree(cache)
+    assert called(build([adder(5)])["add5"], 1) == 6
+    assert called(build([adder(4)])["add4"], 1) == called(entry, 1) == 5
+
+
+@needs_compiler
+def test_a_full_cache_is_named(cache, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(building.os, "replace", full)
+    with pytest.raises(InputError, match=r"(?s)No space left.*MAQUETTE_CACHE"):
+        build([adder(5)])
+    assert not [*cache.rglob("*.so"), *cache.rglob(".making-*")]
+
+
+@needs_compiler
+def test_vectors_are_as_wide_as_the_compiler_makes_them(monkeypatch, cache):
+    (name, *given) = toolchain.toolchain().command
+    if "avx512f" not in toolchain.toolchain().target or given:
+        pytest.skip("a plain compiler for AVX-512")
+    for flag, width in (("-mno-avx512f", (8, 16)), ("-mno-avx", (4, 16))):
+        monkeypatch.setenv("CXX", f"{name} {flag}")
+        assert (host.processor().lanes, host.processor().registers) == width
 
 
 def test_no_compiler_at_all(monkeypatch):

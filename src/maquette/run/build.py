@@ -81,6 +81,7 @@ def _team(chain: Toolchain) -> str:
 
 def _compile(source: Source, path: Path, chain: Toolchain, *linked: str) -> None:
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # deleted to make room
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".making-", suffix=".so")
         os.close(handle)
     except OSError as error:

@@ -25,7 +25,7 @@ from maquette.run.cpu import flags, model_name
 # Not -ffast-math: it folds away the additions that round and breaks infinities and NaN.
 FLAGS = (
     "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math",
-    "-ffp-contract=fast", "-fPIC", "-shared", "-w",
+    "-ffp-contract=fast", "-fno-exceptions", "-fPIC", "-shared", "-w",
 )  # fmt: skip
 HINT = "set CXX, install g++ or clang++, or pip install ziglang"
 _PROBE = """
