@@ -207,7 +207,7 @@ def _pieces(written: Written) -> Iterator[tuple[Written, int]]:
     if len(values) <= _WHOLE:
         yield written, 1
         return
-    found: dict[object, tuple[Written, int]] = {}
+    found: dict[tuple[object, ...], tuple[Written, int]] = {}
     for region in regions(written.graph, written.constants, _CUT):
         strides = {
             stand.name: written.strides[v.name]
@@ -219,8 +219,8 @@ def _pieces(written: Written) -> Iterator[tuple[Written, int]]:
         _, times = found.get(key, (None, 0))
         found[key] = Written(region.neutral, region.constants, strides), times + 1
     alike: dict[object, tuple[Written, int]] = {}
-    for (_, *rest), (piece, times) in found.items():
-        name = _unnamed(piece.graph), *rest
+    for key, (piece, times) in found.items():
+        name = _unnamed(piece.graph), *key[1:]
         first, before = alike.get(name, (piece, 0))
         alike[name] = first, before + times
     yield from alike.values()

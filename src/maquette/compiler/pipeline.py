@@ -54,8 +54,6 @@ class Lowered:
         if self.once.outputs:
             found["once"] = show(self.once)
         found["fused"] = show_flow(self.flow)
-        if self.alternatives:
-            found["alternatives"] = "\n".join(map(str, self.alternatives))
         found["tiled"] = "\n".join(
             f"{k.name}: {shown(t)}" for k, t in zip(self.flow.kernels, self.tiled, strict=True)
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 
 from rich.console import RenderableType
 
+from maquette.compiler.alternatives import Alternative
 from maquette.compiler.tiling import Candidate, Tier
 from maquette.price.kernel_flow import FlowCost, KernelCost
 from maquette.price.kernel_unfused import unfused_bytes
@@ -34,6 +36,7 @@ def document(what: str, made: Compiled) -> Document:
         "threads": made.processor.threads,
         "stages": lowered.stages(),
         "derivations": list(made.report),
+        "alternatives": [_alternative(a) for a in lowered.alternatives],
         "kernels": [
             _kernel(k.name, t, prices.get(k.name))
             for k, t in zip(lowered.flow.kernels, lowered.tiled, strict=True)
@@ -45,6 +48,19 @@ def document(what: str, made: Compiled) -> Document:
         "own_memory_bytes": made.bytes,
         "bytes_from": {"before": _before(made), "after": _after(made)},
     }
+
+
+def _alternative(found: Alternative) -> Document:
+    """What was decided, with the price of each option: null where no flow could be made."""
+    options = [
+        {
+            "option": label,
+            "price_ms": price.seconds * 1e3 if isfinite(price.seconds) else None,
+            "interpreted": price.interpreted,
+        }
+        for label, price in found.options
+    ]
+    return {"what": found.what, "chosen": found.chosen, "options": options}
 
 
 def _kernel(name: str, tiled: Candidate | None, cost: KernelCost | None) -> Document:

@@ -119,9 +119,10 @@ class Compiled:
 
     @property
     def schedule(self) -> str:
-        """The text of the kernels and how each is tiled."""
+        """The text of the kernels, what else was priced, and how each kernel is tiled."""
         found = self.lowered.stages()
-        return f"{found['fused']}\n\n{found['tiled']}"
+        priced = "\n".join(map(str, self.lowered.alternatives))
+        return "\n\n".join(filter(None, (found["fused"], priced, found["tiled"])))
 
     @property
     def source(self) -> str:
@@ -130,7 +131,7 @@ class Compiled:
 
     @property
     def report(self) -> tuple[str, ...]:
-        """What was rewritten and derived, what was refused and why, what NumPy runs."""
+        """What was rewritten, derived and priced, what was refused and why, what NumPy runs."""
         return self.latest.report
 
     def cost(self, machine: Machine | str | None = None) -> FlowCost:

@@ -43,9 +43,10 @@ class Specialised(ABC):
         made = self.lowered
         lines = [] if made.rewritten is None else [f"rewritten: {s}" for s in made.rewritten.steps]
         for d in made.derived.derivations:
-            what = d.monoid or "hoisted"
+            what = d.monoid or ("hoisted" if d.rules else "chunks")
             place = f" @{d.section}" if d.section else ""
             lines.append(f"derived: {len(d.replaced)} reductions become {what}{place}")
+        lines += [f"priced: {a}" for a in made.alternatives]
         lines += [f"refused: {r}" for r in made.derived.refusals]
         for kernel, candidate in zip(made.flow.kernels, made.tiled, strict=True):
             if candidate is None:
