@@ -219,8 +219,8 @@ def _pieces(written: Written) -> Iterator[tuple[Written, int]]:
         _, times = found.get(key, (None, 0))
         found[key] = Written(region.neutral, region.constants, strides), times + 1
     alike: dict[object, tuple[Written, int]] = {}
-    for key, (piece, times) in found.items():
-        name = _unnamed(piece.graph), *key[1:]
+    for form, (piece, times) in found.items():
+        name = _unnamed(piece.graph), *form[1:]
         first, before = alike.get(name, (piece, 0))
         alike[name] = first, before + times
     yield from alike.values()
