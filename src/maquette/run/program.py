@@ -16,6 +16,7 @@ from maquette.compiler.processor import Processor
 from maquette.errors import Fault, InputError, UnknownName
 from maquette.machines.types import Machine
 from maquette.price.kernel_flow import FlowCost, on_machine, on_processor
+from maquette.run.collector import uncollected
 from maquette.run.measured import processor
 from maquette.run.specialise import specialise
 from maquette.run.specialised import Specialised
@@ -71,9 +72,10 @@ class Compiled:
             found = self._made.get(signature)
             if found is None:
                 _check_arguments(args, kwargs)
-                captured = capture(self.function, *args, **kwargs)
-                flat = [x for _, x in leaves([args, kwargs])]
-                found = self._made[signature] = specialise(captured, flat, self.target)
+                with uncollected():
+                    captured = capture(self.function, *args, **kwargs)
+                    flat = [x for _, x in leaves([args, kwargs])]
+                    found = self._made[signature] = specialise(captured, flat, self.target)
             self._latest = found
         return found
 
