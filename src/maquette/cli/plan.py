@@ -6,6 +6,7 @@ import click
 
 from maquette.cli import options
 from maquette.cli.options import Values
+from maquette.cli.values import Finite
 from maquette.errors import InputError
 
 
@@ -21,7 +22,7 @@ from maquette.errors import InputError
 @options.calibration
 @options.traffic
 @options.targets
-@click.option("--confidence", type=options.Finite(0, 1, min_open=True, max_open=True),
+@click.option("--confidence", type=Finite(0, 1, min_open=True, max_open=True),
               metavar="SHARE", help="Keep the targets in this share of calibration draws, such as "
                                     "0.9, not only at the most likely one.")  # fmt: skip
 @options.outputs
