@@ -196,3 +196,17 @@ def test_what_was_priced_is_told():
     assert "\n".join(map(str, told)) == GOLDEN
     unmade = Alternative("loops", (("a", Price(0, float("inf"))), ("b", Price(2, 1e-3))), "b")
     assert str(unmade) == "loops: a cannot be made, b 1 ms and 2 in NumPy: b"
+
+
+def test_what_is_handed_on_counts():
+    """Kernels that are quicker one by one lose by what they leave each other in memory."""
+
+    def by_stage(kernel):
+        return float(len(kernel.stages)) ** 3
+
+    free = search(graph(causal), by_stage)
+    free.run()
+    written = Written(graph(causal))
+    paid = Search(written, written, GUESS, by_stage, 48, lambda flow: 1e6 * flow.arena_bytes)
+    paid.run()
+    assert free.made.flow.arena_bytes > 0 == paid.made.flow.arena_bytes

@@ -31,6 +31,7 @@ from maquette.ir.patterns import Input
 from maquette.ir.text import show
 
 KernelPrice: TypeAlias = Callable[[Kernel | Interpreted], float | None]  # None: NumPy runs it
+FlowPrice: TypeAlias = Callable[[Flow], float]
 _WHOLE = 160  # values that are priced as one piece; else they are cut into pieces of no more than
 _CUT = 80
 _EFFORT = 5000  # values that are made into flows, all variants together, and no fewer variants than
@@ -82,9 +83,19 @@ class Search:
     """Variants of a graph, and their prices as far as they were asked for."""
 
     def __init__(
-        self, rewritten: Written, original: Written, guess: Guess, price: KernelPrice, tries: int
+        self,
+        rewritten: Written,
+        original: Written,
+        guess: Guess,
+        price: KernelPrice,
+        tries: int,
+        handed: FlowPrice = lambda flow: 0.0,
     ) -> None:
-        """`tries` is how many variants are priced at most, fewer of large graphs; 0: the guess."""
+        """`tries` is how many variants are priced at most, fewer of large graphs; 0: the guess.
+
+        `handed` gives the seconds that kernels wait for what others left them.
+        """
+        self._handed = handed
         self._written = {True: rewritten, False: original}
         self._guess, self._price, self._left = guess, price, tries
         self._pieces: dict[bool, list[tuple[Written, int]]] = {}
@@ -192,7 +203,8 @@ class Search:
 
     def _priced(self, flow: Flow) -> Price:
         prices = [self._price(k) for k in flow.kernels]
-        return Price(prices.count(None), math.fsum(p for p in prices if p is not None))
+        seconds = math.fsum(p for p in prices if p is not None)
+        return Price(prices.count(None), seconds + self._handed(flow))
 
     def _cut(self, rewritten: bool) -> list[tuple[Written, int]]:
         """The pieces of a graph that differ, and how often each occurs."""
