@@ -225,3 +225,14 @@ def test_layers_of_one_form_are_all_there():
     captured = capture(module, *given((1, 16, 32)))
     lowered = passes().lower(captured.graph, {}, captured.constants)
     assert {t.name for t in lowered.flow.inputs} >= set(captured.constants)
+
+
+def test_two_streamed_folds_in_one_program():
+    """What differs has a symbol of its own, however alike it is."""
+
+    def both(q, k, v, r, m, w):
+        scores = torch.tanh(q @ k.transpose(-1, -2) / 5) * 5
+        return torch.softmax(scores, -1) @ v, torch.softmax(r @ m.transpose(-1, -2), -1) @ w
+
+    one, two = given((2, 31, 32), (2, 5, 32), (2, 5, 16)), given((4, 48, 32), (4, 7, 32), (4, 7, 8))
+    agree(both, *one, *two, target=agreement.TARGETS[-1])

@@ -10,6 +10,8 @@ task (parallel): a super-block of rows at one point of the outer axes
 
 from __future__ import annotations
 
+import hashlib
+
 from maquette.compiler.kernel import Kernel, Tensor
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile import strides
@@ -33,7 +35,6 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
     Raises NotYet for a scalar operation that has no vector form.
     """
     plan = Plan(*read(kernel, tiling), processor.lanes)
-    name = "k_" + "".join(c if c.isalnum() else "_" for c in kernel.name)
     pieces = [
         prelude(processor.lanes, functions(plan)),
         "#define NOINLINE __attribute__((noinline))",
@@ -45,10 +46,13 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
         *_products(plan),
         *_contractions(plan),
         *_task(plan),
-        *_entry(plan, name, processor.threads),
+        *_entry(plan, "@SYMBOL@", processor.threads),
         "}",
     ]
-    return Source(name, "\n".join(pieces) + "\n", 4 * _scratch(plan) * processor.threads)
+    text = "\n".join(pieces) + "\n"
+    symbol = f"stream_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    text = text.replace("@SYMBOL@", symbol)
+    return Source(symbol, text, 4 * _scratch(plan) * processor.threads)
 
 
 def _products(plan: Plan) -> list[str]:
