@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from maquette.errors import Fault, InputError, NotYet
+from maquette.errors import Fault, InputError, NotYet, ProgramError
 from maquette.run.cache import cache_folder
 from maquette.run.cpp.team import team
 from maquette.run.host import thread_count
@@ -48,6 +48,9 @@ def build(sources: Iterable[Source]) -> dict[str, Entry]:
     42
     """
     wanted = {s.symbol: s for s in sources}
+    for s in sources:
+        if s.text != wanted[s.symbol].text:
+            raise ProgramError(Fault(s.symbol, "is the symbol of two different texts"))
     if not wanted:
         return {}
     chain = toolchain()
