@@ -41,7 +41,7 @@ def cache(tmp_path, monkeypatch):
 def test_builds_several_and_keeps_them(cache, monkeypatch):
     entries = build([adder(1), adder(2), adder(1)])
     assert [called(entries[f"add{n}"], 40) for n in (1, 2)] == [41, 42]
-    assert len(list(cache.rglob("*.so"))) == 2
+    assert len(list(cache.rglob("add*.so"))) == 2
     monkeypatch.setattr(toolchain.Toolchain, "compile", None)  # would fail if it were called
     assert called(build([adder(2)])["add2"], 0) == 2
 
@@ -83,7 +83,7 @@ def test_processes_may_race(cache):
     )
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [p.wait() for p in running] == [0, 0, 0]
-    assert len(list(cache.rglob("*.so"))) == 1
+    assert len(list(cache.rglob("one*.so"))) == 1
     assert not list(cache.rglob(".making-*"))
 
 

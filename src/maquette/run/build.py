@@ -76,7 +76,7 @@ def _team(chain: Toolchain) -> str:
     """The library whose threads kernels use: loaded, so that it is found by its name alone."""
     source = team()
     path = place(source, chain)
-    if not _whole(path):
+    if not (path.exists() and _whole(path)):  # kernels are linked with the file
         _compile(source, path, chain, f"-Wl,-soname,{path.name}")
     _entry(path, source)
     return str(path)
