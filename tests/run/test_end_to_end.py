@@ -236,3 +236,16 @@ def test_two_streamed_folds_in_one_program():
 
     one, two = given((2, 31, 32), (2, 5, 32), (2, 5, 16)), given((4, 48, 32), (4, 7, 32), (4, 7, 8))
     agree(both, *one, *two, target=agreement.TARGETS[-1])
+
+
+def test_folds_that_would_need_each_other():
+    """An attention whose result is multiplied with itself, projected, and shifted."""
+
+    def function(q, k, v, w, b):
+        i, j = torch.arange(31)[:, None], torch.arange(8)[None]
+        y = torch.softmax(q @ k.transpose(-1, -2) - (i - j).abs() * 0.1, -1) @ v
+        return F.linear(y @ y.transpose(-1, -2) * 0.2, w, b)
+
+    shapes = (2, 2, 31, 32), (2, 2, 8, 32), (2, 2, 8, 32), (3, 31), (3,)
+    for target in agreement.TARGETS:
+        agree(function, *given(*shapes), target=target)

@@ -7,7 +7,7 @@ of its own, its h(r) hoisted; what is repaired becomes one Reduce with a streame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,6 +18,7 @@ from maquette.compiler.derive.fold import Fold, parts_of
 from maquette.compiler.derive.replace import replaced
 from maquette.compiler.derive.spell import Spelling
 from maquette.compiler.derive.terms import Term, Terms
+from maquette.errors import ProgramError
 from maquette.ir.axes import points
 from maquette.ir.graph import Graph
 from maquette.ir.monoids import Streamed
@@ -126,8 +127,30 @@ class _Pass:
             else:
                 why = "one after the other they are thought to be quicker"
                 self.refusals += [Refusal(v, "choice", why) for v in family.members]
-        graph, became = replaced(self.graph, by)
+        try:
+            graph, became = replaced(self.graph, by)
+        except ProgramError:
+            found, by = self._untangled(found, by)
+            graph, became = replaced(self.graph, by)
         return Derived(graph, tuple(_kept(found, became)), tuple(self.refusals))
+
+    def _untangled(
+        self, found: Sequence[Derivation], by: Mapping[Value, Value]
+    ) -> tuple[list[Derivation], dict[Value, Value]]:
+        """The folds that do not need each other's results in a circle, the first ones kept."""
+        kept: list[Derivation] = []
+        so_far: dict[Value, Value] = {}
+        for candidate in found:
+            more = so_far | {v: by[v] for v in candidate.replaced}
+            try:
+                replaced(self.graph, more)
+            except ProgramError:
+                why = "what it needs would need it"
+                self.refusals += [Refusal(v, "order", why) for v in candidate.replaced]
+                continue
+            kept.append(candidate)
+            so_far = more
+        return kept, so_far
 
     def _join(self, value: Reduce) -> None:
         """Make a reduction a member of a fold, if its leaf mentions results over the same axes."""
