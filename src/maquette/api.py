@@ -20,6 +20,7 @@ from maquette.catalogue.models import model
 from maquette.compiler.lower import lower
 from maquette.errors import Fault, InputError, UnknownName, together
 from maquette.ir.dtypes import DTYPES
+from maquette.ir.graph import Graph
 from maquette.machines.types import Machine, System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
@@ -71,8 +72,11 @@ __all__ = [
 engine = engines.engine
 
 
-def compile(function: Callable[..., Any], *, target: str = "cpu") -> Compiled:
+def compile(function: Callable[..., Any] | Graph, *, target: str = "cpu") -> Compiled:
     """A function of torch or NumPy tensors, or a module, that runs fused and tiled.
+
+    A Graph, of the builder or a part of a model family, takes its inputs by name and gives a
+    dictionary of its outputs.
 
     It is compiled at the first call with new shapes, for this processor (target "cpu"); target
     "numpy" runs the program by the interpreter.  The result shows what was made of it: `program`,

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from maquette.capture.built import built
 from maquette.capture.captured import Captured
 from maquette.capture.structure import leaves
 from maquette.errors import Fault, InputError
+from maquette.ir.graph import Graph
 
 
 def capture(function: Any, *tensors: Any, how: str = "record", **kwargs: Any) -> Captured:
@@ -32,8 +34,14 @@ def capture(function: Any, *tensors: Any, how: str = "record", **kwargs: Any) ->
     >>> evaluate(c.graph, {"x": np.zeros((2, 3))})["y"]
     array([3., 3.], dtype=float32)
 
+    A Graph takes its inputs as keywords, and gives a dictionary of its outputs.
+
     Raises NotYet with the operator and the source line for what cannot be captured.
     """
+    if isinstance(function, Graph):
+        if tensors:
+            raise InputError(Fault(function.name, "is a graph", "its inputs as keywords"))
+        return built(function, kwargs)
     if how not in ("record", "export"):
         raise InputError(Fault("how", f"{how!r}", "'record' or 'export'"))
     if _of_numpy(tensors, kwargs):

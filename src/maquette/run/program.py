@@ -14,6 +14,7 @@ from maquette.capture import Captured, capture, leaves
 from maquette.compiler.pipeline import Lowered
 from maquette.compiler.processor import Processor
 from maquette.errors import Fault, InputError, UnknownName
+from maquette.ir.graph import Graph
 from maquette.machines.types import Machine
 from maquette.price.kernel_flow import FlowCost, on_machine, on_processor
 from maquette.run.collector import uncollected
@@ -36,16 +37,16 @@ class Compiled:
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | Graph,
         *,
         target: str = "cpu",
         machines: Callable[[str], Machine] | None = None,
     ) -> None:
         if target not in TARGETS:
             raise UnknownName("target", target, TARGETS)
-        if not callable(function):
+        if not callable(function) and not isinstance(function, Graph):
             what = f"a {type(function).__name__} cannot be called"
-            raise InputError(Fault("compile", what, "a function or a module"))
+            raise InputError(Fault("compile", what, "a function, a module or a Graph"))
         self.function = function
         self.target = target
         self._machines = machines  # a catalogue, for `cost`
