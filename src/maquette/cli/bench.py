@@ -195,6 +195,21 @@ def memory(seq: tuple[int, ...], causal: bool, shape: dict[str, Any], as_json: b
     publish(report.document(found), report.tables(found), as_json)
 
 
+@bench.command(name="compile")
+@click.option("--layers", type=POSITIVE, default=32, show_default=True, help="Of one form.")
+@options.as_json
+def compiling(layers: int, as_json: bool) -> None:
+    """How long it takes to compile a model of repeated layers, phase by phase."""
+    from maquette.bench.compiling import compiling as measured
+    from maquette.bench.framework import torch
+    from maquette.cli.printing import publish
+    from maquette.report import compiling as report
+
+    torch()
+    found = measured(layers)
+    publish(report.document(found), report.tables(found), as_json)
+
+
 def _shapes(seq: Iterable[int], shape: dict[str, Any]) -> list[Any]:
     from maquette.bench.attention import Shape
 

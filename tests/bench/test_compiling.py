@@ -1,0 +1,23 @@
+"""What compiling costs: phases of a small model; identical layers are built once."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+from maquette.bench.block import Width
+from maquette.bench.compiling import compiling
+from maquette.report import compiling as report
+from maquette.run.toolchain import toolchain
+
+pytestmark = pytest.mark.skipif(toolchain() is None, reason="no C++ compiler")
+
+
+def test_layers_of_one_form_are_built_once():
+    found = compiling(3, Width(32, 2, 48), seq=8)
+    assert found.layers == 3
+    assert found.distinct <= found.kernels / 3 + 2
+    assert min(found.recorder_s, found.builder_s, found.passes_s, found.build_s) > 0
+    assert report.document(found)["distinct"] == found.distinct
+    assert list(report.tables(found))
