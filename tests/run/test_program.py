@@ -231,3 +231,35 @@ def test_what_cannot_be_compiled_says_so():
         compiled(x, w, b)
     with pytest.raises(InputError, match="meta"):
         mq.compile(layer)(x.detach().to("meta"), w, b)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 8])
+@pytest.mark.parametrize("format_", ["int8", "int4"])
+def test_weights_in_few_bits_stream_once(rows, format_):
+    """Whatever the rows of one step are, weights are read as they are stored, by one kernel."""
+    from maquette.bench import decode
+    from maquette.capture import capture
+    from maquette.run.specialise import passes
+
+    x, weight = given((rows, 1024), (2048, 1024))
+    formats = {name: (function, call) for name, function, call in decode._formats(x, weight)}
+    function, call = formats[format_]
+    lowered = passes().lower(capture(function, *call).graph)
+    assert [c.tiling.strategy for c in lowered.tiled] == ["thin"]
+
+
+def test_a_block_keeps_its_layouts():
+    """Eleven kernels for a Llama block: no transposition, no residual addition of its own."""
+    from maquette.bench import block
+    from maquette.capture import capture
+    from maquette.run.specialise import passes
+
+    width = block.Width()
+    module, call = block.llama_block(width), block.block_inputs(512, width)
+    made = capture(module, *call)
+    lowered = passes().lower(made.graph, {}, made.constants)
+    strategies = [c.tiling.strategy for c in lowered.tiled]
+    assert len(strategies) <= 11 and strategies.count("stream") == 1
+    for kernel, strategy in zip(lowered.flow.kernels, strategies, strict=True):
+        if strategy == "rows":  # norms, rotations: none only moves or adds
+            assert "op='mul'" in str(kernel.stages), kernel.name
