@@ -1,4 +1,4 @@
-"""Matrix products of a library that is loaded anyway: torch's, else SciPy's.
+"""Matrix products of the library that torch brings, where torch is loaded anyway.
 
 Generated code that calls it exports a variable ``sgemm_slot``, which is set when it is loaded.
 """
@@ -27,28 +27,13 @@ def _of_torch() -> int:
     return 0
 
 
-@cache
-def _of_scipy() -> int:
-    from scipy.linalg import cython_blas
-
-    capsule = cython_blas.__pyx_capi__["sgemm"]
-    api = ctypes.pythonapi
-    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = (
-        ctypes.c_char_p,
-        [ctypes.py_object],
-    )
-    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-    api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-    return api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule)) or 0
-
-
 def sgemm() -> int:
-    """The address of a Fortran ``sgemm`` with 32-bit integers; 0 where there is none.
+    """The address of a Fortran ``sgemm`` with 32-bit integers; 0 where torch is not loaded.
 
-    >>> sgemm() > 0
-    True
+    NumPy's and SciPy's are not asked: their threads compete with those of the kernels, and the
+    products written here are no slower.
     """
-    return (_of_torch() if "torch" in sys.modules else 0) or _of_scipy()
+    return _of_torch() if "torch" in sys.modules else 0
 
 
 def provide(library: ctypes.CDLL) -> None:

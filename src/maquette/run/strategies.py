@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from maquette.compiler.kernel import Kernel
@@ -13,15 +13,22 @@ from maquette.compiler.tile import product_library as library_tiles
 from maquette.compiler.tile import product_thin as thin_tiles
 from maquette.compiler.tile import rows as rows_tiles
 from maquette.compiler.tile import stream as stream_tiles
-from maquette.compiler.tiling import Tiling
+from maquette.compiler.tiling import Candidate, Tiling
+from maquette.run import library
 from maquette.run.cpp import product, product_library, product_thin, rows, stream
 from maquette.run.source import Source
 
 Emit: TypeAlias = Callable[[Kernel, Tiling, Processor], Source]
 
+
+def of_library(kernel: Kernel, processor: Processor) -> Sequence[Candidate]:
+    """What a library can multiply, where there is one."""
+    return library_tiles.candidates(kernel, processor) if library.sgemm() else ()
+
+
 STRATEGIES: tuple[Strategy, ...] = (
     product_tiles.candidates,
-    library_tiles.candidates,
+    of_library,
     thin_tiles.candidates,
     stream_tiles.candidates,
     rows_tiles.candidates,

@@ -180,7 +180,7 @@ def _held(s: State, step: Step, i: int, at: Instance, share: int, home: Home) ->
 
 
 def _fold(
-    s: State, step: Step, at: Instance, points: list[Instance], share: int, homes: Homes
+    s: State, step: Step, at: Instance, points: Sequence[Instance], share: int, homes: Homes
 ) -> None:
     stage = step.stage
     monoid, results = stage.monoid, stage.results

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from maquette.compiler.tile.nest import Step
 from maquette.run.cpp import rows_folds as folds
 from maquette.run.cpp.rows_state import State
@@ -42,7 +44,7 @@ def update(s: State, step: Step) -> None:
 
 
 def _carry(
-    s: State, step: Step, at: dict[str, int], point: dict[str, int], prefixes: folds.Tuple
+    s: State, step: Step, at: Mapping[str, int], point: Mapping[str, int], prefixes: folds.Tuple
 ) -> None:
     stage, monoid = step.stage, step.stage.monoid
     assert monoid is not None

@@ -172,8 +172,8 @@ def _logic(w: Writer, op: str, args: list[Val]) -> Val:
         return left[0] if left else truth(not absorbing)
     lanes, level = any(a.lanes for a in left), max(a.level for a in left)
     sign = {"and": "&", "or": "|"}[op]
-    a, b = ((w.vector(v) if lanes else v.text) for v in left)
-    return w.value("bool", f"{a} {sign} {b}", lanes, level)
+    both = (w.vector(v) if lanes else v.text for v in left)
+    return w.value("bool", f" {sign} ".join(both), lanes, level)
 
 
 def _where(w: Writer, test: Val, a: Val, b: Val) -> Val:
