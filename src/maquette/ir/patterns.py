@@ -8,7 +8,7 @@ belongs to; it is part of a value's identity and changes nothing about its meani
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
@@ -210,6 +210,19 @@ def make(cls: type[V], /, **parts: Any) -> V:
                 found = _interned[key] = cls(**parts)
     assert isinstance(found, cls)
     return found
+
+
+def remade(value: Value, known: Mapping[Value, Value]) -> Value:
+    """The same pattern of what its operands have become."""
+    if all(known[o] is o for o in value.operands):
+        return value
+    parts: dict[str, Any] = {f.name: getattr(value, f.name) for f in fields(value)}
+    for name, part in parts.items():
+        if isinstance(part, Value):
+            parts[name] = known[part]
+        elif isinstance(part, tuple) and part and isinstance(part[0], Value):
+            parts[name] = tuple(known[p] for p in part)
+    return make(type(value), **parts)
 
 
 def draft(cls: type[V], /, **parts: Any) -> V:

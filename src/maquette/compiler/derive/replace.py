@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
 
 from maquette.errors import Fault, ProgramError
 from maquette.ir.graph import Graph
-from maquette.ir.patterns import Value, make
+from maquette.ir.patterns import Value, remade
 
 
 def replaced(graph: Graph, by: Mapping[Value, Value]) -> tuple[Graph, Mapping[Value, Value]]:
@@ -31,22 +29,9 @@ def _make(root: Value, by: Mapping[Value, Value], known: dict[Value, Value]) -> 
         if v in known or not missing:
             stack.pop()
             if v not in known:
-                known[v] = known[source[0]] if v in by else _with(v, known)
+                known[v] = known[source[0]] if v in by else remade(v, known)
             continue
         if v in begun:
             raise ProgramError(Fault("", f"{v!r} would need itself"))
         begun.add(v)
         stack.extend(missing)
-
-
-def _with(value: Value, known: Mapping[Value, Value]) -> Value:
-    """The same pattern of other operands."""
-    if all(known[o] is o for o in value.operands):
-        return value
-    parts: dict[str, Any] = {f.name: getattr(value, f.name) for f in fields(value)}
-    for name, part in parts.items():
-        if isinstance(part, Value):
-            parts[name] = known[part]
-        elif isinstance(part, tuple) and part and isinstance(part[0], Value):
-            parts[name] = tuple(known[p] for p in part)
-    return make(type(value), **parts)

@@ -10,9 +10,8 @@ from collections.abc import Collection, Mapping
 from math import prod
 
 from maquette.compiler.fuse.cost import cost
-from maquette.compiler.fuse.hoist import remade
 from maquette.ir.graph import Graph, walk
-from maquette.ir.patterns import Input, Map, Value, View, make
+from maquette.ir.patterns import Input, Map, Value, View, make, remade
 from maquette.ir.semantics import Numbers
 
 _TABLE = 1 << 20  # bytes of the largest table that is made of coordinates and kept

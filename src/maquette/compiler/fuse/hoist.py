@@ -6,14 +6,11 @@ per row once hoisted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
 from math import prod
-from typing import Any
 
 from maquette.compiler.fuse.cost import cost
 from maquette.ir.graph import Graph
-from maquette.ir.patterns import Map, Value, make
+from maquette.ir.patterns import Map, Value, make, remade
 from maquette.ir.scalar import Apply, Arg, Index, Scalar, kind
 from maquette.ir.semantics import Numbers
 
@@ -26,19 +23,6 @@ def hoisted(graph: Graph, numbers: Numbers, cheap: int) -> Graph:
         if isinstance(made, Map) and made.args and cost(made.body) > cheap:
             known[value] = _Hoisting(made, numbers, cheap).run()
     return Graph(graph.name, {name: known[v] for name, v in graph.outputs.items()})
-
-
-def remade(value: Value, known: Mapping[Value, Value]) -> Value:
-    """The same pattern of what its operands have become."""
-    if all(known[o] is o for o in value.operands):
-        return value
-    parts: dict[str, Any] = {f.name: getattr(value, f.name) for f in fields(value)}
-    for name, part in parts.items():
-        if isinstance(part, Value):
-            parts[name] = known[part]
-        elif isinstance(part, tuple) and part and isinstance(part[0], Value):
-            parts[name] = tuple(known[p] for p in part)
-    return make(type(value), **parts)
 
 
 class _Hoisting:
