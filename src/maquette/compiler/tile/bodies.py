@@ -54,6 +54,24 @@ def moved(body: Scalar, at: Mapping[str, Scalar], axes: Sequence[tuple[str, ...]
             return body
 
 
+def resolved(
+    body: Scalar,
+    reads: Sequence[str],
+    names: Sequence[str],
+    inlined: Mapping[str, Scalar],
+    axes: Sequence[tuple[str, ...]],
+) -> Scalar:
+    """A stage's `body` over one table of `names`, with what is `inlined` written out."""
+
+    def read(arg: Arg) -> Scalar:
+        name = reads[arg.number]
+        if name in inlined:
+            return moved(inlined[name], dict(arg.at), axes)
+        return Arg(names.index(name), arg.at)
+
+    return rewrite(body, read)
+
+
 def parts(body: Scalar) -> Iterator[Scalar]:
     """Every subexpression, `body` first; coordinates of reads are no subexpressions."""
     yield body

@@ -118,13 +118,7 @@ class _Builder:
         )  # fmt: skip
 
     def _resolved(self, body: Scalar, stage: Stage) -> Scalar:
-        def read(arg: Arg) -> Scalar:
-            name = stage.reads[arg.number]
-            if name in self.inlined:
-                return bodies.moved(self.inlined[name], dict(arg.at), self.axes)
-            return Arg(self.names.index(name), arg.at)
-
-        return bodies.rewrite(body, read)
+        return bodies.resolved(body, stage.reads, self.names, self.inlined, self.axes)
 
     def _varies(self, body: Scalar) -> frozenset[str]:
         found = bodies.varies(body, self.axes)
