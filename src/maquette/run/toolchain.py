@@ -48,10 +48,6 @@ class Toolchain:
     target: frozenset[str] = frozenset()  # instruction sets that it makes code for
     alone: bool = False  # makes calls of OpenMP, and has no library that takes them
 
-    @property
-    def threaded(self) -> bool:
-        return "-fopenmp" in self.flags
-
     def compile(self, text: str, target: Path, *linked: str) -> None:
         """Write the shared library of `text` to `target`.  Raises InputError with what it said.
 
