@@ -43,6 +43,10 @@ def line_of(function, offset=0):
         (lambda x: x @ x, "matmul: sizes 4 and 3 are multiplied and summed"),
         (lambda x: x + x[:, :3], "add: sizes"),
         (lambda x: x.view(5, 2), "view: a tensor of shape (3, 4) cannot be reshaped to (5, 2)"),
+        (
+            lambda x: F.adaptive_max_pool2d(x[None, None], 1, return_indices=True),
+            "the positions of a maximum pool",
+        ),
         (lambda x: F.interpolate(x[None, None], scale_factor=2, mode="bilinear"), "'bilinear'"),
         (
             lambda x: F.conv_transpose2d(x[None, None], x[None, None]),
@@ -76,6 +80,19 @@ def test_a_branch_on_data_is_refused_with_its_line(how):
 
     faults = refused(function, X, how=how)
     assert faults[-1].where == line_of(function, 1)
+
+
+def test_pools_are_exported_but_not_their_positions():
+    def pooled(x):
+        return F.adaptive_max_pool2d(x[None, :2], 2)
+
+    same(pooled, X, how="export")
+
+    def positions(x):
+        return F.adaptive_max_pool2d(x[None, :2], 2, return_indices=True)[1]
+
+    (fault,) = refused(positions, X, how="export")
+    assert fault.what == "adaptive_max_pool2d: its result 1 is not computed"
 
 
 def test_doubles_are_refused_by_the_name_of_the_argument():
@@ -161,6 +178,20 @@ def test_sizes_of_zero(shape):
 def test_infinities_and_nans_go_where_torch_lets_them_go():
     x = torch.tensor([[float("-inf")] * 3, [1.0, float("nan"), 2.0], [float("inf"), 0.0, -1.0]])
     same(lambda x: (x.softmax(-1), x.max(-1).values, x.amin(0), x.logsumexp(-1), x.relu()), x)
+
+
+def test_not_a_number_ranks_as_torch_ranks_it():
+    """Above everything; and least integers, which have no negative, below."""
+    nan, inf = float("nan"), float("inf")
+    x = torch.tensor([[1.0, nan, 3.0, 2.0, -inf], [2.0, 5.0, 4.0, inf, 0.0]])
+    i = torch.tensor([[-128, 3, 127, -1], [4, 0, 5, -128]], dtype=torch.int8)
+
+    def ranked(x):
+        found = (x.argmax(-1), x.argmin(-1), *x.topk(2), *x.topk(2, largest=False))
+        return *found, *x.sort(-1), *x.sort(-1, descending=True)
+
+    same(ranked, x)
+    same(ranked, i)
 
 
 def test_rows_that_a_mask_hides_wholly_are_what_torch_gives():

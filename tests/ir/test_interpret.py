@@ -116,6 +116,14 @@ def test_top_breaks_ties_by_position():
     assert found.tolist() == [[1, 2, 4], [0, 1, 2]]
 
 
+def test_top_of_what_has_no_order_or_no_negative():
+    x = activation("x", n=2, e=3)
+    found = value(top(x, "e", "k", 3), x=np.array([[1, np.nan, np.inf], [np.nan, 2, np.nan]]))
+    assert found.tolist() == [[1, 2, 0], [0, 2, 1]]
+    found = value(top(x, "e", "k", 3), x=np.array([[-128, 0, 127], [5, -128, -128]], np.int8))
+    assert found.tolist() == [[2, 1, 0], [0, 1, 2]]
+
+
 def test_top_of_more_than_there_are():
     with pytest.raises(ProgramError, match="top 4 of the 3 positions of axis 'e'"):
         value(top(activation("x", e="e"), "e", "k", 4), x=np.zeros(3))

@@ -174,7 +174,11 @@ def _value(trace: Trace, node: Any, known: Mapping[Any, Any]) -> Any:
     args = tuple(look(a) for a in node.args)
     kwargs = {k: look(v) for k, v in node.kwargs.items()}
     if node.target is operator.getitem:
-        return args[0][args[1]]
+        found = args[0][args[1]]
+        if found is None and node.users:
+            what = f"{_name(node.args[0])}: its result {args[1]} is not computed"
+            raise NotYet(Fault(_line(node), what))
+        return found
     name = _name(node)
     if name in _SKIPPED:
         return None
@@ -234,12 +238,19 @@ def _copied(x: Positional, new: Any, *_: Any) -> Any:
     return LOWERINGS["where"](True, LOWERINGS["expand"](new, x.shape), x)
 
 
+def _pooled(n: int) -> Callable[..., Any]:
+    """With the positions, which nobody may ask for."""
+    return lambda x, size: (LOWERINGS[f"adaptive_max_pool{n}d"](x, size), None)
+
+
 _OWN: Mapping[str, Callable[..., Any]] = {
     "batch_norm": _batch_norm, "cross_entropy_loss": _cross_entropy, "nll_loss_nd": _nll,
     "nll_loss": _nll, "linalg_vector_norm": _norm, "std": _std, "var": _var, "copy": _copied,
     "mse_loss": lambda x, y, reduction=1: LOWERINGS["mse_loss"](x, y, _REDUCTIONS[reduction]),
     "l1_loss": lambda x, y, reduction=1: LOWERINGS["l1_loss"](x, y, _REDUCTIONS[reduction]),
     "split": lambda x, size, dim=0: LOWERINGS["split"](x, size, dim),
+    "adaptive_max_pool1d": _pooled(1), "adaptive_max_pool2d": _pooled(2),
+    "adaptive_max_pool3d": _pooled(3),
 }  # fmt: skip
 
 

@@ -262,7 +262,9 @@ def flat_map(value: FlatMap, key: Array, numbers: Numbers) -> Array:
         if room > keys.shape[-1]:
             what = f"top {room} of the {keys.shape[-1]} positions of axis {value.along!r}"
             raise ProgramError(Fault("top", what, "no more than there are"))
-        found = np.argsort(-keys, axis=-1, kind="stable")[..., :room]
+        # Backwards, not of -keys: not a number ranks first, and the least integer has no negative.
+        backwards = np.argsort(keys[..., ::-1], axis=-1, kind="stable")
+        found = keys.shape[-1] - 1 - backwards[..., ::-1][..., :room]
     else:
         counts = keys.sum(axis=-1, keepdims=True)
         if np.any(counts > room):

@@ -11,7 +11,7 @@ from maquette.capture.expressions import cast, op
 from maquette.capture.lowerings.reductions import amax, amin
 from maquette.capture.lowerings.shapes import flatten, ints, squeeze
 from maquette.capture.lowerings.table import BOOL, INT, apply, axis_of, lifted, lowers
-from maquette.capture.pointwise import converted, made
+from maquette.capture.pointwise import converted, made, pointwise
 from maquette.capture.positional import Dim, Positional, fresh, place, tensor_of
 from maquette.capture.positional import whole as single
 from maquette.errors import Fault, InputError
@@ -97,6 +97,17 @@ def top(x: Positional, count: int, dim: int) -> Positional:
     return Positional((*x.dims[:at], (out,), *x.dims[at + 1 :]), found, INT)
 
 
+def _turned(x: Positional, last: bool = False) -> Positional:
+    """Numbers in the opposite order; what is no number comes first, or `last`."""
+    if x.dtype.kind != "float":  # the least integer has no negative
+        return pointwise(lambda v: op("sub", Lit(-1), v), x, to=x.dtype)
+    turned = apply("neg", x)
+    if not last:
+        return turned
+    least = Lit(float("-inf"))
+    return pointwise(lambda v, t: op("where", op("ne", v, v), least, t), x, turned, to=x.dtype)
+
+
 def read_at(x: Positional, at: int, index: Positional) -> Positional:
     """`x` at positions along a dimension; `index` has the same dimensions elsewhere."""
     x = single(x, at)
@@ -110,7 +121,7 @@ def topk(
 ) -> tuple[Positional, Positional]:
     """The largest (or smallest) along a dimension, and where they are."""
     x = single(x, axis_of(dim, x.rank))
-    found = top(x if largest else apply("neg", x), k, dim)
+    found = top(x if largest else _turned(x, last=True), k, dim)
     return read_at(x, axis_of(dim, x.rank), found), found
 
 
@@ -146,7 +157,7 @@ def argmax(x: Positional, dim: int | None = None, keepdim: bool = False) -> Posi
 
 @lowers("argmin")
 def argmin(x: Positional, dim: int | None = None, keepdim: bool = False) -> Positional:
-    return argmax(apply("neg", x), dim, keepdim)
+    return argmax(_turned(x), dim, keepdim)
 
 
 @lowers("max")

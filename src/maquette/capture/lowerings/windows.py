@@ -193,8 +193,11 @@ def _enter_pools() -> None:
     for n in (1, 2, 3):
         LOWERINGS[f"max_pool{n}d"] = lambda *a, _n=n, **k: max_pool(_n, *a, **k)
         LOWERINGS[f"avg_pool{n}d"] = lambda *a, _n=n, **k: avg_pool(_n, *a, **k)
-        LOWERINGS[f"adaptive_avg_pool{n}d"] = lambda x, size, _n=n: adaptive(x, size, _n, ADD)
-        LOWERINGS[f"adaptive_max_pool{n}d"] = lambda x, size, _n=n, *_: adaptive(x, size, _n, MAX)
+        LOWERINGS[f"adaptive_avg_pool{n}d"] = lambda x, output_size, _n=n: adaptive(
+            x, output_size, _n, ADD
+        )
+        LOWERINGS[f"adaptive_max_pool{n}d"] = lambda *a, _n=n, **k: adaptive_max(_n, *a, **k)
+        LOWERINGS[f"adaptive_max_pool{n}d_with_indices"] = _with_positions
 
 
 def max_pool(
@@ -247,6 +250,19 @@ def avg_pool(
         return converted(div(combine(ADD, wide(held), inner), float(count)), x.dtype)
 
     return _pooled(x, n, kernel_size, stride, padding, 1, ceil_mode, average)
+
+
+def _with_positions(*_: Any, **__: Any) -> Positional:
+    raise refuse("the positions of a maximum pool", "return_indices=False")
+
+
+def adaptive_max(
+    n: int, x: Positional, output_size: Any, return_indices: bool = False
+) -> Positional:
+    """The largest of each of so many windows."""
+    if return_indices:
+        return _with_positions()
+    return adaptive(x, output_size, n, MAX)
 
 
 def adaptive(x: Positional, size: Any, n: int, monoid: Any) -> Positional:
