@@ -33,7 +33,7 @@ def sgemm() -> int:
     NumPy's and SciPy's are not asked: their threads compete with those of the kernels, and the
     products written here are no slower.
     """
-    return _of_torch() if "torch" in sys.modules else 0
+    return _of_torch() if sys.modules.get("torch") else 0
 
 
 def provide(library: ctypes.CDLL) -> None:
