@@ -68,6 +68,16 @@ def test_a_mask_kept_as_a_buffer_is_a_comparison_too():
     assert "where(t > s, -inf" in show(captured.graph)
 
 
+def test_axes_that_trade_names():
+    """One operand's axis splits into parts of which one is called what its other axis was."""
+
+    def function(x):
+        y = (x.reshape(1, 4, 6).transpose(0, 2) * 2).reshape(-1)
+        return y + y.reshape(12, 2).sum(1).repeat(2), y + x.reshape(12, 2).sum(1).repeat(2)
+
+    same(function, torch.arange(24.0).reshape(2, 12))
+
+
 def divisors(n):
     return [d for d in range(1, n + 1) if n % d == 0]
 

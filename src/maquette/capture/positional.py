@@ -116,12 +116,16 @@ def rewritten(p: Positional, into: Mapping[str, Dim]) -> Positional:
         return replace(
             p, dims=dims, source=substitute(source, {n: place(d) for n, d in into.items()})
         )
+    pairs = {n: d[0].name for n, d in into.items() if len(d) == 1 and n in source.shape}
     for name, parts in into.items():
         if len(parts) != 1 and name in source.shape:
-            source = _split(source, name, parts)
-    pairs = [(n, d[0].name) for n, d in into.items() if len(d) == 1 and n in source.shape]
+            # A part may be called what another axis is called until all are renamed at once.
+            free = tuple(fresh(hint_of(a), extent(a)) if a.name in source.shape else a
+                         for a in parts)  # fmt: skip
+            pairs |= {a.name: b.name for a, b in zip(free, parts, strict=True) if a != b}
+            source = _split(source, name, free)
     if pairs:
-        source = renamed(source, dict(pairs))
+        source = renamed(source, pairs)
     return replace(p, dims=dims, source=source)
 
 
