@@ -110,6 +110,33 @@ def test_narrow_formats(target):
     close(mq.compile(dequantised, target=target)(x, q, s), dequantised(x, q, s), 1e-4)
 
 
+def test_integers_that_kernels_lack_are_widened(target):
+    """As the program says: arithmetic is that of int32, and so are results."""
+    (x,) = given((5, 9))
+    for format_ in (torch.int16, torch.uint8):
+        i = (x * 100).abs().to(format_)
+        found = mq.compile(lambda i: i * 300 + 1, target=target)(i)
+        assert found.dtype == torch.int32
+        assert torch.equal(found, i.int() * 300 + 1)
+
+
+def test_what_is_no_number_behind_a_mask(target):
+    """Blocks that a mask hides are not read: zero times no number is none only in the others."""
+
+    def attention(q, k, v):
+        hidden = torch.ones(70, 70, dtype=torch.bool).triu(1)
+        return torch.softmax((q @ k.mT).masked_fill(hidden, float("-inf")), -1) @ v
+
+    q, k, v = given(*[(70, 16)] * 3)
+    wanted = attention(q, k, v)
+    v[-1] = float("nan")
+    found = mq.compile(attention, target=target)(q, k, v)
+    assert found[-1].isnan().all()
+    seen = ~found.isnan()
+    assert not seen.any() or target == "cpu"
+    close(found[seen], wanted[seen])
+
+
 @pytest.mark.parametrize("rows", [1, 8, 40])
 def test_packed_weights(target, rows):
     """Two weights a byte, with a scale for each group: read as they are stored."""

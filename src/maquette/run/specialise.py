@@ -243,6 +243,8 @@ def _returned(captured: Captured, results: list[Any], out: Any) -> Any:
 
 def _array(x: Any, read: Input) -> Any:
     """A tensor as numbers that the interpreter computes with, for the input that reads it."""
+    if not supported(layout(x, read.name).format):
+        return _converted(x, read.dtype)
     found = x if isinstance(x, np.ndarray) else _array_of(x)
     if str(x.dtype).endswith("uint8"):
         return found.view(np.int8 if read.dtype.name == "int8" else np.uint8)
