@@ -7,12 +7,14 @@ import pytest
 from cli.calling import call, succeed
 from maquette.catalogue.machines import machine
 from maquette.run import measured, toolchain
+from maquette.run.ceilings import measure
 
 
 @pytest.mark.skipif(toolchain.toolchain() is None, reason="no C++ compiler")
 def test_this_machine_becomes_a_file_that_show_reads(tmp_path, monkeypatch):
     monkeypatch.setenv("MAQUETTE_CACHE", str(tmp_path))
     monkeypatch.setattr("maquette.run.ceilings._ENOUGH", 1)
+    monkeypatch.setitem(measure.__kwdefaults__, "seconds", 1.0)
     monkeypatch.setattr("maquette.run.ceilings.disturbed", lambda found: False)
     path = tmp_path / "mine.toml"
     document = succeed("calibrate", "--machine", "this", "--out", path, "--json").document
@@ -29,6 +31,7 @@ def test_this_machine_becomes_a_file_that_show_reads(tmp_path, monkeypatch):
 def test_ceilings_of_a_busy_machine_are_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv("MAQUETTE_CACHE", str(tmp_path))
     monkeypatch.setattr("maquette.run.ceilings._ENOUGH", 1)
+    monkeypatch.setitem(measure.__kwdefaults__, "seconds", 1.0)
     monkeypatch.setattr("maquette.run.ceilings.disturbed", lambda found: True)
     done = succeed("calibrate", "--machine", "this", "--out", tmp_path / "mine.toml", "--json")
     assert "too low" in done.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from maquette.run import ceilings, host, toolchain
-from maquette.run.ceilings import Ceilings, measure, measured, tiers
+from maquette.run.ceilings import Ceilings, disturbed, measure, measured, tiers
 from maquette.run.ceilings_source import FUNCTIONS
 
 if toolchain.toolchain() is None:
@@ -14,7 +14,17 @@ if toolchain.toolchain() is None:
 
 @pytest.fixture(scope="module")
 def found() -> Ceilings:
-    return measure(host.processor(), seconds=1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("maquette.run.ceilings._ENOUGH", 1)
+        return measure(host.processor(), seconds=1.0)
+
+
+@pytest.fixture
+def quiet(found) -> Ceilings:
+    """Ceilings that can be held against each other: not those of a machine with other work."""
+    if disturbed(found) or any(c.value.rejected > c.value.n for c in found.found):
+        pytest.skip("the machine is busy")
+    return found
 
 
 def rate(found: Ceilings, name: str, threads: int = 0) -> float:
@@ -28,18 +38,18 @@ def test_everything_measured_is_positive_and_has_a_unit(found):
     assert {c.unit for c in found.found} == {"FlopPerSecond", "BytesPerSecond", "Seconds"}
 
 
-def test_a_multiply_add_is_two_flops_at_the_price_of_one(found):
-    assert 1.0 < rate(found, "fma", 1) / rate(found, "vector", 1) < 4
+def test_a_multiply_add_is_two_flops_at_the_price_of_one(quiet):
+    assert 1.0 < rate(quiet, "fma", 1) / rate(quiet, "vector", 1) < 4
 
 
-def test_functions_cost_many_operations(found):
-    worth = ceilings.costs(found)
+def test_functions_cost_many_operations(quiet):
+    worth = ceilings.costs(quiet)
     assert worth.keys() == set(FUNCTIONS)
     assert 3 < worth["exp"] < 100
 
 
-def test_nearer_tiers_are_faster(found):
-    near, *others = (rate(found, f"read {t}", 1) for t in tiers(found.processor))
+def test_nearer_tiers_are_faster(quiet):
+    near, *others = (rate(quiet, f"read {t}", 1) for t in tiers(quiet.processor))
     assert near > others[-1]
 
 
