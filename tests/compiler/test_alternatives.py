@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import maquette
 from compiler.derive.programs import causal, graph, inputs, rms_norm, soft
 from maquette.compiler.alternatives import Alternative, Price, Search
 from maquette.compiler.derive import derive, worthwhile
 from maquette.compiler.fuse import evaluate_flow, show_flow
 from maquette.compiler.kernel import Interpreted
+from maquette.compiler.pipeline import named
+from maquette.compiler.tile.text import parse_tiling
 from maquette.compiler.variants import LENGTHS, Variant, Written, lengths, made
 from maquette.ir import Graph, evaluate
 from maquette.ir.build import dot, scan, tensor, weight
@@ -210,3 +213,13 @@ def test_what_is_handed_on_counts():
     paid = Search(written, written, GUESS, by_stage, 48, lambda flow: 1e6 * flow.arena_bytes)
     paid.run()
     assert free.made.flow.arena_bytes > 0 == paid.made.flow.arena_bytes
+
+
+def test_tilings_are_told_in_the_names_of_their_kernels_and_read_back():
+    compiled = maquette.compile(lambda x: np.exp(x - x.max(axis=-1, keepdims=True)))
+    compiled(np.ones((33, 70), np.float32))
+    (kernel,), (chosen,) = compiled.lowered.flow.kernels, compiled.lowered.tiled
+    text = compiled.lowered.stages()["tiled"].removeprefix(f"{kernel.name}: ")
+    tiling = parse_tiling(text)
+    assert tiling == named(chosen.tiling, kernel)
+    assert {loop.axis for loop in tiling.loops} <= set(kernel.extents)

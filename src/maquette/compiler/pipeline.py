@@ -22,7 +22,8 @@ from maquette.compiler.processor import Processor
 from maquette.compiler.rewrite.search import Rewritten, rewrite
 from maquette.compiler.tile.stream import STRATEGY as STREAM
 from maquette.compiler.tile.stream import order
-from maquette.compiler.tiling import Candidate, Counts
+from maquette.compiler.tile.text import show_tiling
+from maquette.compiler.tiling import Candidate, Counts, Tiling
 from maquette.compiler.variants import Written, made
 from maquette.ir.graph import Graph
 from maquette.ir.patterns import Value
@@ -55,7 +56,7 @@ class Lowered:
             found["once"] = show(self.once)
         found["fused"] = show_flow(self.flow)
         found["tiled"] = "\n".join(
-            f"{k.name}: {shown(t)}" for k, t in zip(self.flow.kernels, self.tiled, strict=True)
+            f"{k.name}: {shown(k, t)}" for k, t in zip(self.flow.kernels, self.tiled, strict=True)
         )
         return found
 
@@ -152,12 +153,30 @@ def _by_order(kernel: Kernel, priced: Sequence[tuple[float, Candidate]]) -> Alte
     return Alternative("loops", options, options[0][0]) if len(options) > 1 else None
 
 
-def shown(candidate: Candidate | None) -> str:
-    """A tiling on one line."""
-    if candidate is None:
+def shown(kernel: Kernel | Interpreted, candidate: Candidate | None) -> str:
+    """How a kernel is tiled, in the kernel's own names; `tile.text.parse_tiling` reads it back."""
+    if candidate is None or isinstance(kernel, Interpreted):
         return "interpreted"
-    t = candidate.tiling
-    loops = " ".join(f"{loop.kind} {loop.axis}:{loop.step}" for loop in t.loops)
-    registers = " ".join(f"{n}={v}x{r}" for n, (v, r) in t.registers.items())
-    parts = [t.strategy, f"lanes {t.lanes}" if t.lanes else "", loops, registers, *t.notes]
-    return "; ".join(p for p in parts if p)
+    return show_tiling(named(candidate.tiling, kernel))
+
+
+def named(tiling: Tiling, kernel: Kernel) -> Tiling:
+    """A tiling of the canonical form of `kernel` as one of `kernel` itself."""
+    same = canonical(kernel)
+    axes = dict(zip(same.extents, kernel.extents, strict=True))
+    pairs = zip(same.stages, kernel.stages, strict=True)
+    results = {a.name: b.name for s, k in pairs for a, b in zip(s.results, k.results, strict=True)}
+
+    def own(name: str) -> str:
+        return "*".join(axes.get(part, results.get(part, part)) for part in name.split("*"))
+
+    return replace(
+        tiling,
+        lanes=own(tiling.lanes),
+        loops=tuple(replace(loop, axis=own(loop.axis)) for loop in tiling.loops),
+        registers={own(n): r for n, r in tiling.registers.items()},
+        tiles=tuple(
+            replace(t, result=own(t.result), shape=tuple((own(a), n) for a, n in t.shape))
+            for t in tiling.tiles
+        ),
+    )
