@@ -31,6 +31,7 @@ test: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/pytest tests/run/test_ceilings.py tests/cli/test_calibrate_machine.py
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 setup: $(VENV)/.ready-dev
