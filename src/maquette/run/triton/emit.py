@@ -94,10 +94,8 @@ def _coordinates(kernel: Kernel, found: Roles) -> list[str]:
     for a in reversed((*found.scalar, *found.blocked)):
         n = _programs(kernel, found, a)
         step = found.blocks.get(a)
-        point = "at" if n == 1 else f"(at % {n})"
-        if n == 1:
-            point = "0"
-        else:
+        point = "0"
+        if n > 1:
             lines.append(f"g_{a} = at % {n}")
             lines.append(f"at = at // {n}")
             point = f"g_{a}"

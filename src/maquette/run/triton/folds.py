@@ -6,14 +6,12 @@ from dataclasses import replace
 
 from maquette.compiler.kernel import Stage
 from maquette.errors import Fault, NotYet
-from maquette.ir.monoids import ADD, MAX, MIN, Monoid, Part, Streamed
+from maquette.ir.monoids import ADD, Monoid, Part, Streamed
 from maquette.ir.scalar import Apply, Arg, Scalar
 from maquette.run.triton.blocks import Blocks, Dims
 from maquette.run.triton.bodies import expression
-from maquette.run.triton.roles import product_of, sides
+from maquette.run.triton.roles import REDUCTIONS, product_of, sides
 from maquette.run.triton.stages import dot, leaf_block, product, shared_format
-
-_REDUCTIONS = {ADD: "tl.sum", MAX: "tl.max", MIN: "tl.min"}
 
 
 def start(blocks: Blocks, stage: Stage) -> list[str]:
@@ -54,7 +52,7 @@ def advance(blocks: Blocks, stage: Stage) -> list[str]:
 
 
 def _parts(monoid: Monoid | None) -> tuple[Part, ...]:
-    if monoid is not None and monoid in _REDUCTIONS:
+    if monoid is not None and monoid in REDUCTIONS:
         return (Part(monoid),)
     raise NotYet(Fault("triton", f"a streamed fold with {monoid}", hint='target="cpu" has one'))
 
@@ -72,7 +70,7 @@ def _component(
     result = stage.results[i]
     accumulator, dims = blocks.held[result.name]
     new = blocks.name(f"new_{result.name}")
-    if part.op not in _REDUCTIONS:
+    if part.op not in REDUCTIONS:
         raise NotYet(Fault("triton", f"a streamed fold with {part.op}"))
     lines, block, own = _contribution(blocks, stage, i, part, after, leaves)
     block = blocks.spread(block, own, dims)
@@ -151,6 +149,6 @@ def _reduced(
     blocks: Blocks, part: Part, over: str, lines: list[str], variable: str, dims: Dims
 ) -> tuple[list[str], str, Dims]:
     block = blocks.name("block")
-    call = _REDUCTIONS[part.op]
+    call = REDUCTIONS[part.op]
     lines.append(f"{block} = {call}({variable}, axis={dims.index(over)})")
     return lines, block, tuple(a for a in dims if a != over)

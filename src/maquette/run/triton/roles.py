@@ -16,7 +16,7 @@ from maquette.ir.monoids import ADD, MAX, MIN, Monoid, Streamed
 from maquette.ir.scalar import Apply, Arg, Index, Scalar
 
 STRATEGY = "blocks"
-FOLDED = frozenset({ADD, MAX, MIN})
+REDUCTIONS = {ADD: "tl.sum", MAX: "tl.max", MIN: "tl.min"}
 _LINE = 1024  # points of a block where nothing decides
 # Blocks of rows and columns, and of the streamed axis.
 _STEPS = ((64, 64), (128, 64), (128, 32), (64, 32), (32, 32), (16, 16))
@@ -110,7 +110,7 @@ def _by_parts(monoid: Monoid | None) -> bool:
     """Whether a block can be folded into accumulators component by component."""
     parts = monoid.parts if isinstance(monoid, Streamed) else ()
     plain = [p.op for p in parts] if parts else [monoid]
-    return all(op in FOLDED for op in plain) and not any(p.shift for p in parts)
+    return all(op in REDUCTIONS for op in plain) and not any(p.shift for p in parts)
 
 
 def _streams(kernel: Kernel, axis: str) -> bool:

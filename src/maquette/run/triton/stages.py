@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 from maquette.compiler.kernel import Stage
 from maquette.errors import Fault, NotYet
-from maquette.ir.monoids import ADD, MAX, MIN, Monoid
+from maquette.ir.monoids import Monoid
 from maquette.ir.scalar import Arg, Scalar
 from maquette.run.triton.blocks import Blocks, Dims
 from maquette.run.triton.bodies import expression
-from maquette.run.triton.roles import product_of, sides
+from maquette.run.triton.roles import REDUCTIONS, product_of, sides
 
 _NARROW = {"bf16": "tl.bfloat16", "f16": "tl.float16"}
-_REDUCTIONS = {ADD: "tl.sum", MAX: "tl.max", MIN: "tl.min"}
 
 
 def stage_lines(blocks: Blocks, stage: Stage) -> list[str]:
@@ -38,14 +37,14 @@ def _map(blocks: Blocks, stage: Stage) -> list[str]:
 
 
 def _reduce(blocks: Blocks, stage: Stage) -> list[str]:
-    if stage.monoid in _REDUCTIONS or product_of(stage, 0):
+    if stage.monoid in REDUCTIONS or product_of(stage, 0):
         over = [a for a in stage.over if a in blocks.roles.blocks]
         if pair := product(blocks, stage, *(product_of(stage, 0) or ())):
             lines, variable, dims = pair
         else:
             lines, variable, dims = leaf_block(blocks, stage, 0, set(over))
             for axis in over:
-                call = _REDUCTIONS[stage.monoid]  # type: ignore[index]
+                call = REDUCTIONS[stage.monoid]  # type: ignore[index]
                 reduced = blocks.name(stage.results[0].name)
                 lines.append(f"{reduced} = {call}({variable}, axis={dims.index(axis)})")
                 variable, dims = reduced, tuple(a for a in dims if a != axis)
