@@ -61,11 +61,9 @@ class Layers(click.ParamType[tuple[int, ...]]):
     ) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
-        parts = [p.strip() for p in str(value).split(",")]
-        if not all(p.isdigit() and int(p) > 0 for p in parts):
-            hint = "one number for each stage, such as 20,20,20,20"
-            raise InputError(Fault("--stages", f"{value!r} is no list of layers", hint))
-        return tuple(int(p) for p in parts)
+        hint = "one number for each stage, such as 20,20,20,20"
+        fault = Fault("--stages", f"{value!r} is no list of layers", hint)
+        return _above_zero(str(value), fault)
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -78,11 +76,17 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     ) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
-        parts = [p.strip() for p in str(value).split(",")]
-        if not all(p.isdigit() and int(p) > 0 for p in parts):
-            where = param.opts[-1] if param else ""
-            raise InputError(Fault(where, f"{value!r} is no list of numbers", "such as 512,2048"))
-        return tuple(dict.fromkeys(map(int, parts)))
+        where = param.opts[-1] if param else ""
+        fault = Fault(where, f"{value!r} is no list of numbers", "such as 512,2048")
+        return tuple(dict.fromkeys(_above_zero(str(value), fault)))
+
+
+def _above_zero(text: str, fault: Fault) -> tuple[int, ...]:
+    """Whole numbers above zero between commas; raises InputError with `fault` for anything else."""
+    parts = [p.strip() for p in text.split(",")]
+    if not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise InputError(fault)
+    return tuple(map(int, parts))
 
 
 DURATION = Duration()
