@@ -76,7 +76,8 @@ def test_the_catalogue_is_complete() -> None:
     survey = """a100-40gb a100-80gb h100-sxm h100-pcie h100-nvl h200 gh200 b100 b200 gb200 b300
     gb300 l4 l40s a10g a40 rtx-4090 jetson-orin-nano-super jetson-agx-orin mi250x mi300x mi325x
     mi355x gaudi2 gaudi3 xeon-8480 tpu-v4 tpu-v5e tpu-v5p tpu-v6e tpu-v7 trainium2 inferentia2
-    sn10 sn30 sn40l sn50 cs-2 cs-3 corsair groq-lpu n150 n300 p150a matx-one etched-sohu"""
+    sn10 sn30 sn40l sn50 cs-2 cs-3 corsair groq-lpu n150 n300 p150a matx-one etched-sohu
+    plasticine"""
     assert set(EVERY) == set(survey.split())
 
 

@@ -39,6 +39,7 @@ def check(machine: Machine) -> tuple[Fault, ...]:
         *_links(machine),
         *_money(machine),
         *_assemblies(machine),
+        *_fabric(machine),
     ]
     # A ridge point means something only when the numbers in it do.
     return tuple(found or _ridge(machine))
@@ -166,3 +167,25 @@ def _ridge(m: Machine) -> Iterator[Fault]:
             f"{low:g} to {high:g} for a machine of style {m.style}",
             "is one of the two for a part of the device, sparse, or in another unit?",
         )
+
+
+def _fabric(m: Machine) -> Iterator[Fault]:
+    """Cells, scratchpads and rates of a fabric add up to what the rest of the file states."""
+    f = m.fabric
+    if f is None:
+        return
+    cells = f.rows.value * f.columns.value
+    if f.compute.value + f.memory.value > cells:
+        what = f"{f.compute.value} + {f.memory.value} units on {cells} cells"
+        yield Fault("fabric", what, "rows × columns at least as many")
+    peak = 2 * f.compute.value * f.macs.value * f.clock.value
+    stated = max(r.value for r in m.compute.matrix.values()) if m.compute.matrix else peak
+    if abs(peak / stated - 1) > TOTAL_TOLERANCE and not _bold(f.macs, f.clock, f.compute):
+        yield Fault("fabric.macs", f"give {peak:.4g} FLOP/s", f"the stated {stated:.4g}")
+    sram = m.tiers["sram"].capacity if "sram" in m.tiers else None
+    held = f.memory.value * f.scratchpad.value
+    if sram is not None and abs(held / sram.value - 1) > TOTAL_TOLERANCE:
+        if not _bold(sram, f.scratchpad, f.memory):
+            yield Fault(
+                "fabric.scratchpad", f"add up to {held:.4g} B", f"the stated {sram.value:.4g}"
+            )

@@ -9,7 +9,17 @@ from typing import Any, get_args, get_type_hints
 
 from maquette.errors import InputError
 from maquette.machines.facts import native, ridge, totals
-from maquette.machines.types import Compute, Fact, Link, Machine, Power, Price, System, Tier
+from maquette.machines.types import (
+    Compute,
+    Fabric,
+    Fact,
+    Link,
+    Machine,
+    Power,
+    Price,
+    System,
+    Tier,
+)
 from maquette.units import show
 
 
@@ -28,13 +38,14 @@ class Row:
 def describe(machine: Machine) -> list[Row]:
     """Everything that is known of `machine`, then what follows from it.
 
-    Sections: general, compute, memory, links, power, price, serial, derived.
+    Sections: general, compute, memory, links, fabric, power, price, serial, derived.
     """
     return [
         *_general(machine),
         *_part("compute", machine.compute, Compute),
         *(r for name, t in machine.tiers.items() for r in _tier(name, t)),
         *(r for name, k in machine.links.items() for r in _link(name, k)),
+        *_part("fabric", machine.fabric, Fabric),
         *_part("power", machine.power, Power),
         *_part("price", machine.price, Price),
         *(_fact("serial", name, fact, "Seconds") for name, fact in machine.serial.items()),

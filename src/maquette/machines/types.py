@@ -15,6 +15,7 @@ from maquette.units import (
     BytesPerSecond,
     DollarsPerHour,
     FlopPerSecond,
+    Hertz,
     JoulesPerByte,
     JoulesPerFlop,
     Seconds,
@@ -92,6 +93,36 @@ class Power:
 
 
 @dataclass(frozen=True)
+class Fabric:
+    """The grid of a spatial dataflow chip: pattern compute units, memory units, and the network.
+
+    A compute unit (PCU) has `lanes` × `stages` functional units, a memory unit (PMU) a banked
+    scratchpad with one read and one write port; address generators (AG) are its streams to memory.
+    Ports count vector and scalar streams a unit can take part in.
+    """
+
+    clock: Fact[Hertz]
+    rows: Fact[int]  # cells of the grid, each a compute or a memory unit, in a checkerboard
+    columns: Fact[int]
+    compute: Fact[int]
+    memory: Fact[int]
+    generators: Fact[int]
+    lanes: Fact[int]  # of a compute unit, and words of a vector link
+    stages: Fact[int]
+    macs: Fact[int]  # multiply-adds per cycle and compute unit on the matrix path
+    scratchpad: Fact[Bytes]  # of a memory unit
+    banks: Fact[int]
+    port: Fact[Bytes]  # per cycle, memory unit and direction
+    vector_inputs: Fact[int]
+    vector_outputs: Fact[int]
+    scalar_inputs: Fact[int]
+    scalar_outputs: Fact[int]
+    tracks: Fact[int]  # vector links between neighbours, per direction
+    hop: Fact[int]  # cycles from switch to switch
+    word: Fact[Bytes]  # of a lane
+
+
+@dataclass(frozen=True)
 class Assembly:
     """So many of these devices sold under one name: a server, a rack, a pod."""
 
@@ -115,6 +146,7 @@ class Machine:
     power: Power | None = None
     price: Price | None = None
     serial: Mapping[str, Fact[Seconds]] = field(default_factory=dict)  # launch, hop, reduction …
+    fabric: Fabric | None = None  # of a spatial machine
     process: str = ""
     released: str = ""
     aliases: tuple[str, ...] = ()
