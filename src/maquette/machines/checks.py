@@ -184,8 +184,7 @@ def _fabric(m: Machine) -> Iterator[Fault]:
         yield Fault("fabric.macs", f"give {peak:.4g} FLOP/s", f"the stated {stated:.4g}")
     sram = m.tiers["sram"].capacity if "sram" in m.tiers else None
     held = f.memory.value * f.scratchpad.value
-    if sram is not None and abs(held / sram.value - 1) > TOTAL_TOLERANCE:
-        if not _bold(sram, f.scratchpad, f.memory):
-            yield Fault(
-                "fabric.scratchpad", f"add up to {held:.4g} B", f"the stated {sram.value:.4g}"
-            )
+    if sram is None or abs(held / sram.value - 1) <= TOTAL_TOLERANCE:
+        return
+    if not _bold(sram, f.scratchpad, f.memory):
+        yield Fault("fabric.scratchpad", f"add up to {held:.4g} B", f"the stated {sram.value:.4g}")
