@@ -20,6 +20,7 @@ COMMANDS = {
     "bench": "Compare what is compiled with the framework, side by side.",
     "calibrate": "Fit to measured rows, or measure the ceilings of this machine.",
     "validate": "Compare predictions with measured rows.",
+    "reproduce": "Compute published claims again, and judge them.",
 }
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

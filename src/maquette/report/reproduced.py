@@ -1,0 +1,123 @@
+"""`maquette reproduce` as a document and as tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from rich.console import RenderableType
+
+from maquette.report.document import Document, stamp
+from maquette.report.numbers import NONE, digits
+from maquette.report.tables import pairs, table
+from maquette.reproduce.types import ORDER, Claim, Result, Row
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A claim, its result, and the CPU seconds that it took."""
+
+    claim: Claim
+    result: Result
+    cpu: float
+
+
+def document(found: list[Outcome]) -> Document:
+    """Every claim with its rows; units are in the rows, since each has its own."""
+    return {**stamp("reproduce"), "claims": [_claim(o) for o in found], "verdicts": _count(found)}
+
+
+def listed(claims: Mapping[str, Claim]) -> Document:
+    """What there is to reproduce."""
+    return {**stamp("reproduce"), "claims": [_head(c) for c in claims.values()]}
+
+
+def list_tables(claims: Mapping[str, Claim]) -> Iterator[RenderableType]:
+    """What a person reads of the list."""
+    rows = [(c.name, c.subject, c.title, c.source) for c in claims.values()]
+    caption = "maquette reproduce NAME shows one, without a name all of them"
+    yield table("Claims", ("claim", "subject", "~title", "~source"), rows, caption=caption)
+
+
+def tables(found: list[Outcome]) -> Iterator[RenderableType]:
+    """What a person reads: the rows of one claim, or the summary of several."""
+    if len(found) > 1:
+        yield _summary(found)
+        return
+    for each in found:
+        yield from _whole(each)
+
+
+def _summary(found: list[Outcome]) -> RenderableType:
+    heads = ("claim", "subject", "~title", "verdict", ">rows", ">fitted", "~why not")
+    rows = [
+        (o.claim.name, o.claim.subject, o.claim.title, o.result.verdict, str(len(o.result.rows)),
+         str(len(o.result.fitted)), _why(o.result))
+        for o in found
+    ]  # fmt: skip
+    counts = ", ".join(f"{n} {v}" for v, n in _count(found).items())
+    return table("Published claims, computed again", heads, rows, caption=counts)
+
+
+def _why(result: Result) -> str:
+    return next((r.note for r in result.rows if r.verdict == ORDER[-1] and r.note), "")
+
+
+def _whole(found: Outcome) -> Iterator[RenderableType]:
+    heads = ("~what", ">published", ">ours", "unit", ">counts as reproduced", "verdict", "~note")
+    rows = [_cells(r) for r in found.result.rows]
+    yield table(f"{found.claim.title}: {found.result.verdict}", heads, rows)
+    lines = [("source", found.claim.source)]
+    lines += [("fitted", each) for each in found.result.fitted or ("nothing",)]
+    lines += [("note", each) for each in found.result.notes]
+    yield pairs("", lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    bounds = NONE if row.low is None else f"{digits(row.low)} to {digits(row.high)}"
+    verdict = (row.verdict or "not judged") + (" (fitted)" if row.fitted else "")
+    return (
+        row.what, digits(row.published, 4), digits(row.ours, 4), row.unit, bounds, verdict, row.note
+    )  # fmt: skip
+
+
+def _head(claim: Claim) -> Document:
+    return {
+        "name": claim.name,
+        "subject": claim.subject,
+        "title": claim.title,
+        "source": claim.source,
+        "slow": claim.slow,
+    }
+
+
+def _claim(found: Outcome) -> Document:
+    result = found.result
+    return {
+        **_head(found.claim),
+        "verdict": result.verdict,
+        "fitted": list(result.fitted),
+        "notes": list(result.notes),
+        "rows": [_row(r) for r in result.rows],
+        "cpu_s": found.cpu,
+    }
+
+
+def _row(row: Row) -> Document:
+    return {
+        "what": row.what,
+        "unit": row.unit,
+        "published": row.published,
+        "ours": row.ours,
+        "verdict": row.verdict,
+        "low": row.low,
+        "high": row.high,
+        "fitted": row.fitted,
+        "note": row.note,
+    }
+
+
+def _count(found: list[Outcome]) -> dict[str, int]:
+    counts = Counter(o.result.verdict for o in found)
+    return {v: counts[v] for v in ORDER if counts[v]}

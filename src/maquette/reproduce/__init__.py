@@ -1,0 +1,1 @@
+"""Published claims about machines and compilers, computed again and judged."""

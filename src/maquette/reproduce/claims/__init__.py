@@ -1,0 +1,1 @@
+"""Published claims, a module per subject, each with its tuple `CLAIMS`."""

@@ -1,0 +1,99 @@
+"""Claims about machines that follow from the facts of their own files, and from model sizes."""
+
+from __future__ import annotations
+
+from maquette.catalogue.machines import machine, system
+from maquette.catalogue.models import model
+from maquette.ir.build import activation, dot, weight
+from maquette.ir.facts import contraction
+from maquette.machines.facts import totals
+from maquette.models.facts import weight_bytes
+from maquette.reproduce.types import Claim, Result, beside, exact, refuted
+
+KEYNOTE = "K. Olukotun, CGO 2024 keynote, checked against the SN40L paper (arXiv 2405.07518)"
+SN40L = "SambaNova SN40L paper (MICRO 2024, arXiv 2405.07518), table IV and Hot Chips 2024"
+HBM_SHARE = 0.85  # of its bandwidth that decoding reached, §VI
+
+
+def node_tiers() -> Result:
+    """Memory of a node of eight SN40L sockets, by tier."""
+    tiers = totals(system("sn40lx8"))
+    sizes = {name: float(size or 0) for name, (size, _) in tiers.items()}
+    return Result(
+        (
+            exact("SRAM", 4.16, sizes["sram"] / 1e9, "GB", 0.01, note="spoken as 4 GB"),
+            exact("HBM", 512, sizes["hbm"] / 1e9, "GB"),
+            exact("DDR", 12, sizes["ddr"] / 1e12, "TB"),
+        )
+    )
+
+
+def decode_roofline() -> Result:
+    """Decoding one user on 16 sockets: 85 % of the HBM bandwidth over the bytes of the weights.
+
+    What exceeds this bound is no plain decoding: the 70B and 405B rows used speculation, and the
+    ratio is what they imply, not a prediction.
+    """
+    hbm = machine("sn40l").tiers["hbm"].bandwidth
+    assert hbm is not None
+    rate = 16 * float(hbm.value) * HBM_SHARE
+    rows = []
+    for name, published in (("8b", 1042), ("70b", 457), ("405b", 129)):
+        bound = rate / weight_bytes(model(f"llama-3.1-{name}"))
+        what = f"Llama-3.1-{name.upper()}, tokens/s/user"
+        if published < bound:
+            note = f"{published / bound:.0%} of the bound: serial latency, see sn40l-decode"
+            rows.append(beside(what, bound, "tokens/s", note, published))
+        else:
+            why = f"implies {published / bound:.2f} tokens per pass: speculative decoding"
+            rows.append(refuted(what, published, bound, "tokens/s", why))
+    return Result(tuple(rows), notes=("a bound from bytes alone; nothing is fitted",))
+
+
+def overlap() -> Result:
+    """Share of the time spent computing when a reduce-scatter follows a product un-overlapped.
+
+    The product is 16 sequences of 24576 by 131072 by 8192; rates and times of the reduce-scatter
+    are those of the lecture.
+    """
+    x, w = activation("x", b=16, m=24576, k=8192), weight("w", k=8192, n=131072)
+    product = contraction(dot(x, w, "k").value)
+    assert product is not None
+    work = float(product.flops({}))
+    rows = [exact("flops of the product", 844.4, work / 1e12, "TFLOP", 0.1)]
+    for sockets, scatter, published in ((8, 8.6e-3, 88.5), (16, 9.7e-3, 77.0), (32, 15.0e-3, 52.0)):
+        compute = work / (12_744e12 * sockets / 8)
+        digit = 0.1 if sockets == 8 else 1.0
+        share = 100 * compute / (compute + scatter)
+        rows.append(exact(f"{sockets} sockets, no overlap", published, share, "%", digit))
+    return Result(tuple(rows))
+
+
+def one_clock() -> Result:
+    """Corsair's three published peaks out of one clock and one array.
+
+    2048 cores of 64 by 64 int8 multiply-adds, a product with a vector every 8 cycles; int4 takes
+    64 by 128 in 4; each core reads 64 bytes a cycle.
+    """
+    clock, cores = 1.144e9, 2048
+    return Result(
+        (
+            exact("int8", 2.4, 2 * cores * 64 * 64 / 8 * clock / 1e15, "POP/s", 0.1),
+            exact("int4", 9.6, 2 * cores * 64 * 128 / 4 * clock / 1e15, "POP/s", 0.1),
+            exact("SRAM", 150, cores * 64 * clock / 1e12, "TB/s"),
+        ),
+        fitted=("clock 1.144 GHz, from the three peaks", "cycles per product, 8 and 4"),
+    )
+
+
+CLAIMS = (
+    Claim("node-tiers", "Three memory tiers of an SN40L node", KEYNOTE, "machines", node_tiers,
+          expected="exact"),
+    Claim("decode-roofline", "Tokens per second and user against HBM bandwidth", SN40L, "machines",
+          decode_roofline, expected="does not reproduce"),
+    Claim("allreduce-overlap", "A product and its reduction, one after the other",
+          "Stanford CS149, fall 2025, lecture 12", "machines", overlap, expected="exact"),
+    Claim("corsair-identity", "Three peaks from one clock",
+          "Chips and Cheese on d-Matrix Corsair, 2025-01", "machines", one_clock,
+          expected="exact"),
+)  # fmt: skip
