@@ -8,7 +8,10 @@ torch = pytest.importorskip("torch")
 
 from maquette.bench import attention, block, chains, decode, rewrites  # noqa: E402
 from maquette.bench.contest import OURS  # noqa: E402
+from maquette.bench.forms import FORMS, formed  # noqa: E402
 from maquette.bench.spellings import GROUPED, SPELLINGS  # noqa: E402
+from maquette.errors import NotYet  # noqa: E402
+from maquette.run.toolchain import toolchain  # noqa: E402
 
 CAUSAL, FULL = "masked_fill causal", "scale after"
 SKIP = {"torch.compile", "flex"}  # too long for a test
@@ -39,6 +42,22 @@ def test_every_spelling_says_what_its_kind_says(name, key_heads):
     assert case.facts["spelling"] == name
 
 
+@pytest.mark.skipif(toolchain() is None, reason="no C++ compiler")
+def test_both_forms_of_a_streamed_fold_say_the_same():
+    (case,) = attention.cases([CAUSAL], [attention.Shape(300, 2, 16)], as_it_is, forms=True)
+    checked(case)
+    online, whole = (case.entries[f"{OURS} ({form})"]() for form in FORMS)
+    assert "online" in online.how
+    assert "whole stream" in whole.how
+    assert min(online.priced, whole.priced) > 0
+
+
+def test_what_is_no_streamed_fold_has_no_forms():
+    x = torch.randn(8, 8)
+    with pytest.raises(NotYet, match="no streamed fold"):
+        formed("online", lambda x: x.sort(-1).values, (x,))()
+
+
 def test_the_window_is_one():
     (case,) = attention.cases(["sliding window"], [attention.Shape(300, 1, 8)], as_it_is)
     checked(case)
@@ -52,8 +71,6 @@ def test_long_references_are_fused_in_double_precision(monkeypatch):
 
 
 def test_naive_code_without_room_takes_no_part(monkeypatch):
-    from maquette.errors import NotYet
-
     monkeypatch.setattr(attention, "available", lambda: 1000)
     (case,) = attention.cases([CAUSAL], [attention.Shape(64)], as_it_is)
     with pytest.raises(NotYet, match="free"):

@@ -6,8 +6,10 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from maquette.bench.contest import OURS, Case, Contender, Held, hold
+from maquette.bench.contest import OURS, Case, Contender, Held, hold, shares
 from maquette.bench.memory import available, extra_bytes
 from maquette.errors import Fault, NotYet
 
@@ -43,6 +45,25 @@ def test_the_slower_one_is_so_many_times_slower():
     assert 3 < standing(found, "slow").slower.median < 5
     assert standing(found, OURS).slower.median == 1.0
     assert found.turns == 5
+
+
+def test_who_takes_long_has_fewer_samples_each_beside_one_of_ours():
+    case = Case("case", {}, {"slow": sleeper(0.05), OURS: sleeper(0.004)})
+    found = hold(case, turns=12, budget=0.2)
+    assert found.turns == standing(found, OURS).seconds.n == 12
+    assert standing(found, "slow").seconds.n == standing(found, "slow").slower.n == 3
+
+
+@given(
+    st.lists(st.floats(1e-3, 10.0), min_size=1, max_size=6),
+    st.floats(0.1, 60.0),
+    st.integers(3, 20),
+)
+def test_shares_keep_to_the_budget_beyond_the_three_that_all_have(seconds, budget, most):
+    found = shares(seconds, budget, most)
+    assert all(3 <= n <= most for n in found)
+    asked = sum(n * s for n, s in zip(found, seconds, strict=True))
+    assert asked <= budget + 3 * sum(seconds) + 1e-9
 
 
 def test_errors_are_beside_the_reference():

@@ -24,17 +24,19 @@ def test_the_fastest_stay_where_nearly_all_were_disturbed():
     assert kept(samples) == ([1.0, 3.0], 4)
 
 
-def test_every_turn_is_whole_whatever_the_budget():
-    calls: list[str] = []
-    found = in_turns([lambda: calls.append("a"), lambda: calls.append("b")], turns=9, budget=0)
-    assert [len(f) for f in found] == [1, 1]
-    assert calls == ["a", "b"]
-
-
 def test_turns_alternate_in_direction():
     calls: list[str] = []
-    in_turns([lambda: calls.append("a"), lambda: calls.append("b")], turns=2)
+    in_turns([lambda: calls.append("a"), lambda: calls.append("b")], turns=[2, 2])
     assert calls == ["a", "b", "b", "a"]
+
+
+def test_who_has_had_its_turns_waits_while_the_others_go_on():
+    calls: list[str] = []
+    found = in_turns([lambda: calls.append("a"), lambda: calls.append("b")], turns=[1, 3])
+    assert calls == ["a", "b", "b", "b"]
+    assert [len(f) for f in found] == [1, 3]
+    mine = [Sample(s, True) for s in (1.0, 5.0, 5.0)]
+    assert ratios(mine, [Sample(2.0, True)]).median == 2.0
 
 
 def test_a_spell_that_slows_both_leaves_the_ratio_alone():

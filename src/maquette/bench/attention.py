@@ -8,6 +8,7 @@ from typing import Any
 
 from maquette.bench import framework
 from maquette.bench.contest import OURS, Case, Contender
+from maquette.bench.forms import FORMS, formed
 from maquette.bench.framework import Compile, Make
 from maquette.bench.memory import available
 from maquette.bench.spellings import CAP, GROUPED, SPELLINGS, WINDOW, Kind, Spelling
@@ -36,13 +37,17 @@ class Shape:
 
 
 def cases(
-    names: Sequence[str], shapes: Sequence[Shape], compile_: Compile, *, flexible: bool = True
-) -> Iterator[Case]:
-    """A case per shape and spelling, each made when it is asked for."""
+    names: Sequence[str], shapes: Sequence[Shape], compile_: Compile, *, flexible: bool = True,
+    forms: bool = False,
+) -> Iterator[Case]:  # fmt: skip
+    """A case per shape and spelling, each made when it is asked for.
+
+    `flexible` attention of the framework takes part, and with `forms` each form of our own.
+    """
     for shape in shapes:
         for name in names:
             framework.forget()
-            yield _case(name, shape, compile_, flexible)
+            yield _case(name, shape, compile_, flexible, forms)
 
 
 def plain(mask: str, shape: Shape) -> str:
@@ -76,7 +81,7 @@ def _window_pairs(s: int) -> float:
     return inside * (inside + 1) / 2 + (s - inside) * WINDOW
 
 
-def _case(name: str, shape: Shape, compile_: Compile, flexible: bool) -> Case:
+def _case(name: str, shape: Shape, compile_: Compile, flexible: bool, forms: bool) -> Case:
     spelling, kind = {**SPELLINGS, **GROUPED}[name]
     q, k, v = inputs(shape, kind)
     grouped = k.shape[1] != q.shape[1]
@@ -96,6 +101,8 @@ def _case(name: str, shape: Shape, compile_: Compile, flexible: bool) -> Case:
             q, k, v, seen=seen, score=score, grouped=grouped
         )
     entries[OURS] = framework.ours(compile_, spelling, (q, k, v))
+    for form in FORMS if forms else ():
+        entries[f"{OURS} ({form})"] = formed(form, spelling, (q, k, v))
     facts = {
         "spelling": name, "mask": kind.mask, "seq": shape.seq, "batch": shape.batch,
         "heads": shape.heads, "key_heads": k.shape[1], "dim": shape.dim, "dtype": shape.dtype,

@@ -22,14 +22,17 @@ OURS = "maquette"
 Run = Callable[[], Any]
 Progress = Callable[[str, int, int], None]
 _LENGTH = 2e-3  # seconds of a sample, at least
+_FEWEST = 3  # samples of anyone
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to compute: ready to run, and what it keeps between calls."""
+    """A way to compute: ready to run, what it keeps between calls, and what is known of it."""
 
     run: Run
     held_bytes: int = 0
+    priced: float | None = None  # seconds that the compiler expected
+    how: str = ""  # it is run
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Standing:
     max_error: float | None = None  # beside double precision, absolute
     relative_error: float | None = None  # over the largest magnitude of the reference
     prepared_s: float = 0.0  # compiling, the first call included
+    priced: float | None = None
+    how: str = ""
     failed: str = ""
 
 
@@ -68,7 +73,7 @@ class Held:
     name: str
     facts: Mapping[str, Any]
     standings: tuple[Standing, ...]
-    turns: int
+    turns: int  # of ours
 
 
 @dataclass
@@ -77,6 +82,7 @@ class _Entry:
     contender: Contender | None = None
     prepared_s: float = 0.0
     failed: str = ""
+    seconds: float = 0.0  # of the call that was checked
     extra: int | None = None
     errors: tuple[float, float] | None = None
     samples: list[Sample] = field(default_factory=list)
@@ -87,7 +93,8 @@ def hold(
 ) -> Held:
     """Prepare, check, measure memory, then time in turns: the standings of a case.
 
-    About `budget` seconds go into timing, at least three turns and at most `turns`.
+    About `budget` seconds go into timing, in equal shares: who takes long has fewer samples, three
+    at least and `turns` at most, each taken beside one of ours.
     """
     entries = []
     for i, (name, make) in enumerate(case.entries.items()):
@@ -98,19 +105,38 @@ def hold(
         _checked(entry, expected, case.part)
     able = [e for e in entries if e.contender is not None]
     runs = [e.contender.run for e in able if e.contender is not None]
+    times = [
+        often(run, _LENGTH) if e.seconds < 10 * _LENGTH else 1
+        for e, run in zip(able, runs, strict=True)
+    ]
+    most = shares([max(e.seconds, _LENGTH) for e in able], budget, turns)
     samples = in_turns(
         runs,
-        turns=turns,
-        least=3,
-        budget=budget,
-        times=[often(run, _LENGTH) for run in runs],
+        turns=[max(most) if e.name == OURS else n for e, n in zip(able, most, strict=True)],
+        times=times,
         progress=lambda done, of: progress(f"{case.name}: timing", done, of),
     )
     for entry, taken in zip(able, samples, strict=True):
         entry.samples = taken
     ours = next((e.samples for e in able if e.name == OURS), None)
     standings = tuple(_standing(e, ours) for e in entries)
-    return Held(case.name, case.facts, standings, len(samples[0]) if samples else 0)
+    return Held(case.name, case.facts, standings, max(map(len, samples), default=0))
+
+
+def shares(seconds: Sequence[float], budget: float, most: int) -> list[int]:
+    """How often each of several calls, of so many seconds, is made within a budget.
+
+    All get the same time; what the short ones do not use goes to the long ones.
+
+    >>> shares([0.1, 4.0, 0.1], 13.0, 15)
+    [15, 3, 15]
+    """
+    found = [most] * len(seconds)
+    order = sorted(range(len(seconds)), key=seconds.__getitem__)
+    for place, i in enumerate(order):
+        found[i] = min(most, max(_FEWEST, int(budget / (len(order) - place) / seconds[i])))
+        budget -= found[i] * seconds[i]
+    return found
 
 
 def _prepared(name: str, make: Callable[[], Contender]) -> _Entry:
@@ -129,10 +155,20 @@ def _prepared(name: str, make: Callable[[], Contender]) -> _Entry:
 def _checked(entry: _Entry, expected: Any, part: Callable[[Any], Any]) -> None:
     if entry.contender is None:
         return
-    if expected is not None:
-        entry.errors = _errors(_array(part(entry.contender.run())), expected)
-    rise = extra_bytes(entry.contender.run)
+    held: list[Any] = []
+
+    def call() -> None:
+        start = time.perf_counter()
+        held.append(run())
+        entry.seconds = time.perf_counter() - start
+
+    run = entry.contender.run
+    rise = extra_bytes(call)
+    if rise is None:
+        call()
     entry.extra = None if rise is None else rise + entry.contender.held_bytes
+    if expected is not None:
+        entry.errors = _errors(_array(part(held.pop())), expected)
 
 
 def _errors(found: Any, expected: Any) -> tuple[float, float]:
@@ -155,6 +191,8 @@ def _standing(entry: _Entry, ours: Sequence[Sample] | None) -> Standing:
         max_error=largest,
         relative_error=relative,
         prepared_s=entry.prepared_s,
+        priced=entry.contender.priced,
+        how=entry.contender.how,
     )
 
 

@@ -6,7 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from maquette.bench.contest import Contender
+from maquette.compiler.tiling import Candidate
 from maquette.errors import Fault, NotYet
+from maquette.price.kernel_flow import on_processor
+from maquette.run.measured import processor
+from maquette.run.program import Compiled
+from maquette.run.specialised import Specialised
 
 Compile = Callable[[Any], Any]  # maquette.compile, which is below benchmarks in the order of layers
 Make = Callable[[], Contender]
@@ -59,9 +64,28 @@ def ours(compile_: Compile, function: Any, inputs: Sequence[Any]) -> Make:
         made = compile_(function)
         run = _quietly(made, inputs)
         run()
-        return Contender(run, int(getattr(made, "bytes", 0)))
+        if not isinstance(made, Compiled):
+            return Contender(run)
+        return known(run, made.latest)
 
     return make
+
+
+def known(run: Callable[[], Any], made: Specialised) -> Contender:
+    """A contender of ours, with its price and how it is tiled."""
+    lowered, host = made.lowered, processor()
+    cost = on_processor(lowered.flow, lowered.tiled, host)
+    priced = None if cost.unpriced else cost.total.point
+    return Contender(run, made.bytes, priced, "; ".join(_briefly(t) for t in lowered.tiled))
+
+
+def _briefly(candidate: Candidate | None) -> str:
+    """A tiling in a few words: its strategy, what it notes, and the steps of its loops."""
+    if candidate is None:
+        return "interpreted"
+    tiling = candidate.tiling
+    steps = "×".join(str(loop.step) for loop in tiling.loops if loop.step > 1)
+    return " ".join(filter(None, (tiling.strategy, *tiling.notes, steps)))
 
 
 def fused_attention(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,15 @@ from maquette.cli.values import ABOVE_ZERO, POSITIVE, Numbers
 from maquette.errors import Fault, InputError, UnknownName
 
 if TYPE_CHECKING:
-    from maquette.bench.contest import Case
+    from maquette.bench.contest import Case, Held
     from maquette.cli.printing import Report
 
 BOUNDS = options.bundle(
     "bounds",
     click.option("--repeats", type=POSITIVE, default=15, show_default=True,
-                 help="Turns of every case, each contender once in a turn."),
-    click.option("--budget", type=ABOVE_ZERO, default=10.0, show_default=True, metavar="SECONDS",
-                 help="Time for the turns of a case; three are made whatever it is."),
+                 help="Turns of every case, each contender once in a turn at most."),
+    click.option("--budget", type=ABOVE_ZERO, default=4.0, show_default=True, metavar="SECONDS",
+                 help="Time for the turns of a case: who takes long has fewer, three at least."),
 )  # fmt: skip
 SHAPE = options.bundle(
     "shape",
@@ -52,11 +53,13 @@ def bench() -> None:
 @click.option("--causal/--full", "causal", default=None, help="Only one of the two masks.")
 @click.option("--flex/--no-flex", default=True, show_default=True,
               help="The framework's compiled flexible attention.")  # fmt: skip
+@click.option("--forms/--no-forms", default=True, show_default=True,
+              help="Our fold online and in two passes, beside what the price chose.")  # fmt: skip
 @SHAPE
 @BOUNDS
 @options.as_json
 def attention(
-    seq: tuple[int, ...], causal: bool | None, flex: bool, shape: dict[str, Any],
+    seq: tuple[int, ...], causal: bool | None, flex: bool, forms: bool, shape: dict[str, Any],
     bounds: dict[str, Any], as_json: bool,
 ) -> None:  # fmt: skip
     """Naive attention, causal and full, beside fused and flexible attention."""
@@ -65,7 +68,7 @@ def attention(
     sizes = _shapes(seq, shape)
     masks = [m for m in ("causal", "full") if causal is None or causal == (m == "causal")]
     names = [plain(m, sizes[0]) for m in masks]
-    found = cases(names, sizes, _compile(), flexible=flex)
+    found = cases(names, sizes, _compile(), flexible=flex, forms=forms)
     _publish("attention", found, len(names) * len(seq), bounds, as_json)
 
 
@@ -240,20 +243,39 @@ def _compile() -> Callable[[Any], Any]:
 def _publish(
     name: str, cases: Iterable[Case], count: int, bounds: dict[str, Any], as_json: bool
 ) -> None:
-    from maquette.bench.contest import hold
     from maquette.bench.framework import versions
-    from maquette.cli.printing import progress, publish
+    from maquette.cli.printing import publish
     from maquette.report import benchmarks
     from maquette.run.measured import processor
 
-    held = []
-    with progress() as tell:
-        for i, case in enumerate(cases):
-            told = partial(_numbered, tell, f"({i + 1}/{count}) ")
-            held.append(hold(case, turns=bounds["repeats"], budget=bounds["budget"], progress=told))
+    held = _held(cases, count, bounds)
     found = benchmarks.document(name, held, processor(), versions())
+    if len(held) < count:
+        found["left_out"] = count - len(held)
     title = f"{processor().name}, {processor().threads} threads"
     publish(found, benchmarks.tables(title, held), as_json)
+
+
+def _held(cases: Iterable[Case], count: int, bounds: dict[str, Any]) -> list[Held]:
+    """Every case, told in a line as it ends; after an interrupt those that were complete."""
+    from maquette.bench.contest import hold
+    from maquette.cli.printing import progress
+    from maquette.report.benchmarks import line
+
+    held: list[Held] = []
+    with progress() as tell:
+        try:
+            for i, case in enumerate(cases):
+                start = time.perf_counter()
+                told = partial(_numbered, tell, f"({i + 1}/{count}) ")
+                found = hold(case, turns=bounds["repeats"], budget=bounds["budget"], progress=told)
+                held.append(found)
+                took = time.perf_counter() - start
+                click.echo(f"({i + 1}/{count}) {line(found, took)}", err=True)
+        except KeyboardInterrupt:
+            if not held:
+                raise
+    return held
 
 
 def _numbered(tell: Report, number: str, what: str, done: int, of: int) -> None:

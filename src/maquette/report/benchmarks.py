@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from maquette.bench.contest import OURS, Held, Standing
 from maquette.compiler.processor import Processor
 from maquette.report.document import Document, plain, stamp
-from maquette.report.numbers import NONE, amount, digits, seconds
+from maquette.report.numbers import NONE, amount, digits, percent, seconds
 from maquette.report.tables import table
 from maquette.run.timing import Spread
 
@@ -22,7 +22,7 @@ def document(
         **about(name, processor, versions),
         "cases": [
             {**plain(h.facts), "name": h.name, "turns": h.turns,
-             "speedup_over": _speedups(h), "contenders": [_standing(s) for s in h.standings]}
+             "speedup_over": _speedups(h), "contenders": [_standing(s, h) for s in h.standings]}
             for h in held
         ],
     }  # fmt: skip
@@ -45,9 +45,10 @@ def _speedups(held: Held) -> Document:
     }
 
 
-def _standing(s: Standing) -> Document:
+def _standing(s: Standing, held: Held) -> Document:
     if s.failed or s.seconds is None:
         return {"name": s.name, "failed": s.failed}
+    rate = _rate(s, held)
     return {
         "name": s.name,
         **milliseconds(s.seconds),
@@ -56,7 +57,17 @@ def _standing(s: Standing) -> Document:
         "max_error_abs": s.max_error,
         "max_error_relative": s.relative_error,
         "preparation_s": s.prepared_s,
+        **({} if rate is None else {"gflop_per_s": rate}),
+        **({} if s.priced is None else {"price_ms": s.priced * 1e3}),
+        **({"tiling": s.how} if s.how else {}),
     }
+
+
+def _rate(s: Standing, held: Held) -> float | None:
+    """Billions of operations a second, where a case says how many it takes."""
+    if s.seconds is None or "gflop" not in held.facts:
+        return None
+    return float(held.facts["gflop"]) / s.seconds.median
 
 
 def milliseconds(value: Spread) -> Document:
@@ -101,10 +112,39 @@ def tables(title: str, held: Sequence[Held]) -> Iterator[RenderableType]:
     """What a person reads."""
     rows = [(h.name if i == 0 else "", *_cells(s)) for h in held for i, s in enumerate(h.standings)]
     yield table(title, HEADS, rows, caption=CAPTION)
+    yield from _own(held)
     failed = [(h.name, s.name, s.failed) for h in held for s in h.standings if s.failed]
     if failed:
         yield ""
         yield table("Took no part", ("", "", "~why"), failed)
+
+
+def _own(held: Sequence[Held]) -> Iterator[RenderableType]:
+    """Of what we compiled: what the price expected, how fast it computes, how it is tiled."""
+    rows = []
+    for h in held:
+        for s in h.standings:
+            if s.seconds is None or s.priced is None:
+                continue
+            rate, away = _rate(s, h), s.priced / s.seconds.median - 1
+            rows.append((h.name, s.name, seconds(s.priced), percent(away, 0, True),
+                         NONE if rate is None else digits(rate), s.how))  # fmt: skip
+    if rows:
+        yield ""
+        heads = ("", "", ">price", ">error", ">GFLOP/s", "tiling")
+        yield table("What was expected of ours", heads, rows)
+
+
+def line(held: Held, took: float) -> str:
+    """A case in one line, for who waits: our time, and how many times as long the others take."""
+    ours = next((s.seconds for s in held.standings if s.name == OURS), None)
+    others = [
+        f"{s.name} {digits(s.slower.median)}×"
+        for s in held.standings
+        if s.slower is not None and s.name != OURS
+    ]
+    time = "no time of ours" if ours is None else seconds(ours.median)
+    return f"{held.name}: {'; '.join([time, ', '.join(others)])} ({took:.0f} s)"
 
 
 def _cells(s: Standing) -> tuple[str, ...]:

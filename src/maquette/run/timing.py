@@ -85,30 +85,24 @@ def kept(samples: Sequence[Sample]) -> tuple[list[float], int]:
 def in_turns(
     calls: Sequence[Call],
     *,
-    turns: int,
-    least: int = 1,
+    turns: Sequence[int],
     busy: Sequence[int] = (),
     times: Sequence[int] = (),
-    budget: float = float("inf"),
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[list[Sample]]:
-    """Samples of each call, taken in turns until there are `turns` or `budget` seconds are gone.
+    """Samples of each call, taken in turns; of call i in the first `turns[i]` of them.
 
-    `busy` says how many threads each call keeps busy, where that is known; `times` how often each
-    is called for one sample.
-
-    `least` turns are made whatever the budget, and every turn is whole.  Every second turn goes
-    backwards, so that what a call leaves in the caches is not always to the gain of the same one.
+    So sample n of any two calls was taken in the same turn.  `busy` says how many threads each call
+    keeps busy, where that is known; `times` how often each is called for one sample.  Every second
+    turn goes backwards: what a call leaves in the caches is not always to the gain of the same one.
     """
     found: list[list[Sample]] = [[] for _ in calls]
-    until = time.perf_counter() + budget
-    for turn in range(turns):
-        order = range(len(calls)) if turn % 2 == 0 else reversed(range(len(calls)))
-        for i in order:
+    most = max(turns, default=0)
+    for turn in range(most):
+        order = [i for i, n in enumerate(turns) if turn < n]
+        for i in order if turn % 2 == 0 else reversed(order):
             found[i].append(timed(calls[i], busy[i] if busy else 0, times[i] if times else 1))
-        progress(turn + 1, turns)
-        if turn + 1 >= least and time.perf_counter() > until:
-            break
+        progress(turn + 1, most)
     return found
 
 
@@ -157,11 +151,13 @@ def often(call: Call, length: float) -> int:
 def ratios(mine: Sequence[Sample], other: Sequence[Sample]) -> Spread:
     """How many times as fast `mine` is as `other`: ratios of samples of the same turn.
 
+    One of them may have been left out of later turns, which then say nothing.
+
     >>> a, b = [Sample(1.0, True)] * 3, [Sample(s, True) for s in (2.0, 3.0, 4.0)]
     >>> ratios(a, b).median
     3.0
     """
-    pairs = list(zip(mine, other, strict=True))
+    pairs = list(zip(mine, other, strict=False))
     quiet = [b.seconds / a.seconds for a, b in pairs if a.quiet and b.quiet]
     if 3 * len(quiet) < len(pairs):
         quiet = [b.seconds / a.seconds for a, b in pairs]
