@@ -47,6 +47,7 @@ class Tier:
     visible: Fact[Bytes] | None = None  # what software can address, where the label differs
     bandwidth: Fact[BytesPerSecond] | None = None
     holds: tuple[str, ...] = ()  # "weights", "kv", "activations", "cold": what the style keeps here
+    copy: Fact[BytesPerSecond] | None = None  # into the main tier, where less than `bandwidth`
     note: str = ""
 
 
