@@ -12,40 +12,40 @@ from collections.abc import Sequence
 from typing import Any
 
 from maquette.space.engine.actors import Actor, Plan, Queue, Run
-from maquette.space.engine.result import Record
+from maquette.space.engine.state import State
+from maquette.space.engine.steer import Steer, steer
 from maquette.space.engine.types import Tier
 from maquette.space.engine.values import Step
-
-STARVED, BLOCKED = 0, 1
 
 
 class Line:
     """A queue while it runs: rings of arrival and release times by slot, and of tokens."""
 
-    __slots__ = ("arrive", "held", "high", "initial", "latency", "name", "puts", "release",
-                 "response", "seen", "size", "takes", "tokens")  # fmt: skip
+    __slots__ = ("arrive", "held", "high", "latency", "puts", "release", "response", "seen",
+                 "size", "takes", "tokens")  # fmt: skip
 
     def __init__(self, queue: Queue) -> None:
-        self.name, self.size, self.held = queue.name, queue.slots, queue.held
+        self.size, self.held = queue.slots, queue.held
         self.latency, self.response = queue.latency, queue.response
-        self.arrive = [0] * queue.slots
-        self.release = [0] * queue.slots
         self.tokens: list[Any] = [None] * queue.slots
-        self.puts = self.initial = queue.initial
-        self.takes = self.seen = self.high = 0
+        self.arrive: list[int] = []
+        self.release: list[int] = []
+        self.puts = self.takes = self.seen = self.high = 0
 
     def peek(self, ahead: int = 0) -> Any:
         return self.tokens[(self.takes + ahead) % self.size]
 
     def take(self, count: int, now: int, release: int) -> None:
         """Take tokens at `now`; their slots are free from `release` on."""
-        size = self.size
-        while self.seen < self.puts and self.arrive[self.seen % size] <= now:
-            self.seen += 1
-        self.high = max(self.high, self.seen - self.takes)
-        for k in range(self.takes, self.takes + count):
+        size, seen, takes = self.size, self.seen, self.takes
+        while seen < self.puts and self.arrive[seen % size] <= now:
+            seen += 1
+        self.seen = seen
+        if seen - takes > self.high:
+            self.high = seen - takes
+        for k in range(takes, takes + count):
             self.release[k % size] = release
-        self.takes += count
+        self.takes = takes + count
 
     def put(self, time: int, token: Any) -> None:
         slot = self.puts % self.size
@@ -54,80 +54,87 @@ class Line:
         self.puts += 1
 
 
+Ports = tuple[tuple[Line, int], ...]
+
+
+class Phase:
+    """A run with the queues that its firings touch."""
+
+    __slots__ = ("gives", "needs", "run", "takes")
+
+    def __init__(self, run: Run, inputs: Sequence[Line], outputs: Sequence[Line]) -> None:
+        self.run = run
+        self.needs = _ports(inputs, run.needs)
+        self.takes = _ports(inputs, run.takes)
+        self.gives = _ports(outputs, run.gives)
+
+
+def _ports(lines: Sequence[Line], rates: Sequence[int]) -> Ports:
+    return tuple((line, n) for line, n in zip(lines, rates, strict=True) if n)
+
+
 class Runner:
     """An actor while it runs."""
 
-    __slots__ = ("actor", "blocked", "cause", "end", "fired", "free", "index", "inputs", "left",
-                 "memory", "outputs", "phase", "queued", "run", "starved", "step", "stride",
+    __slots__ = ("actor", "blocked", "bytes", "end", "fired", "firings", "free", "full", "index",
+                 "inputs", "interval", "latency", "left", "memory", "near", "outputs", "phase",
+                 "phases", "place", "queued", "starved", "steer", "step", "stride", "tier",
                  "track")  # fmt: skip
 
     def __init__(self, index: int, actor: Actor, lines: Sequence[Line], step: Step | None) -> None:
         self.index, self.actor, self.step = index, actor, step
+        node = actor.node
+        self.interval, self.latency, self.bytes = node.interval, node.latency, node.bytes
+        self.firings, self.tier = actor.firings, actor.tier
         self.inputs = [lines[i] for i in actor.inputs]
         self.outputs = [lines[i] for i in actor.outputs]
-        self.phase = 0
-        self.run: Run | None = actor.runs[0] if actor.runs else None
-        self.left = self.run.times if self.run else 0
-        self.fired = self.free = self.end = 0  # `free`: when its interval is over
+        self.phases = [Phase(r, self.inputs, self.outputs) for r in actor.runs]
+        self.steer: Steer | None = None if actor.runs else steer(node)
+        self.near: list[Runner] = []
+        self.phase: Phase | None = None
+        self.place = self.left = self.fired = self.free = self.end = 0
         self.starved = self.blocked = self.memory = 0
-        self.cause = STARVED
-        self.queued = False
+        self.full = self.queued = False  # whether room, not tokens, sets the next start
         self.track: list[tuple[int, int]] = []
         self.stride = 1
 
-    def rates(self) -> Run | None:
-        """The rates of the next firing; None where a token that decides them is not there."""
-        if self.actor.runs:
-            return self.run
-        self.run = self._chosen()
-        return self.run
-
-    def _chosen(self) -> Run | None:
-        selector = self.inputs[0]
-        if selector.takes == selector.puts:
-            return None
-        place = int(selector.peek())
-        ins, outs = len(self.inputs), len(self.outputs)
-        if self.actor.node.kind == "partition":
-            gives = tuple(int(i == place) for i in range(outs))
-            return Run(1, (1,) * ins, (1,) * ins, gives)
-        takes = (1, *(int(i == place) for i in range(ins - 1)))
-        return Run(1, takes, takes, (1,) * outs)
-
     def start(self) -> int:
         """When the next firing starts, as far as is known; -1: not yet known, or never."""
-        if self.fired == self.actor.firings:
+        if self.fired == self.firings:
             return -1
-        run = self.rates()
-        if run is None:
+        if self.steer is not None:
+            run = self.steer(self.inputs)
+            self.phase = Phase(run, self.inputs, self.outputs) if run else None
+        phase = self.phase
+        if phase is None:
             return -1
         ready = room = 0
-        for line, count in zip(self.inputs, run.needs, strict=True):
-            if count:
-                last = line.takes + count
-                if last > line.puts:
-                    return -1
-                time = line.arrive[(last - 1) % line.size]
-                ready = time if time > ready else ready
-        for line, count in zip(self.outputs, run.gives, strict=True):
-            if count:
-                last = line.puts + count
-                if last - line.takes > line.size:
-                    return -1
-                time = line.release[(last - 1) % line.size]
-                room = time if time > room else room
-        self.cause = BLOCKED if room > ready else STARVED
-        return max(ready, room, self.free)
+        for line, count in phase.needs:
+            last = line.takes + count
+            if last > line.puts:
+                return -1
+            time = line.arrive[(last - 1) % line.size]
+            if time > ready:
+                ready = time
+        for line, count in phase.gives:
+            last = line.puts + count
+            if last - line.takes > line.size:
+                return -1
+            time = line.release[(last - 1) % line.size]
+            if time > room:
+                room = time
+        self.full = room > ready
+        time = room if self.full else ready
+        return time if time > self.free else self.free
 
     def advance(self) -> None:
         """Go on to the next phase."""
         self.fired += 1
-        if self.actor.runs:
-            self.left -= 1
-            if not self.left:
-                self.phase = (self.phase + 1) % len(self.actor.runs)
-                self.run = self.actor.runs[self.phase]
-                self.left = self.run.times
+        self.left -= 1
+        if not self.left and self.steer is None:
+            self.place = (self.place + 1) % len(self.phases)
+            self.phase = self.phases[self.place]
+            self.left = self.phase.run.times
 
     def note(self, start: int, end: int, limit: int) -> None:
         """Keep a record; of more than `limit`, every second one is dropped."""
@@ -141,70 +148,52 @@ class Runner:
         self.track.append((start, end))
 
 
-class Memory:
-    """A tier while it runs: its time in parts of a cycle, so that rates may be fractions."""
-
-    def __init__(self, tier: Tier) -> None:
-        self.parts, self.per_byte = tier.bandwidth.numerator, tier.bandwidth.denominator
-        self.latency, self.free, self.bytes = tier.latency, 0, 0
-
-    def serve(self, now: int, count: int) -> int:
-        """The cycle in which a request of some bytes, made now, has been served."""
-        self.free = max(self.free, now * self.parts) + count * self.per_byte
-        self.bytes += count
-        return -(-self.free // self.parts)
-
-
 class Loop:
-    """A whole simulation in progress."""
+    """The loop in Python, which also carries tokens."""
 
     def __init__(
-        self, plan: Plan, tiers: Sequence[Tier], steps: Sequence[Step | None], records: int
+        self, plan: Plan, tiers: Sequence[Tier], steps: Sequence[Step | None] | None = None
     ) -> None:
         self.lines = [Line(q) for q in plan.queues]
-        self.memories = [Memory(t) for t in tiers]
+        self._rates = [(t.rate.numerator, t.rate.denominator, t.latency) for t in tiers]
+        self._free = [0] * len(tiers)
+        self._bytes = [0] * len(tiers)
+        self._limit = 0
         self.runners = [
             Runner(i, a, self.lines, s)
-            for i, (a, s) in enumerate(zip(plan.actors, steps, strict=True))
-        ]
-        for runner in self.runners:
-            if runner.step is not None and runner.actor.name == f"{runner.actor.node.name}.out":
-                runner.step = _permuted(runner)
-        self.records = records
-        self.firings = 0
-        self._around = self._neighbours()
-
-    def _neighbours(self) -> list[list[Runner]]:
-        """Of each actor: itself, who writes what it reads, who reads what it writes."""
+            for i, (a, s) in enumerate(zip(plan.actors, steps or [None] * len(plan.actors),
+                                           strict=True))
+        ]  # fmt: skip
         writer = {id(line): r for r in self.runners for line in r.outputs}
         reader = {id(line): r for r in self.runners for line in r.inputs}
-        return [
-            list(
-                {
-                    id(n): n
-                    for n in (
-                        r,
-                        *(writer[id(line)] for line in r.inputs),
-                        *(reader[id(line)] for line in r.outputs),
-                    )
-                }.values()
-            )
-            for r in self.runners
-        ]
+        for r in self.runners:
+            found = [r, *(writer[id(q)] for q in r.inputs), *(reader[id(q)] for q in r.outputs)]
+            r.near = list({n.index: n for n in found}.values())
+            if r.step is not None and r.actor.name == f"{r.actor.node.name}.out":
+                r.step = _permuted(r)
 
-    def run(self) -> None:
-        """Fire until nothing can."""
+    def advance(self, state: State, guide: int = -1, target: int = -1) -> bool:
+        """Fire until nothing can, or actor `guide` has fired `target` times; whether work is left.
+
+        Changes `state`.
+        """
+        self._load(state)
         ready: list[tuple[int, int]] = []
         for runner in self.runners:
+            runner.queued = False
             self._offer(runner, ready)
         while ready:
             now, index = heapq.heappop(ready)
             runner = self.runners[index]
             runner.queued = False
             self._fire(runner, now)
-            for near in self._around[index]:
+            for near in runner.near:
                 if not near.queued:
                     self._offer(near, ready)
+            if index == guide and runner.fired >= target:
+                break
+        self._store(state)
+        return bool(ready)
 
     def _offer(self, runner: Runner, ready: list[tuple[int, int]]) -> None:
         start = runner.start()
@@ -213,39 +202,68 @@ class Loop:
             heapq.heappush(ready, (start, runner.index))
 
     def _fire(self, runner: Runner, now: int) -> None:
-        node, run = runner.actor.node, runner.run
-        assert run is not None
-        if runner.cause == BLOCKED:
+        phase = runner.phase
+        assert phase is not None
+        if runner.full:
             runner.blocked += now - runner.free
         else:
             runner.starved += now - runner.free
-        served, far = now, 0
-        if runner.actor.tier >= 0:
-            memory = self.memories[runner.actor.tier]
-            served, far = memory.serve(now, node.bytes), memory.latency
-        runner.free = max(now + node.interval, served)
-        runner.memory += runner.free - now - node.interval
-        end = served + node.latency + far
+        end, free = now + runner.latency, now + runner.interval
+        if runner.tier >= 0:
+            served = self._serve(runner.tier, now, runner.bytes)
+            end += served - now + self._rates[runner.tier][2]
+            if served > free:
+                runner.memory += served - free
+                free = served
+        runner.free = free
         tokens = None
         if runner.step is not None:
-            heads = zip(runner.inputs, run.takes, strict=True)
-            tokens = runner.step([line.peek() for line, count in heads if count])
-        for line, count in zip(runner.inputs, run.takes, strict=True):
-            if count:
-                line.take(count, now, (end if line.held else now) + line.response)
-        for i, (line, count) in enumerate(zip(runner.outputs, run.gives, strict=True)):
-            if count:
-                line.put(end + line.latency, tokens[i] if tokens is not None else None)
-        runner.end = max(end, runner.free)
-        if self.records:
-            runner.note(now, end, self.records)
+            tokens = runner.step([line.peek() for line, _ in phase.takes])
+        for line, count in phase.takes:
+            line.take(count, now, (end if line.held else now) + line.response)
+        for place, (line, _) in enumerate(phase.gives):
+            line.put(end + line.latency, None if tokens is None else tokens[place])
+        runner.end = max(end, free)
+        if self._limit:
+            runner.note(now, end, self._limit)
         runner.advance()
-        self.firings += 1
 
-    def noted(self) -> tuple[Record, ...]:
-        """The records of every actor, in the order of time."""
-        found = [Record(r.actor.name, *times) for r in self.runners for times in r.track]
-        return tuple(sorted(found, key=lambda r: (r.start, r.node)))
+    def _serve(self, tier: int, now: int, count: int) -> int:
+        """The cycle in which a request of some bytes, made now, has been served."""
+        parts, per_byte, _ = self._rates[tier]
+        self._free[tier] = free = max(self._free[tier], now * parts) + count * per_byte
+        self._bytes[tier] += count
+        return -(-free // parts)
+
+    def _load(self, state: State) -> None:
+        for q, line in enumerate(self.lines):
+            span = slice(state.offsets[q], state.offsets[q + 1])
+            line.arrive, line.release = state.arrive[span].tolist(), state.release[span].tolist()
+            line.puts, line.takes, line.seen, line.high = state.queues[q].tolist()
+        for i, r in enumerate(self.runners):
+            (r.place, r.left, r.fired, r.free, r.end, r.starved, r.blocked, r.memory, noted,
+             r.stride) = state.actors[i].tolist()  # fmt: skip
+            r.track = [(start, end) for start, end in state.records[i, :noted].tolist()]
+            r.phase = r.phases[r.place] if r.phases else None
+        self._free, self._bytes = state.tiers[:, 0].tolist(), state.tiers[:, 1].tolist()
+        self._limit = state.records.shape[1]
+
+    def _store(self, state: State) -> None:
+        for q, line in enumerate(self.lines):
+            span = slice(state.offsets[q], state.offsets[q + 1])
+            state.arrive[span], state.release[span] = line.arrive, line.release
+            state.queues[q] = line.puts, line.takes, line.seen, line.high
+        for i, r in enumerate(self.runners):
+            state.actors[i] = (r.place, r.left, r.fired, r.free, r.end, r.starved, r.blocked,
+                               r.memory, len(r.track), r.stride)  # fmt: skip
+            if r.track:
+                state.records[i, : len(r.track)] = r.track
+        state.tiers[:, 0], state.tiers[:, 1] = self._free, self._bytes
+
+    def chosen(self, actor: int) -> Run | None:
+        """The rates that tokens choose for an actor's next firing; None where they are missing."""
+        runner = self.runners[actor]
+        return runner.steer(runner.inputs) if runner.steer else None
 
 
 def _permuted(runner: Runner) -> Step:

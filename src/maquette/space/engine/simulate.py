@@ -7,8 +7,9 @@ from typing import Any
 
 from maquette.space.engine.actors import Actor, Plan, plan
 from maquette.space.engine.blocked import blocked
-from maquette.space.engine.loop import Loop, Runner
-from maquette.space.engine.result import Result, Spent
+from maquette.space.engine.loop import Loop
+from maquette.space.engine.result import Record, Result, Spent
+from maquette.space.engine.state import Numbers, OfActor, OfQueue, OfTier, State, begin
 from maquette.space.engine.types import Network
 from maquette.space.engine.values import Step, step
 from maquette.space.engine.verify import verify
@@ -38,11 +39,13 @@ def simulate(
     verify(network, values=values, functions=functions or {})
     planned = plan(network)
     kept: dict[str, list[Any]] = {}
-    steps = [_step(a, inputs or {}, functions or {}, kept) if values else None
-             for a in planned.actors]  # fmt: skip
-    loop = Loop(planned, network.tiers, steps, records)
-    loop.run()
-    return _result(network, planned, loop, kept)
+    steps = None
+    if values:
+        steps = [_step(a, inputs or {}, functions or {}, kept) for a in planned.actors]
+    loop = Loop(planned, network.tiers, steps)
+    state = begin(planned, network.tiers, records)
+    loop.advance(state)
+    return _result(network, planned, state, loop, kept)
 
 
 def _step(
@@ -62,21 +65,38 @@ def _step(
     return keep
 
 
-def _result(network: Network, planned: Plan, loop: Loop, kept: dict[str, list[Any]]) -> Result:
-    cycles = max((r.end for r in loop.runners), default=0)
+def _result(
+    network: Network, planned: Plan, state: State, loop: Loop, kept: dict[str, list[Any]]
+) -> Result:
+    puts = state.queues[:, OfQueue.PUTS].sum() - sum(q.initial for q in planned.queues)
+    rows = list(zip(planned.actors, state.actors, strict=True))
     return Result(
-        cycles=cycles,
-        tokens=sum(line.puts - line.initial for line in loop.lines),
-        nodes={r.actor.name: _spent(r, cycles) for r in loop.runners},
-        high_water={line.name: line.high for line in loop.lines},
-        bytes={t.name: m.bytes for t, m in zip(network.tiers, loop.memories, strict=True)},
-        deadlock=blocked(loop),
-        records=loop.noted(),
+        cycles=state.cycles,
+        tokens=int(puts),
+        nodes={a.name: _spent(a, row, state.cycles) for a, row in rows},
+        high_water=_named(planned.queues, state.queues[:, OfQueue.HIGH]),
+        bytes=_named(network.tiers, state.tiers[:, OfTier.BYTES]),
+        deadlock=blocked(planned, state, loop.chosen),
+        records=_records(planned, state),
         outputs=kept,
     )
 
 
-def _spent(runner: Runner, cycles: int) -> Spent:
-    busy = runner.fired * runner.actor.node.interval
-    spent = busy + runner.starved + runner.blocked + runner.memory
-    return Spent(runner.fired, busy, runner.starved, runner.blocked, runner.memory, cycles - spent)
+def _named(things: Any, numbers: Numbers) -> dict[str, int]:
+    return {t.name: int(n) for t, n in zip(things, numbers, strict=True)}
+
+
+def _spent(actor: Actor, row: Numbers, cycles: int) -> Spent:
+    fired = int(row[OfActor.FIRED])
+    busy = fired * actor.node.interval
+    starved, blocked, memory = (int(n) for n in row[OfActor.STARVED : OfActor.MEMORY + 1])
+    return Spent(fired, busy, starved, blocked, memory, cycles - busy - starved - blocked - memory)
+
+
+def _records(planned: Plan, state: State) -> tuple[Record, ...]:
+    found = [
+        Record(actor.name, start, end)
+        for actor, row, kept in zip(planned.actors, state.actors, state.records, strict=True)
+        for start, end in kept[: row[OfActor.NOTED]].tolist()
+    ]
+    return tuple(sorted(found, key=lambda r: (r.start, r.node)))

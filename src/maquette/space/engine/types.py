@@ -51,8 +51,13 @@ class Tier:
     """
 
     name: str
-    bandwidth: Fraction
+    bandwidth: Fraction | float
     latency: int = 0
+
+    @property
+    def rate(self) -> Fraction:
+        """Bytes per cycle as the clock counts them: the nearest fraction of 1024ths or coarser."""
+        return Fraction(self.bandwidth).limit_denominator(1024)
 
 
 @dataclass(frozen=True)
