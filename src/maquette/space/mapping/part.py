@@ -1,0 +1,157 @@
+"""One part of a program at fixed sizes on one socket: what is mapped.
+
+The flow is made as for any other machine: derive, then fuse.  Here it is decided along which axes
+its tensors pass through the chip, and what one tile of a kernel is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import gcd
+
+from maquette.compiler.derive import derive
+from maquette.compiler.fuse import fuse
+from maquette.compiler.kernel import Flow, Interpreted, Kernel, Stage, Tensor
+from maquette.errors import Fault, NotYet
+from maquette.ir.axes import points
+from maquette.ir.bound import bound
+from maquette.ir.graph import Graph
+from maquette.ir.patterns import Role
+from maquette.ir.scalar import Arg
+from maquette.plans.sharding import localise, shards
+
+
+@dataclass(frozen=True)
+class Part:
+    """Kernels in order, the roles of what comes from memory, and what sockets owe each other."""
+
+    flow: Flow
+    kernels: tuple[Kernel, ...]
+    roles: Mapping[str, Role]
+    stream: tuple[str, ...]  # axes along which tiles follow each other, the outer one first
+    sums: tuple[float, ...] = ()  # bytes of each tensor summed over the sockets
+    sockets: int = 1
+
+
+def part(graph: Graph, sizes: Mapping[str, int], sockets: int = 1) -> Part:
+    """`graph` at `sizes`, sharded over `sockets` as `plans.sharding` does, derived and fused.
+
+    Raises NotYet where a kernel has no compiled form (routing, top-k).
+
+    >>> from maquette.ir.build import activation, dot, weight
+    >>> y = dot(activation("x", n="n", d=64), weight("w", d=64, f=32), "d")
+    >>> found = part(Graph("product", {"y": y.value}), {"n": 128})
+    >>> [k.name for k in found.kernels], found.stream
+    (['k0'], ('n',))
+    """
+    local = localise(graph)
+    symbols = {s for v in local.graph.values for a in v.axes for s in a.size.symbols}
+    mesh = shards(symbols, {"tp": sockets, "dp": 1, "ep": 1})
+    numbers = {n: round(v) for n, v in mesh.items() if n in symbols} | dict(sizes)
+    fixed = bound(local.graph, numbers)
+    flow = fuse(derive(fixed).graph)
+    sums = tuple(
+        float(points(p.value.axes)(numbers)) * p.value.dtype.bytes
+        for p in local.partials
+        if sockets > 1
+    )
+    return of_flow(flow, {n: i.role for n, i in fixed.inputs.items()}, sums, sockets)
+
+
+def of_flow(
+    flow: Flow, roles: Mapping[str, Role], sums: tuple[float, ...] = (), sockets: int = 1
+) -> Part:
+    """A part of a flow that is there already."""
+    kernels = []
+    for kernel in flow.kernels:
+        if isinstance(kernel, Interpreted):
+            raise NotYet(Fault(kernel.name, f"no stage of a metapipeline: {kernel.reason}"))
+        if not _in_place(kernel, roles):
+            kernels.append(kernel)
+    found = tuple(kernels)
+    return Part(flow, found, dict(roles), _streaming(flow, found, roles), sums, sockets)
+
+
+def tile(kernel: Kernel, stream: tuple[str, ...], tiles: int) -> Kernel | None:
+    """One of so many tiles of a kernel; None where its axes do not divide so."""
+    extents, left = dict(kernel.extents), tiles
+    known = set(stream)
+    for axis in sorted(_streamed(kernel, known), key=lambda a: stream.index(parts(a, known)[0])):
+        step = gcd(left, extents[axis])
+        if left > step and step < extents[axis]:
+            return None
+        extents[axis] //= step
+        left //= step
+    if left > 1 and _streamed(kernel, known):
+        return None
+    return replace(
+        kernel,
+        extents=extents,
+        inputs=tuple(_cut(t, kernel, extents) for t in kernel.inputs),
+        outputs=tuple(_cut(t, kernel, extents) for t in kernel.outputs),
+    )
+
+
+def _cut(tensor: Tensor, kernel: Kernel, extents: Mapping[str, int]) -> Tensor:
+    whole = kernel.extents
+    shape = (
+        extents[a] if whole.get(a) == n else n
+        for a, n in zip(tensor.axes, tensor.shape, strict=True)
+    )
+    return replace(tensor, shape=tuple(shape))
+
+
+def parts(axis: str, known: Iterable[str]) -> tuple[str, ...]:
+    """The axes of a program that one of a kernel was joined of; () where it has none of them.
+
+    >>> parts("bs", {"b", "s"}), parts("grk", {"b", "s"})
+    (('b', 's'), ())
+    """
+    if not axis:
+        return ()
+    for name in sorted(known, key=len, reverse=True):
+        if axis == name:
+            return (name,)
+        if axis.startswith(name) and (rest := parts(axis[len(name) :], known)):
+            return (name, *rest)
+    return ()
+
+
+def _streamed(kernel: Kernel, stream: set[str]) -> list[str]:
+    return [a for a in kernel.extents if parts(a, stream)]
+
+
+def _streaming(
+    flow: Flow, kernels: tuple[Kernel, ...], roles: Mapping[str, Role]
+) -> tuple[str, ...]:
+    """Axes of what is no weight, that no kernel reduces and every kernel with work runs over."""
+    sizes = {a: n for t in flow.inputs for a, n in zip(t.axes, t.shape, strict=True) if n > 1}
+    fixed = {a for t in flow.inputs if roles.get(t.name) == "weight" for a in t.axes}
+    names = list(sizes)
+    every = [(k, s) for k in kernels for s in k.stages]
+    return tuple(n for n in names if n not in fixed and all(_free(n, names, *e) for e in every))
+
+
+def _free(name: str, names: list[str], kernel: Kernel, stage: Stage) -> bool:
+    """Whether an axis is one of a stage's results, or the stage reads no tensor at all."""
+    holds = {a for a in kernel.extents if name in parts(a, names)}
+    if holds & set(stage.over):
+        return False
+    return bool(holds & set(stage.results[-1].axes)) or _table(kernel, stage)
+
+
+def _table(kernel: Kernel, stage: Stage) -> bool:
+    made = {r.name: s for s in kernel.stages for r in s.results}
+    return all(n in made and _table(kernel, made[n]) for n in stage.reads)
+
+
+def _in_place(kernel: Kernel, roles: Mapping[str, Role]) -> bool:
+    """Whether a kernel only carries a state over: the memory that holds it is the same."""
+    if 0 in kernel.extents.values():
+        return True
+    states = {t.name for t in kernel.inputs if roles.get(t.buffer) == "state"}
+    kept = {t.buffer for t in kernel.inputs} == {t.buffer for t in kernel.outputs}
+    return kept and all(
+        s.kind == "map" and s.leaves == (Arg(0),) and set(s.reads) <= states for s in kernel.stages
+    )

@@ -1,0 +1,55 @@
+"""A decoder layer of a catalogue model becomes sections on one socket."""
+
+from __future__ import annotations
+
+import pytest
+
+from maquette.catalogue.machines import machine
+from maquette.catalogue.models import model
+from maquette.models.decoder import program
+from maquette.space.mapping import Mapped, mapped, netlist, part
+
+
+@pytest.fixture(scope="module")
+def layer():
+    return program(model("llama-3.1-8b")).parts["dense"]
+
+
+@pytest.fixture(scope="module")
+def sn40l():
+    return machine("sn40l")
+
+
+def test_decoding_reads_every_weight_once_at_the_rate_of_memory(layer, sn40l):
+    found = mapped(part(layer, {"b": 1, "s": 1, "t": 4096}, sockets=8), sn40l)
+    assert isinstance(found, Mapped)
+    read = sum(s.traffic["hbm"].read for s in found.sections)
+    weights = 2 * 4096 * (512 + 128 + 128 + 512 + 3 * 1792)
+    cache = 2 * 2 * 128 * 4095
+    assert read == pytest.approx(weights + cache, rel=1e-3)
+    assert {s.binding for s in found.sections} == {"hbm bandwidth"}
+    assert found.seconds >= read / 1.8e12
+
+
+def test_a_prompt_is_bound_by_compute_units_and_stays_within_the_chip(layer, sn40l):
+    found = mapped(part(layer, {"b": 1, "s": 2048, "t": 2048}, sockets=8), sn40l)
+    assert isinstance(found, Mapped)
+    fabric = sn40l.fabric
+    for section in found.sections:
+        assert section.binding == "compute units"
+        assert section.compute <= fabric.compute.value
+        assert section.memory <= fabric.memory.value
+        assert section.generators <= fabric.generators.value
+    flops = 2 * 2048 * 4096 * (512 + 256 + 512 + 3 * 1792) + 4 * 2048 * 2048 * 512
+    peak = flops / sn40l.compute.matrix["bf16"].value
+    assert peak <= found.seconds < 2.5 * peak
+
+
+def test_netlists_name_units_once_and_join_only_them(layer, sn40l):
+    found = mapped(part(layer, {"b": 1, "s": 1, "t": 4096}, sockets=8), sn40l)
+    for section in found.sections:
+        made = netlist(section, sn40l.fabric)
+        names = [u.name for u in made.units]
+        assert len(set(names)) == len(names)
+        assert {u for n in made.nets for u in (n.source, *n.sinks)} <= set(names)
+        assert all(0 <= n.activity <= 1 for n in made.nets)
