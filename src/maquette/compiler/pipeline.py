@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
 from maquette.compiler.alternatives import Alternative, Search
@@ -24,7 +25,7 @@ from maquette.compiler.tile.stream import STRATEGY as STREAM
 from maquette.compiler.tile.stream import order
 from maquette.compiler.tile.text import show_tiling
 from maquette.compiler.tiling import Candidate, Counts, Tiling
-from maquette.compiler.variants import Written, made
+from maquette.compiler.variants import Variant, Written, algebra, made
 from maquette.ir.graph import Graph
 from maquette.ir.patterns import Value
 from maquette.ir.text import show
@@ -35,16 +36,38 @@ Strategy: TypeAlias = Callable[[Kernel, Processor], Sequence[Candidate]]
 
 
 @dataclass(frozen=True)
+class Algebra:
+    """What was made of a graph before anything was fused."""
+
+    rewritten: Rewritten | None  # None: the graph was taken as it is written
+    derived: Derived
+
+
+@dataclass(frozen=True)
 class Lowered:
     """What every pass made of a graph.  Tilings are of kernels under canonical names."""
 
     graph: Graph
-    rewritten: Rewritten | None
-    derived: Derived
+    variant: Variant  # what was chosen
     once: Graph  # what constants alone decide: made when they are bound
     flow: Flow
     tiled: tuple[Candidate | None, ...]  # one for each kernel; None: NumPy runs it
-    alternatives: tuple[Alternative, ...] = ()  # what else was priced, and what was chosen
+    alternatives: tuple[Alternative, ...]  # what else was priced, and what was chosen
+    algebra: Callable[[], Algebra]  # asked where it is told, not where it is run
+
+    @cached_property
+    def _algebra(self) -> Algebra:
+        return self.algebra()
+
+    @property
+    def rewritten(self) -> Rewritten | None:
+        """What the search over equal graphs found, if it was taken."""
+        return self._algebra.rewritten
+
+    @property
+    def derived(self) -> Derived:
+        """What was derived, and what was refused."""
+        return self._algebra.derived
 
     def stages(self) -> dict[str, str]:
         """The text of each stage, by name, in order."""
@@ -80,12 +103,8 @@ class Passes:
         constants: Collection[str] = (),
     ) -> Lowered:
         """Every pass on one graph whose sizes are numbers."""
-        fixed, held = frozenset(constants), dict(strides or {})
-        original = Written(graph, fixed, held)
-        rewritten, source = None, original
-        if self.value_price is not None:
-            rewritten = rewrite(graph, self.value_price, constants=set(fixed))
-            source = Written(rewritten.graph, fixed, held) if rewritten.steps else original
+        original = Written(graph, frozenset(constants), dict(strides or {}))
+        rewritten, source = self._rewritten(original)
         guess = worthwhile(self.processor.l2)
         search = Search(source, original, guess, self.seconds, self.tries, self.handed)
         variant, chosen = search.run()
@@ -93,9 +112,21 @@ class Passes:
         found = search.made or made(written, variant, guess)
         tiled = tuple(self.best(k) for k in found.flow.kernels)
         chosen += tuple(self._orders(found.flow)) if self.tries else ()
-        taken = rewritten if variant.rewritten else None
-        laws = found.algebra
-        return Lowered(graph, taken, laws.derived, laws.once, found.flow, tiled, chosen)
+        told = Algebra(rewritten if variant.rewritten else None, found.algebra.derived)
+        once = found.algebra.once
+        return Lowered(graph, variant, once, found.flow, tiled, chosen, lambda: told)
+
+    def algebra(self, written: Written, variant: Variant) -> Algebra:
+        """What `lower` made of a graph before it fused what it had chosen."""
+        rewritten, source = self._rewritten(written) if variant.rewritten else (None, written)
+        return Algebra(rewritten, algebra(source, variant, worthwhile(self.processor.l2)).derived)
+
+    def _rewritten(self, original: Written) -> tuple[Rewritten | None, Written]:
+        """What the search over equal graphs found, and what the passes go on with."""
+        if self.value_price is None:
+            return None, original
+        found = rewrite(original.graph, self.value_price, constants=set(original.constants))
+        return found, replace(original, graph=found.graph) if found.steps else original
 
     def _orders(self, flow: Flow) -> Iterator[Alternative]:
         """Of streamed folds, what the best tiling of each order of loops costs."""

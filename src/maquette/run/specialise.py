@@ -19,6 +19,7 @@ from maquette.ir.interpret import evaluate
 from maquette.ir.patterns import Input
 from maquette.price.kernel import seconds
 from maquette.price.kernel_values import value_price
+from maquette.run import remembered
 from maquette.run.flow import Ready
 from maquette.run.measured import processor
 from maquette.run.source import Source
@@ -69,7 +70,7 @@ def _lower(captured: Captured, flat: Sequence[Any]) -> Lowered:
         held = layout(x, name)
         if held.format == value.dtype.name:
             strides[name] = held.strides
-    return passes().lower(captured.graph, strides, captured.constants)
+    return remembered.lowered(passes(), captured.graph, strides, captured.constants)
 
 
 class Interpreter(Specialised):
