@@ -58,10 +58,17 @@ class Extraction:
         """What one e-node costs, its operands given."""
         return self.prices[id, node]
 
-    def trees(self, paid: Choice) -> tuple[dict[int, float], dict[int, ENode]]:
+    def bounds(self) -> dict[int, float]:
+        """What every class costs at the least, however much of it is shared."""
+        return self.trees({}, shared=True)[0]
+
+    def trees(
+        self, paid: Choice, *, shared: bool = False
+    ) -> tuple[dict[int, float], dict[int, ENode]]:
         """The cheapest tree of every class, where the classes in `paid` cost their users nothing.
 
         Dijkstra's algorithm on the hypergraph: a class is settled once no cheaper way can come.
+        With `shared` an e-node adds to the dearest of its operands only, as if that held all else.
         """
         settled: dict[int, float] = {}
         choice: dict[int, ENode] = {}
@@ -78,7 +85,10 @@ class Extraction:
             choice[id] = paid[id] if key < 0 else self.keys[key][1]
             for user in self.users.get(id, ()):
                 missing[user] -= 1
-                spent[user] += amount
+                if shared:  # classes settle in order of cost, so the last is the dearest
+                    spent[user] = self.amounts[user] + amount
+                else:
+                    spent[user] += amount
                 if not missing[user] and self.keys[user][0] not in settled:
                     heapq.heappush(heap, (spent[user], user, self.keys[user][0]))
         return settled, choice
@@ -90,8 +100,8 @@ class Extraction:
         chosen otherwise than in `start` for less.
         """
         choice: dict[int, ENode] = dict(start)
-        before = amount = total(start, self.roots, self.price)
-        least = max(worth, 1e-9) * before
+        amount = total(start, self.roots, self.price)
+        least = max(worth, 1e-9) * amount
         paid: dict[int, ENode] = {}
         for _ in range(3):
             costs, found = self.trees(paid)
@@ -107,8 +117,16 @@ class Extraction:
                     choice, amount, paid, improved = other, changed, more, True
             if not improved:
                 break
-        choice, amount = self._reverted(start, choice, amount, least)
-        return (choice, amount) if amount < before - least else (dict(start), before)
+        return self.settled(start, choice, least)
+
+    def settled(
+        self, start: Choice, choice: dict[int, ENode], least: float
+    ) -> tuple[dict[int, ENode], float]:
+        """`choice` without changes that buy little, and its cost; `start` if all buy too little."""
+        before, amount = (total(c, self.roots, self.price) for c in (start, choice))
+        if amount >= before - least:
+            return dict(start), before
+        return self._reverted(start, choice, amount, min(amount + least, before - least))
 
     def _total(self, choice: Choice) -> float:
         """The cost of a choice; no price is high enough for one that needs itself."""
@@ -127,10 +145,9 @@ class Extraction:
         return [id for _, id in sorted(shared)]
 
     def _reverted(
-        self, start: Choice, choice: dict[int, ENode], amount: float, least: float
+        self, start: Choice, choice: dict[int, ENode], amount: float, most: float
     ) -> tuple[dict[int, ENode], float]:
-        """Without the changes that buy too little: back to how it was written, one by one."""
-        most = amount + least
+        """Back to how it was written, change by change, while it costs no more than `most`."""
         for id in reversed(reachable(choice, self.roots)):
             if id not in start or choice[id] == start[id]:
                 continue

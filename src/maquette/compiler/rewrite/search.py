@@ -9,8 +9,9 @@ from typing import TypeAlias
 from maquette.compiler.rewrite.decode import Decoder, part
 from maquette.compiler.rewrite.egraph import EGraph, ENode
 from maquette.compiler.rewrite.encode import Encoder
+from maquette.compiler.rewrite.exact import exact
 from maquette.compiler.rewrite.explain import Step, explain
-from maquette.compiler.rewrite.extract import Extraction, total
+from maquette.compiler.rewrite.extract import Choice, Extraction, total
 from maquette.compiler.rewrite.facts import Facts
 from maquette.compiler.rewrite.match import (
     Index,
@@ -42,6 +43,9 @@ class Limit:
     nodes: int = 3000
     matches: int = 400  # of one rule in one round
     region: int = 80  # values searched together: about a layer
+    exact: int = 100  # e-nodes to choose among exactly; of more, greedily: layers of models, whose
+    # choice takes 0.2 to 3 s and bought 1 to 6 % by this price, but nothing once all was fused
+    branches: int = 50  # of the exact choice, before the greedy one is taken after all
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,13 @@ class Explored:
     rounds: int
     regions: int = 1
     reused: int = 0
+    greedy: tuple[str, ...] = ()  # why regions were chosen from greedily, those that were
 
     def __str__(self) -> str:
         again = f", {self.reused} of {self.regions} regions as seen before" if self.reused else ""
-        return f"{self.nodes} e-nodes in {self.classes} e-classes after {self.rounds} rounds{again}"
+        how = f", chosen greedily: {'; '.join(self.greedy)}" if self.greedy else ", chosen exactly"
+        found = f"{self.nodes} e-nodes in {self.classes} e-classes after {self.rounds} rounds"
+        return f"{found}{again}{how}"
 
 
 @dataclass(frozen=True)
@@ -236,6 +243,7 @@ def rewrite(
             max((p.explored.rounds for p in seen.values()), default=0),
             len(parts),
             len(parts) - len(seen),
+            tuple(dict.fromkeys(why for p in seen.values() for why in p.explored.greedy)),
         ),
     )
 
@@ -278,15 +286,37 @@ def _region(
     rounds = saturate(egraph, rules, limit)
     roots = [encoder.at(v) for v in graph.outputs.values()]
     start = _as_written(egraph, written)
-    choice, after = Extraction(egraph, roots, cost).best(start, worth)
+    choice, after, greedy = _chosen(Extraction(egraph, roots, cost), start, worth, limit)
     outputs = Decoder(encoder, choice).values(graph.outputs)
     found = Graph(graph.name, outputs)
     if all(outputs[n] is v for n, v in graph.outputs.items()):
         found, after = graph, before
     steps = explain(egraph, rules, start, choice, roots)
-    return Rewritten(
-        found, before, after, steps, Explored(len(egraph.classes), egraph.size, rounds)
+    explored = Explored(len(egraph.classes), egraph.size, rounds, greedy=greedy)
+    return Rewritten(found, before, after, steps, explored)
+
+
+def _chosen(
+    extraction: Extraction, start: Choice, worth: float, limit: Limit
+) -> tuple[dict[int, ENode], float, tuple[str, ...]]:
+    """The cheapest choice and its cost; why it may not be the cheapest of all, if it may not."""
+    choice, amount = extraction.best(start, worth)
+    if not limit.exact:
+        return choice, amount, ("as asked for",)
+    found = exact(
+        extraction, amount, most=limit.exact, branches=limit.branches, gap=max(worth / 4, 1e-6)
     )
+    if not found.solved:
+        why = f"not decided among {found.size} e-nodes in {limit.branches} branches"
+        if found.size > limit.exact:
+            why = f"{found.size} e-nodes are too many to decide"
+        return choice, amount, (why,)
+    if found.choice is not None:
+        least = max(worth, 1e-9) * total(start, extraction.roots, extraction.price)
+        other, less = extraction.settled(start, found.choice, least)
+        if less < amount - least / 4:
+            return other, less, ()
+    return choice, amount, ()
 
 
 def _as_written(graph: EGraph, count: int) -> dict[int, ENode]:
