@@ -45,13 +45,20 @@ def _applied(command: Callable[..., Any], options: tuple[Decorator, ...]) -> Cal
     return command
 
 
-machines = bundle(
-    "machines",
-    click.option("--on", "on", type=FILLED, metavar="SYSTEM", required=True,
-                 help="Devices, such as h100x8 or ./mine.tomlx4; see maquette show machines."),
-    click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True,
-                 help='A what-if, such as machine.hbm.bandwidth="4 TB/s"; repeatable.'),
-)  # fmt: skip
+
+
+def _machines(required: bool) -> Decorator:
+    return bundle(
+        "machines",
+        click.option("--on", "on", type=FILLED, metavar="SYSTEM", required=required,
+                     help="Devices, such as h100x8 or ./mine.tomlx4; see maquette show machines."),
+        click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True,
+                     help='A what-if, such as machine.hbm.bandwidth="4 TB/s"; repeatable.'),
+    )  # fmt: skip
+
+
+machines = _machines(required=True)
+machines_or_fleet = _machines(required=False)
 
 mesh = bundle(
     "mesh",
@@ -82,6 +89,10 @@ formats = bundle(
 )  # fmt: skip
 
 model = click.argument("model", type=FILLED)
+model_or_fleet = click.argument("model", type=FILLED, required=False)
+fleet = click.option("--fleet", type=FILLED, metavar="FILE",
+                     help="Experts behind a router on the systems of this file, or of a name of "
+                          "the catalogue such as samba-coe, in place of MODEL and --on.")  # fmt: skip
 
 engine = click.option("--engine", type=FILLED, metavar="NAME", default="vllm", show_default=True,
                       help="Serving engine; see maquette show engines.")  # fmt: skip

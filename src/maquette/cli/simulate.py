@@ -9,8 +9,9 @@ from maquette.cli.options import Values
 
 
 @click.command()
-@options.model
-@options.machines
+@options.model_or_fleet
+@options.fleet
+@options.machines_or_fleet
 @options.engine
 @options.mesh
 @options.disaggregated
@@ -24,7 +25,8 @@ from maquette.cli.options import Values
 @options.outputs
 @options.as_json
 def simulate(
-    model: str,
+    model: str | None,
+    fleet: str | None,
     machines: Values,
     engine: str,
     mesh: Values,
@@ -42,7 +44,16 @@ def simulate(
 
     MODEL is a name of the catalogue or a path to a HuggingFace config.json.  Say what the requests
     are with --for, --trace, or --input-tokens and --output-tokens with --rate or --concurrency.
+    With --fleet many models serve, each request the one that a router names.
     """
+    from maquette.cli import fleets
+
+    if fleet is not None:
+        fleets.serve(
+            fleet, traffic["requests"], traffic["seed"], calibration, outputs["out"], as_json
+        )
+        return
+    model = fleets.needed(model, machines)
     from maquette import api
     from maquette.cli.failure import warn
     from maquette.cli.files import Files

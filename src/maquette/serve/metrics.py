@@ -114,7 +114,7 @@ def summary(
     load = offered / trace.sustainable_per_s if trace.sustainable_per_s else float("nan")
     itl = _gaps(trace, percentiles)
     return Metrics(
-        **{k: _spread(values[k], percentiles) for k in ("ttft", "tpot", "e2e", "queue")},
+        **{k: spread(values[k], percentiles) for k in ("ttft", "tpot", "e2e", "queue")},
         itl=itl,
         requests=len(trace.status),
         finished=counts[FINISHED],
@@ -139,7 +139,8 @@ def summary(
     )
 
 
-def _spread(values: Floats, percentiles: Sequence[float]) -> Spread:
+def spread(values: Floats, percentiles: Sequence[float]) -> Spread:
+    """The mean and the percentiles of observations in seconds."""
     if not len(values):
         nan = Seconds(float("nan"))
         return Spread(0, nan, dict.fromkeys(percentiles, nan))
@@ -153,7 +154,7 @@ def _gaps(trace: Trace, percentiles: Sequence[float]) -> Spread:
     counts, edges = trace.gap_counts, trace.gap_edges_ns * 1e-9
     total = int(counts.sum())
     if not total:
-        return _spread(np.zeros(0), percentiles)
+        return spread(np.zeros(0), percentiles)
     at = np.interp(np.array(percentiles) / 100 * total, np.append(0, np.cumsum(counts)), edges)
     mean = float((counts * (edges[:-1] + edges[1:]) / 2).sum()) / total
     shown = {p: Seconds(float(v)) for p, v in zip(percentiles, at, strict=True)}

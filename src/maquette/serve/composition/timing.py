@@ -43,8 +43,8 @@ class Timing(Protocol):
 
 @dataclass(frozen=True)
 class Stated:
-    """A model of known times: `prefill` for each prompt, first token included, then a `step` for
-    every further token, however many sequences there are.
+    """A model of known times: a `prefill`, first tokens included, then a `step` for every further
+    token, either of a whole batch however large it is.
 
     >>> Stated(Seconds(0.03), Seconds(0.002), "measured").run((100,), (3,)).finish_ns
     (34000000,)
@@ -56,14 +56,10 @@ class Stated:
     layers: int = 1
 
     def run(self, prompts: Tokens, outputs: Tokens) -> Run:
-        """Prompts one after another, then steps of all."""
-        each = round(self.prefill * 1e9)
-        step = round(self.step * 1e9)
-        first = tuple(each * (i + 1) for i in range(len(prompts)))
-        finish = tuple(
-            f if n == 1 else first[-1] + (n - 1) * step for f, n in zip(first, outputs, strict=True)
-        )
-        return Run(each, first, finish)
+        """All prompts at once, then steps of all."""
+        first, step = round(self.prefill * 1e9), round(self.step * 1e9)
+        finish = tuple(first + (n - 1) * step for n in outputs)
+        return Run(first, (first,) * len(prompts), finish)
 
 
 class Priced:

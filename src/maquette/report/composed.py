@@ -1,0 +1,221 @@
+"""`maquette simulate --fleet` as a document and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import floor
+
+from rich.console import RenderableType
+
+from maquette.plans.types import Infeasible
+from maquette.report.document import Document, milliseconds, stamp
+from maquette.report.numbers import amount, digits, percent, seconds
+from maquette.report.tables import pairs, table
+from maquette.search.composition import Composed, Served
+from maquette.search.hosting import Hosted
+from maquette.serve.composition.closed import lru_hit_rate
+from maquette.serve.composition.figures import Figures, figures
+from maquette.serve.composition.types import History, Swapping
+from maquette.serve.metrics import Spread
+
+LATENCIES = {"ttft": "ttft", "e2e": "e2e", "routing": "routing", "waiting": "waiting"}
+
+
+def document(found: Composed) -> Document:
+    """Everything that is known of a fleet's deployments."""
+    fleet, requests = found.fleet, found.requests
+    return {
+        **stamp("simulate"),
+        "fleet": fleet.title,
+        "source": fleet.source,
+        "router": fleet.router.model,
+        "router_output_tokens": fleet.router.output_tokens,
+        "experts": len(fleet.names),
+        "expert_models": {e.group: {"model": e.model, "count": e.count} for e in fleet.experts},
+        "experts_gb": sum(found.nbytes) / 1e9,
+        "largest_expert_gb": max(found.nbytes) / 1e9,
+        "popularity": str(fleet.popularity),
+        "never_asked_experts": list(found.unused),
+        "precision": fleet.precision,
+        "traffic": requests.source,
+        "batch": fleet.traffic.batch,
+        "requests": len(requests),
+        "seed": found.seed,
+        "deployments": [_deployment(found, served) for served in found.served],
+        "warnings": list(warnings(found)),
+    }
+
+
+def _deployment(found: Composed, served: Served) -> Document:
+    made: Document = {
+        "name": served.site.name,
+        "policy": _policy(served.swapping),
+        "systems": [_system(h) for h in served.hosted],
+    }
+    if isinstance(served.outcome, Infeasible):
+        no = served.outcome
+        short = {"reason": no.reason, "short_by": no.short_by, "unit": no.unit}
+        return {**made, "feasible": False, "infeasible": short}
+    return {
+        **made,
+        "feasible": True,
+        **_figures(figures(served.outcome)),
+        "expected_hit_share": expected_hits(found, served),
+        "nodes": [_node(served.outcome, i) for i in range(len(served.outcome.uses))],
+    }
+
+
+def _policy(swapping: Swapping) -> Document:
+    return dict(vars(swapping))
+
+
+def _system(on: Hosted) -> Document:
+    return {
+        "system": on.system.name,
+        "devices": on.system.devices,
+        "devices_per_expert": on.tp,
+        "fast_gb": on.tiers.fast / 1e9,
+        "cold_gb": on.tiers.cold / 1e9,
+        "reserve_gb": on.reserve / 1e9,
+        "copy_gb_per_s": on.tiers.copy_rate / 1e9,
+        "copy_path": on.tiers.path,
+        "experts_resident": floor(on.cliffs.resident),
+        "experts_in_cold_tier": floor(on.cliffs.cold),
+        "experts_in_both_tiers": floor(on.cliffs.both),
+        "times": on.basis,
+        "times_source": on.source,
+    }
+
+
+def _figures(f: Figures) -> Document:
+    keys: Document = {"duration_s": f.duration}
+    for name in LATENCIES:
+        spread: Spread = getattr(f, name)
+        keys[f"{name}_mean_ms"] = milliseconds(spread.mean)
+        for p, value in spread.percentiles.items():
+            keys[f"{name}_p{p:g}_ms"] = milliseconds(value)
+    return {
+        **keys,
+        "requests_per_s": f.requests_per_s,
+        "output_tokens_per_s": f.output_tokens_per_s,
+        "hit_share": f.resident_share,
+        "prefetched_share": f.ahead_share,
+        "copied_share": f.copied_share,
+        "switching_share": f.switching_share,
+        "router_share": f.router_share,
+        "utilisation": f.utilisation,
+        "expert_runs": f.runs,
+        "copies": f.copies,
+        "prefetches": f.prefetches,
+        "evictions": f.evictions,
+        "moved_gb": f.bytes_moved / 1e9,
+    }
+
+
+def _node(history: History, i: int) -> Document:
+    use = history.uses[i]
+    return {
+        "node": use.name,
+        "requests": int((history.node == i).sum()),
+        "router_s": use.router_ns / 1e9,
+        "compute_s": use.compute_ns / 1e9,
+        "switching_s": use.stall_ns / 1e9,
+        "copy_s": use.copy_ns / 1e9,
+        "copies": use.copies,
+        "prefetches": use.prefetches,
+        "evictions": use.evictions,
+        "moved_gb": use.bytes_moved / 1e9,
+    }
+
+
+def expected_hits(found: Composed, served: Served) -> float | None:
+    """The hit rate of LRU under independent requests (Che's approximation), of one node.
+
+    None where experts differ in size, are pinned, or are split over nodes: it is another thing.
+    """
+    if isinstance(served.outcome, Infeasible) or len(served.outcome.uses) > 1:
+        return None
+    if served.swapping.fast != "lru" or len({*found.nbytes}) > 1:
+        return None
+    return lru_hit_rate(found.chances, floor(served.hosted[0].cliffs.resident))
+
+
+def warnings(found: Composed) -> Iterator[str]:
+    """What to beware of."""
+    if unused := found.unused:
+        size = sum(b for b, c in zip(found.nbytes, found.chances, strict=True) if c == 0)
+        yield (
+            f"{len(unused)} of {len(found.chances)} experts are never asked for and take "
+            f"{size / 1e9:,.0f} GB: {', '.join(unused[:5])}{', …' if len(unused) > 5 else ''}"
+        )
+    for served in found.served:
+        if isinstance(served.outcome, Infeasible):
+            yield f"{served.site.name} cannot be: {served.outcome}"
+
+
+def tables(found: Composed) -> Iterator[RenderableType]:
+    """What a person reads."""
+    fleet = found.fleet
+    size = f"{amount(sum(found.nbytes), 'B')} in {fleet.precision}"
+    kinds = ", ".join(dict.fromkeys(e.model for e in fleet.experts))
+    yield pairs(fleet.title, [
+        ("experts", f"{len(fleet.names)} of {kinds}, {size}"),
+        ("router", f"{fleet.router.model}, {fleet.router.output_tokens} tokens"),
+        ("popularity", str(fleet.popularity)),
+        ("traffic", _traffic(found)),
+        ("source", fleet.source or "–"),
+    ])  # fmt: skip
+    yield ""
+    heads = ("deployment", ">latency p50", ">p99", ">TTFT p50", ">req/s", ">switching",
+             ">hits", ">ahead", ">moved", ">against first")  # fmt: skip
+    yield table("", heads, list(_rows(found)))
+    yield ""
+    heads = ("system", ">fast", ">reserved", ">cold", ">copies at", "path",
+             ">resident", ">cold holds", ">both hold", "~times")  # fmt: skip
+    yield table("memory, in experts", heads, list(_memory(found)))
+
+
+def _traffic(found: Composed) -> str:
+    batch = found.fleet.traffic.batch
+    return f"batches of {batch}: {found.requests.source}" if batch else found.requests.source
+
+
+def _rows(found: Composed) -> Iterator[tuple[str, ...]]:
+    first: Figures | None = None
+    for served in found.served:
+        if isinstance(served.outcome, Infeasible):
+            yield (served.site.name, "cannot be", *("–",) * 8)
+            continue
+        f = figures(served.outcome)
+        first = first or f
+        yield (
+            served.site.name,
+            seconds(f.e2e[50.0]),
+            seconds(f.e2e[99.0]),
+            seconds(f.ttft[50.0]),
+            digits(f.requests_per_s),
+            percent(f.switching_share),
+            percent(f.resident_share),
+            percent(f.ahead_share),
+            amount(f.bytes_moved, "B"),
+            f"{digits(f.duration / first.duration)}×",
+        )
+
+
+def _memory(found: Composed) -> Iterator[tuple[str, ...]]:
+    offers = [on for served in found.served for on in served.hosted]
+    seen = {(on.system.name, on.tiers, on.reserve): on for on in offers}
+    for on in seen.values():
+        at = on.cliffs
+        yield (
+            on.system.name,
+            amount(on.tiers.fast, "B"),
+            amount(on.reserve, "B"),
+            amount(on.tiers.cold, "B"),
+            amount(on.tiers.copy_rate, "B/s"),
+            on.tiers.path,
+            str(floor(at.resident)),
+            str(floor(at.cold)),
+            str(floor(at.both)),
+            on.basis,
+        )

@@ -1,0 +1,145 @@
+"""A fleet of experts, priced, placed and simulated on each of its deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from maquette.catalogue.fleets import FleetFile, Site, weights
+from maquette.catalogue.requests import requests as requested
+from maquette.errors import Fault, InputError, MaquetteError, nearest
+from maquette.plans.types import Infeasible
+from maquette.price.calibration import Calibration
+from maquette.search.hosting import Hosted, Models, hosted, nodes
+from maquette.serve.composition.popularity import drawn, shares
+from maquette.serve.composition.simulate import simulate
+from maquette.serve.composition.types import Composition, History, Ints, Node, Stream, Swapping
+from maquette.traffic.packings import unpack
+from maquette.traffic.types import Requests
+
+T = TypeVar("T")
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A deployment and what it did, or why it cannot be."""
+
+    site: Site
+    swapping: Swapping
+    hosted: tuple[Hosted, ...]
+    outcome: History | Infeasible
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """All deployments of a fleet under the same requests."""
+
+    fleet: FleetFile
+    requests: Requests
+    chances: tuple[float, ...]  # the share of requests of every expert
+    nbytes: tuple[int, ...]  # of every expert
+    served: tuple[Served, ...]
+    seed: int
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Experts that nobody ever asks for: they take room all the same."""
+        return tuple(n for n, c in zip(self.fleet.names, self.chances, strict=True) if c == 0)
+
+
+def compose(
+    fleet: FleetFile,
+    *,
+    seed: int = 0,
+    calibration: Sequence[Calibration] = (),
+    progress: Progress = lambda *_: None,
+) -> Composed:
+    """Simulate every deployment of `fleet` on the same requests for the same experts.
+
+    A deployment that does not fit is `Infeasible`, with what it is short of.  Raises InputError
+    for choices that contradict each other, NotYet for machines that cannot be priced.
+
+    >>> from maquette.catalogue.fleets import fleet
+    >>> found = compose(fleet("samba-coe"))
+    >>> found.served[0].hosted[0].tiers.path, found.served[1].hosted[0].tiers.path
+    ('ddr to hbm', 'host to hbm over 1 link')
+    """
+    stream, chances = _stream(fleet, seed)
+    made = Models(fleet, calibration)
+    served = []
+    for done, site in enumerate(fleet.deployments):
+        progress(f"simulating {site.name}", done, len(fleet.deployments))
+        served.append(_serve(made, site, stream, chances))
+    nbytes = _nbytes(made, served[0].hosted[0])
+    return Composed(fleet, stream.requests, tuple(chances), nbytes, tuple(served), seed)
+
+
+def _serve(made: Models, site: Site, stream: Stream, chances: Sequence[float]) -> Served:
+    """One deployment: all its systems on one clock."""
+    fleet, swapping = made.fleet, site.policy or made.fleet.policy
+    offers: list[Hosted] = []
+    parts: list[Node] = []
+    for i, where in enumerate(site.systems):
+        at, routes = f"{site.name}: {where.on}", i == 0
+        offer = _at(at, partial(hosted, made, where, stream.requests, swapping, routes))
+        offers.append(offer)
+        found = _at(at, partial(nodes, made, where, offer, chances, swapping, routes))
+        if isinstance(found, Infeasible):
+            reason = f"{where.on}: {found.reason}" if len(site.systems) > 1 else found.reason
+            return Served(site, swapping, tuple(offers), replace(found, reason=reason))
+        parts += found
+    nbytes = _nbytes(made, offers[0])
+    tokens = fleet.router.output_tokens
+    of = Composition(fleet.names, nbytes, tuple(parts), swapping, tokens)
+    return Served(site, swapping, tuple(offers), simulate(of, stream))
+
+
+def _nbytes(made: Models, on: Hosted) -> tuple[int, ...]:
+    """Bytes of every expert."""
+    experts = made.fleet.experts
+    return tuple(made.stored(e.model, on.system)[0] for e in experts for _ in e.names)
+
+
+def _at(where: str, ask: Callable[[], T]) -> T:
+    """What `ask` returns; its faults say where they are."""
+    try:
+        return ask()
+    except MaquetteError as error:
+        at = (replace(f, where=": ".join(filter(None, (where, f.where)))) for f in error.faults)
+        raise type(error)(*at) from None
+
+
+def _stream(fleet: FleetFile, seed: int) -> tuple[Stream, Sequence[float]]:
+    """The requests with the expert of each, and the share of every expert."""
+    asked, popularity = requested(fleet.traffic.asked(seed)), fleet.popularity
+    batch = fleet.traffic.batch or 0
+    if popularity.file is None:
+        chances = shares(popularity, weights(fleet))
+        return Stream(asked, drawn(chances, len(asked), seed), batch), chances
+    named = _named(popularity.file, popularity.column, fleet.names, len(asked))
+    counts = np.bincount(named, minlength=len(fleet.names))
+    return Stream(asked, named, batch), (counts / len(asked)).tolist()
+
+
+def _named(path: str, column: str, names: Sequence[str], n: int) -> Ints:
+    """The experts that the first `n` rows of a trace name."""
+    table = unpack(Path(path))
+    if column not in table.columns:
+        what, hint = f"no column {column!r}", nearest(column, table.columns)
+        raise InputError(Fault(f"{path}: row 1", what, hint=hint))
+    values = [str(v) for v in table.columns[column][:n]]
+    if len(values) < n:
+        what = f"{len(values)} rows for {n} requests"
+        raise InputError(Fault(path, what, hint="ask for fewer requests"))
+    number = {name: i for i, name in enumerate(names)}
+    for record, value in enumerate(values):
+        if value not in number:
+            table.fault(record, column, f"{value!r} is no expert", "", nearest(value, names))
+    table.check()
+    return np.array([number[v] for v in values], dtype=np.int64)

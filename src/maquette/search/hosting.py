@@ -1,0 +1,180 @@
+"""Systems that host experts: their models timed, their tiers filled, as nodes for the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from maquette.catalogue import calibrations, engines, machines, models
+from maquette.catalogue.fleets import FleetFile, Where, members
+from maquette.compiler.lower import lower
+from maquette.compiler.schedule import Schedule
+from maquette.errors import Fault, InputError, NotYet
+from maquette.ir.graph import Program
+from maquette.machines.types import System
+from maquette.models.decoder import program
+from maquette.plans.legality import PRECISIONS, joined, legal, supported
+from maquette.plans.types import Infeasible, Mesh, Plan
+from maquette.price.calibration import Calibration
+from maquette.price.memory import memory
+from maquette.price.replica import replica
+from maquette.serve.composition.closed import Cliffs, cliffs
+from maquette.serve.composition.tiers import Tiers, place, tiers
+from maquette.serve.composition.timing import Priced, Stated, Timing
+from maquette.serve.composition.types import Node, Swapping
+from maquette.traffic.types import Requests
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """One system of a deployment: its tiers, what is set aside, and where its limits are."""
+
+    system: System
+    tiers: Tiers
+    tp: int  # devices that an expert is sharded over
+    groups: int  # of so many devices, each with an expert of its own
+    reserve: float  # bytes of router and KV cache, of all groups
+    cliffs: Cliffs  # of its largest expert
+    basis: str  # what the times of its models are: priced, or stated
+    source: str  # and where they are from
+
+
+class Models:
+    """The models of a fleet by name, each lowered once."""
+
+    def __init__(self, fleet: FleetFile, own: Sequence[Calibration]) -> None:
+        self.fleet = fleet
+        self.engine = engines.engine(fleet.engine)
+        self.precision = PRECISIONS[fleet.precision]
+        self._own = own
+        self._lowered: dict[str, tuple[Program, Schedule]] = {}
+
+    def lowered(self, name: str) -> tuple[Program, Schedule]:
+        """A model as a program and as sections."""
+        if name not in self._lowered:
+            made = program(models.model(name))
+            self._lowered[name] = made, lower(made, self.engine)
+        return self._lowered[name]
+
+    def stored(self, name: str, system: System) -> tuple[int, float]:
+        """Bytes of the weights, and of the KV cache per token, of all devices together."""
+        plan = Plan(self.precision, engine=self.engine.name)
+        found = memory(self.lowered(name)[1], system.machine, self.engine, plan)
+        return round(found.weights), found.kv_per_token
+
+    def basis(self, where: Where, system: System) -> tuple[str, str]:
+        """What the times of the models on a system are, and their sources."""
+        used = {self.fleet.router.model, *(e.model for e in self.fleet.experts)}
+        sources = list(dict.fromkeys(t.source for t in where.times.values()))
+        said = ["stated"] * bool(sources)
+        if used - where.times.keys():
+            cal = calibrations.find(system.machine, self.engine.name, self._own)
+            said.append(f"priced: {cal.basis}")
+            sources.append(cal.source)
+        return ", ".join(said), "; ".join(sources)
+
+    def timing(self, name: str, where: Where, system: System, tp: int) -> Timing | Infeasible:
+        """How long a model takes on `tp` devices of a system: as stated, else as priced."""
+        made, schedule = self.lowered(name)
+        layers, machine = max(schedule.layers, 1), system.machine
+        if (known := where.times.get(name)) is not None:
+            return Stated(known.prefill, known.step, known.source, layers)
+        mesh = Mesh(tp=tp)
+        no = (
+            supported(system, self.engine, self.precision)
+            or legal(made, layers, mesh)
+            or joined(system, mesh)
+        )
+        if no is not None:
+            return no
+        policy = engines.policy(self.engine, machine)
+        plan = Plan(self.precision, mesh, policy, engine=self.engine.name)
+        cal = calibrations.find(machine, self.engine.name, self._own)
+        try:
+            found = replica(schedule, machine, self.engine, plan, cal)
+        except NotYet as error:
+            hint = f"or state them: times.{name} = {{ prefill, step, source }}"
+            raise NotYet(*(replace(f, hint=f"{f.hint}, {hint}") for f in error.faults)) from None
+        return found if isinstance(found, Infeasible) else Priced(found, layers)
+
+
+def hosted(
+    made: Models, where: Where, requests: Requests, swapping: Swapping, routes: bool
+) -> Hosted:
+    """What a system offers to the fleet's experts.  Raises InputError."""
+    system = machines.system(where.on, where.set)
+    held = tiers(system, where.host)
+    tp = where.tp or system.devices
+    if not 1 <= tp <= system.devices or system.devices % tp:
+        what = f"{tp} devices per expert on {system.devices}"
+        raise InputError(Fault("tp", what, "a divisor of the system's devices"))
+    groups = system.devices // tp
+    if where.host.links is not None and where.host.links % groups:
+        what = f"{where.host.links} links for {groups} groups of devices"
+        raise InputError(Fault("host.links", what, "as many for each group"))
+    used = {e.model: made.stored(e.model, system) for e in made.fleet.experts}
+    largest = max(nbytes for nbytes, _ in used.values())
+    needs = _needs(made, system, requests, swapping, groups, routes)
+    reserve = needs if where.reserve is None else float(where.reserve)
+    basis, source = made.basis(where, system)
+    return Hosted(
+        system=system,
+        tiers=held,
+        tp=tp,
+        groups=groups,
+        reserve=reserve,
+        cliffs=cliffs(held.fast, held.cold, largest, reserve),
+        basis=basis,
+        source=source,
+    )
+
+
+def _needs(
+    made: Models, system: System, requests: Requests, swapping: Swapping, groups: int, routes: bool
+) -> float:
+    """Bytes of the KV cache of the longest batch of every group, and of the router where it is."""
+    weights, _ = made.stored(made.fleet.router.model, system)
+    tokens = int((requests.input_tokens + requests.output_tokens).max())
+    routing = int(requests.input_tokens.max()) + made.fleet.router.output_tokens
+    each = [made.stored(e.model, system)[1] * tokens for e in made.fleet.experts]
+    if routes:
+        each.append(made.stored(made.fleet.router.model, system)[1] * routing)
+    return max(each) * swapping.max_batch * groups + (weights if routes else 0)
+
+
+def nodes(
+    made: Models,
+    where: Where,
+    on: Hosted,
+    chances: Sequence[float],
+    swapping: Swapping,
+    routes: bool,
+) -> list[Node] | Infeasible:
+    """The groups of a system as nodes, the first one routing if the system does."""
+    fleet = made.fleet
+    names, chosen = fleet.names, set(members(fleet, where.experts))
+    by_name = {name: e.model for e in fleet.experts for name in e.names}
+    mine = {i: by_name[name] for i, name in enumerate(names) if name in chosen}
+    used = {*mine.values(), fleet.router.model} if routes else {*mine.values()}
+    timings: dict[str, Timing] = {}
+    for name in sorted(used):
+        timing = made.timing(name, where, on.system, on.tp)
+        if isinstance(timing, Infeasible):
+            return replace(timing, reason=f"{name}: {timing.reason}")
+        timings[name] = timing
+    nbytes = {i: made.stored(model, on.system)[0] for i, model in mine.items()}
+    share = replace(on.tiers, fast=on.tiers.fast / on.groups)
+    found = place(nbytes, chances, share, on.reserve / on.groups, swapping)
+    if isinstance(found, Infeasible):
+        return found
+    return [
+        Node(
+            name=on.system.name if on.groups == 1 else f"{on.system.name}/{group}",
+            hosted={i: timings[model] for i, model in mine.items()},
+            pinned=found.pinned,
+            room=found.room,
+            copy_rate=on.tiers.copy_rate / on.groups,
+            router=timings[fleet.router.model] if routes and group == 0 else None,
+        )
+        for group in range(on.groups)
+    ]
