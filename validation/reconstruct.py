@@ -22,7 +22,7 @@ from maquette.compiler.lower import lower
 from maquette.plans.types import Infeasible, Mesh, Plan, Precision
 from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
 from maquette.price.memory import fits
-from maquette.price.seconds import formats
+from maquette.price.rates import formats
 from maquette.validate.names import engine_at
 from maquette.validate.shelf import shelf
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, product
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from maquette.catalogue import calibrations, engines, machines, models
@@ -25,7 +25,7 @@ from maquette.machines.types import Machine, System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
-from maquette.plans.legality import PRECISIONS, adjusted
+from maquette.plans.legality import PRECISIONS, adjusted, native
 from maquette.plans.types import Precision
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits
@@ -36,6 +36,7 @@ from maquette.search import simulation
 from maquette.search.deployment import Deployment, deploy
 from maquette.search.evaluate import DRAWS
 from maquette.search.plan import plan as search
+from maquette.search.plan import tried
 from maquette.search.simulation import Progress, Simulation
 from maquette.search.types import ASSUMED, Answer, Question, Targets, Wish
 from maquette.traffic.types import Requests
@@ -117,7 +118,7 @@ def deployment(
     on: On,
     *,
     overrides: Sequence[str] = (),
-    engine: str = "vllm",
+    engine: str | None = None,
     tp: int | None = None,
     pp: int | None = None,
     dp: int | None = None,
@@ -132,16 +133,24 @@ def deployment(
     prefill_tp: int | None = None,
     prefill_pp: int | None = None,
     stages: Sequence[int] = (),
+    cold: float | None = None,
+    regions: int | None = None,
 ) -> Deployment:
     """A model on a system: what is not said is the smallest mesh that fits, as often as it fits.
 
-    `policy` holds fields of `Policy` that differ from the engine's defaults; calibrations of your
-    own go before those that ship; `stages` are the layers of each pipeline stage.  Raises
-    InputError for what cannot be, UnknownName for names that nothing answers to.
+    `engine` is by default vLLM, or the vendor's own where vLLM does not run.  `policy` holds fields
+    of `Policy` that differ from the engine's defaults; calibrations of your own go before those
+    that ship; `stages` are the layers of each pipeline stage, `cold` the share of the weights to
+    stream from the tier for what is cold, `regions` the parts of a wafer that layers take turns
+    in.  Raises InputError for what cannot be, UnknownName for names that nothing answers to.
     """
     config, (where, *others), chosen = together(
-        lambda: _config(model), lambda: _priced(on, overrides), lambda: engines.engine(engine)
+        lambda: _config(model),
+        lambda: _priced(on, overrides),
+        lambda: engines.engine(engine or engines.DEFAULT),
     )
+    if engine is None:
+        chosen = engines.engine(engines.default(where.machine))
     if others:
         raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
     apart = Wish(prefill_tp, prefill_pp) if prefill_replicas else None
@@ -153,13 +162,16 @@ def deployment(
         chosen,
         calibrations.find(where.machine, chosen.name, calibration),
         wish=Wish(tp, pp, dp, ep),
-        precision=precision(config, weights, activations, kv),
+        precision=precision(config, weights or native(config.native, where.machine),
+                            activations, kv),
         policy=adjusted(engines.policy(chosen, where.machine), policy or {}),
         replicas=replicas,
         prefill=apart,
         prefill_replicas=prefill_replicas or 0,
         stages=tuple(stages),
-    )
+        cold=cold,
+        regions=regions,
+    )  # fmt: skip
 
 
 def precision(
@@ -280,7 +292,7 @@ def plan(
     tpot: float | None = None,
     percentile: float = 99.0,
     overrides: Sequence[str] = (),
-    engine: str | Sequence[str] = "vllm",
+    engine: str | Sequence[str] = (),
     weights: str | Sequence[str] = (),
     policy: Mapping[str, Any] | None = None,
     calibration: Sequence[Calibration] = (),
@@ -296,7 +308,8 @@ def plan(
     """The cheapest plan on any of the systems `on` that keeps the targets, and why.
 
     Targets `ttft` and `tpot` are in seconds, at a percentile of requests; with neither,
-    `search.types.ASSUMED` and a warning that says so.  `weights` are the precisions to try (the
+    `search.types.ASSUMED` and a warning that says so.  `engine` is by default vLLM, or on each
+    system where that does not run the vendor's own.  `weights` are the precisions to try (the
     model's own if empty); `policy` holds fields of `Policy` that differ from each engine's own,
     and these the search does not vary; nor does it a size of the mesh or a number of replicas.
     `confidence` asks for the cheapest plan that keeps the targets in that share of calibrations
@@ -367,8 +380,8 @@ def obstacles(answer: Answer) -> list[Fault]:
     if answer.interrupted or answer.outcomes:
         return []
     found: list[Fault] = []
-    formats = question.precisions or (question.model.native,)
-    for where, name, fmt in product(question.systems, question.engines, formats):
+    stacks = ((s, name, fmt) for s, name, formats in tried(question) for fmt in formats)
+    for where, name, fmt in stacks:
         chosen = engines.engine(name)
         cal = calibrations.find(where.machine, name, question.calibrations)
         policy = adjusted(engines.policy(chosen, where.machine), question.policy)

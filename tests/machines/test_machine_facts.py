@@ -88,7 +88,7 @@ def test_the_link_of_a_group() -> None:
     assert link(gb200, 72) is gb200.links["scale_up"]
     assert link(gb200, 73) is gb200.links["scale_out"]
     with pytest.raises(InputError, match="no link of it joins 2 devices"):
-        link(machine("sn40l"), 2)
+        link(machine("sn50"), 2)
 
 
 @pytest.mark.parametrize("name", names())

@@ -10,7 +10,7 @@ from maquette.plans.engine import Engine
 from maquette.plans.types import Policy
 from maquette.price.calibration import first_principles
 from maquette.price.environment import batch_environment, mesh_environment, mesh_of, nothing
-from maquette.price.seconds import formats
+from maquette.price.rates import formats
 
 PLAIN = Engine("plain", "no fusion rules", "1", "test", Policy(), ("bf16", "fp8"))
 H100 = machine("h100-sxm")

@@ -23,8 +23,9 @@ from maquette.price.experts import imbalance, popularity, touched
 from maquette.price.interval import estimate
 from maquette.price.memory import fits
 from maquette.price.network import collective
+from maquette.price.rates import formats
 from maquette.price.replica import replica, step_model
-from maquette.price.seconds import IDEAL, formats, walk_seconds
+from maquette.price.seconds import IDEAL, walk_seconds
 from price.priced import CAL, H100, PLAIN, environment, lowered
 
 

@@ -12,7 +12,8 @@ from maquette.compiler.lower import lower
 from maquette.models.decoder import program
 from maquette.plans.types import Precision
 from maquette.price.calibration import first_principles
-from maquette.price.seconds import IDEAL, reach
+from maquette.price.rates import reach
+from maquette.price.seconds import IDEAL
 from maquette.validate.static import Batches, prepare, seconds
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from maquette.catalogue.machines import system, systems
 from maquette.catalogue.models import model
 from maquette.catalogue.traffic import preset
-from maquette.errors import NotYet
 from maquette.models.decoder import program
 from maquette.plans.types import Mesh, Plan, Policy, Precision
 from maquette.search import apart, contest
@@ -135,9 +134,10 @@ def test_interrupt_keeps_what_was_found():
     assert len(found.outcomes) == 2
 
 
-def test_other_styles_are_not_yet_priced():
-    with pytest.raises(NotYet, match="not priced yet"):
-        plan(question(on="sn40lx8"))
+def test_other_styles_are_planned_beside_kernels():
+    found = plan(question(on="sn40lx8,h100"))
+    assert {k.partition("/")[2] for k in found.calibrations} == {"vendor", "vllm"}
+    assert found.winner is not None
 
 
 points = st.builds(

@@ -108,7 +108,7 @@ def find(
             same_chip = donor.compute.matrix.get("bf16") == machine.compute.matrix.get("bf16")
             moved = transferred(found, machine.name, SAME_CHIP if same_chip else OTHER_CHIP)
             return _to_host_link(_to_ceiling(moved, donor, machine), donor, machine)
-    return first_principles(machine.name, engine)
+    return first_principles(machine.name, engine, machine.style)
 
 
 def _to_ceiling(cal: Calibration, donor: Machine, machine: Machine) -> Calibration:

@@ -14,6 +14,7 @@ from maquette.plans.engine import Engine
 from maquette.plans.types import Policy
 
 FOLDER = Path(__file__).with_name("engines")
+DEFAULT = "vllm"
 
 
 def names() -> tuple[str, ...]:
@@ -35,6 +36,18 @@ def engine(name_or_path: str) -> Engine:
     if name is None:
         raise UnknownName("engine", name_or_path, names())
     return _load(name)
+
+
+def default(machine: Machine) -> str:
+    """The engine that serves on a machine where nobody names one.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> default(machine("h100")), default(machine("cs-3"))
+    ('vllm', 'vendor')
+    """
+    if machine.style == "kernel":
+        return DEFAULT
+    return next(e.name for e in engines() if machine.style in e.styles)
 
 
 def engines() -> tuple[Engine, ...]:
@@ -70,7 +83,16 @@ def _sglang(_: str, memory: float) -> int:
     )
 
 
-_BY_DEVICE: dict[str, Callable[[str, float], int]] = {"vllm": _vllm, "sglang": _sglang}
+def _vendor(_: str, memory: float) -> int:
+    """Assumed: where a device has less than 1 GB its activations leave room for few tokens."""
+    return 2048 if memory >= 1e9 else 128
+
+
+_BY_DEVICE: dict[str, Callable[[str, float], int]] = {
+    "vllm": _vllm,
+    "sglang": _sglang,
+    "vendor": _vendor,
+}
 
 
 @cache

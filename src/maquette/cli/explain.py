@@ -25,7 +25,7 @@ from maquette.cli.values import POSITIVE
 def explain(
     model: str,
     machines: Values,
-    engine: str,
+    engine: str | None,
     mesh: Values,
     formats: Values,
     policy: Values,

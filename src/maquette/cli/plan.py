@@ -13,8 +13,9 @@ from maquette.errors import InputError
 @click.command()
 @options.model
 @options.machines
-@click.option("--engine", metavar="NAMES", default="vllm", show_default=True,
-              help="Serving engines to try, separated by commas.")  # fmt: skip
+@click.option("--engine", metavar="NAMES",
+              help="Serving engines to try, separated by commas.  [vllm, or the vendor's own where "
+                   "that does not run]")  # fmt: skip
 @click.option("--precision", "--weights", "weights", metavar="FORMATS",
               help="Precisions to try, such as bf16,fp8.  [the model's own]")  # fmt: skip
 @options.pins
@@ -30,7 +31,7 @@ from maquette.errors import InputError
 def plan(
     model: str,
     machines: Values,
-    engine: str,
+    engine: str | None,
     weights: str | None,
     pins: Values,
     policy: Values,
@@ -56,7 +57,7 @@ def plan(
     with options.speaking(but="requests"), progress() as tell:
         config, where, own, stream = options.asked(model, machines, calibration, traffic)
         answer = api.plan(
-            config, where, engine=engine, weights=() if weights is None else weights, **pins,
+            config, where, engine=engine or (), weights=() if weights is None else weights, **pins,
             policy=options.policy_changes(policy), calibration=own, traffic=stream, **targets,
             confidence=confidence, seed=traffic["seed"], progress=tell,
         )  # fmt: skip

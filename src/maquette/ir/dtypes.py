@@ -41,6 +41,9 @@ DTYPES: dict[str, DType] = {
         DType("mxfp4", "float", 4.25),
         # NVFP4: one fp8 scale per 16 elements.
         DType("nvfp4", "float", 4.5),
+        # Block formats of integers, as OCP microscaling: one 8-bit scale per 32 elements.
+        DType("mxint8", "int", 8.25),
+        DType("mxint4", "int", 4.25),
         DType("i32", "int", 32),
         DType("i64", "int", 64),
         DType("bool", "bool", 8),

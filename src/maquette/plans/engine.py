@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from maquette.machines.types import Style
 from maquette.plans.types import Policy
 from maquette.units import Bytes
 
@@ -30,5 +31,7 @@ class Engine:
     unquantised: tuple[str, ...] = ("embed", "router", "lm_head")
     reserve: Bytes = field(default=Bytes(1.0e9))  # per device: context, graphs, workspace
     frees_windows: bool = False
+    styles: tuple[Style, ...] = ("kernel",)  # execution styles of the machines it runs on
+    spread: bool = False  # a replica takes all devices by default, not the fewest that hold it
     aliases: tuple[str, ...] = ()
     note: str = ""

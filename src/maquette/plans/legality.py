@@ -11,7 +11,8 @@ from maquette.errors import Fault, InputError
 from maquette.ir.dtypes import DTYPES, dtype
 from maquette.ir.graph import Program
 from maquette.ir.patterns import Reduce
-from maquette.machines.types import System
+from maquette.machines.facts import native as widest
+from maquette.machines.types import Machine, System
 from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
 
@@ -24,8 +25,24 @@ PRECISIONS: dict[str, Precision] = {
     "int4": Precision("int4", "bf16", "bf16"),
     "mxfp4": Precision("mxfp4", "bf16", "bf16"),
     "nvfp4": Precision("nvfp4", "nvfp4", "bf16"),
+    "mxint8": Precision("mxint8", "mxint8", "mxint8"),
+    "mxint4": Precision("mxint4", "mxint4", "mxint8"),
 }
+WIDE = frozenset({"bf16", "f16", "f32"})  # products in them serve any model
 assert all({p.weights, p.activations, p.kv} <= set(DTYPES) for p in PRECISIONS.values())
+
+
+def native(published: str, machine: Machine) -> str:
+    """The precision a model is served in where nobody says: its own, or the machine's without it.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> native("bf16", machine("h100")), native("bf16", machine("corsair"))
+    ('bf16', 'mxint8')
+    """
+    if WIDE & set(machine.compute.matrix) or PRECISIONS[published].activations not in WIDE:
+        return published
+    own = widest(machine)
+    return own if own in PRECISIONS else published
 
 
 def extents(program: Program) -> dict[str, frozenset[tuple[int, int]]]:
@@ -92,6 +109,8 @@ def _objections(program: Program, layers: int, mesh: Mesh) -> Iterator[Infeasibl
 def joined(system: System, mesh: Mesh) -> Infeasible | None:
     """Why the devices of a replica cannot talk to one another, or None."""
     reach = max((k.domain for k in system.machine.links.values()), default=1)
+    if system.machine.style == "wafer" and mesh.tp * mesh.dp > 1:
+        return Infeasible("nothing is cut over wafers but the layers: pp")
     if mesh.devices > reach:
         what = f"no link of {system.machine.name} joins the devices of a replica"
         return Infeasible(what, mesh.devices - reach, "devices")
@@ -114,12 +133,17 @@ def staged(plan: Plan, layers: int) -> Infeasible | None:
 
 def supported(system: System, engine: Engine, precision: Precision) -> Infeasible | None:
     """Why an engine on a machine cannot run a precision, or None."""
-    matrix = system.machine.compute.matrix
+    machine, matrix = system.machine, system.machine.compute.matrix
+    if machine.style not in engine.styles:
+        return Infeasible(f"{engine.name} does not run on {machine.name} ({machine.style})")
     if dtype(precision.activations).storage_only:
         return Infeasible(f"{precision.activations} is for storage: no product computes in it")
     if precision.weights not in engine.formats:
         known = ", ".join(engine.formats)
         return Infeasible(f"{engine.name} does not serve {precision.weights} weights ({known})")
+    if not WIDE & set(matrix) and precision.activations not in matrix:
+        known = ", ".join(matrix)
+        return Infeasible(f"{machine.name} has no {precision.activations} products ({known})")
     needed = {"nvfp4": "fp4"}.get(precision.activations, precision.activations)
     if needed in ("fp8", "fp4", "int8") and not {needed, precision.activations} & set(matrix):
         return Infeasible(f"{system.machine.name} has no {needed} products")

@@ -85,6 +85,8 @@ class Plan:
     prefill_mesh: Mesh | None = None
     prefill_replicas: int = 0
     stages: tuple[int, ...] = ()  # layers of each pipeline stage; () splits them evenly
+    cold: float | None = None  # share of the weights streamed from the cold tier; None: what must
+    regions: int | None = None  # parts of a wafer that layers take turns in; None: one per layer
 
     @property
     def devices(self) -> int:

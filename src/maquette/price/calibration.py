@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from maquette.machines.types import Style
+
 Basis = Literal["fitted", "published summary", "transferred", "first principles"]
 
 # name → (prior median, prior standard deviation of the logarithm, is a fraction, meaning)
@@ -54,6 +56,11 @@ class Calibration:
         return self.values[name]
 
     @property
+    def ideal(self) -> bool:
+        """Whether this is the speed of light: no product has too few rows, nothing waits."""
+        return self.values["rows"] == 0.0
+
+    @property
     def vector(self) -> NDArray[np.float64]:
         return np.log([self.values[n] for n in NAMES])
 
@@ -76,14 +83,38 @@ class Calibration:
         return [self.at(self.vector + row) for row in mirrored[:n]]
 
 
-def first_principles(machine: str, engine: str) -> Calibration:
-    """The prior: what is plausible of any machine run kernel by kernel, with wide intervals."""
-    variance = np.diag([p[1] ** 2 for p in PARAMETERS.values()])
+# What is plausible of machines of other styles, where it differs: (median, deviation of the log).
+# Nothing is launched from a host between operators, and a step is one call of a placed program.
+OTHER_STYLES: Mapping[Style, Mapping[str, tuple[float, float]]] = {
+    "spatial": {  # launch: of a placed part, over all sockets that share it
+        "launch": (8.0e-6, 0.7), "step": (1.0e-4, 0.7), "seq": (1.0e-4, 0.7),
+        "memory": (0.85, 0.10), "kv": (0.85, 0.15), "collective": (1.0e-6, 0.7),
+        "link": (0.75, 0.70),
+    },
+    "wafer": {  # launch: of a reduction, beside its hops; rows: one multiply-add of eight per cycle
+        "launch": (0.5e-6, 0.7), "step": (5.0e-5, 0.7), "seq": (1.0e-7, 1.0), "rows": (7.0, 0.5),
+        "matrix": (0.90, 0.10), "collective": (1.5e-5, 0.7),
+    },
+    "in-memory": {  # rows: a tile takes as long to load as eight products with it
+        "launch": (1.0e-5, 0.7), "step": (5.0e-5, 0.7), "seq": (1.0e-6, 1.0), "rows": (1.0, 0.7),
+        "collective": (2.0e-6, 0.7),
+    },
+    "deterministic": {  # memory: weights are installed at 9.2 of 80 TB/s
+        "launch": (1.0e-9, 0.1), "step": (5.0e-5, 0.7), "seq": (1.0e-6, 1.0), "rows": (1.0, 0.7),
+        "memory": (0.115, 0.10), "kv": (0.115, 0.3), "collective": (1.0e-5, 0.7),
+    },
+}  # fmt: skip
+
+
+def first_principles(machine: str, engine: str, style: Style = "kernel") -> Calibration:
+    """The prior: what is plausible of any machine of a style, with wide intervals."""
+    known = {n: p[:2] for n, p in PARAMETERS.items()} | dict(OTHER_STYLES.get(style, {}))
+    variance = np.diag([known[n][1] ** 2 for n in NAMES])
     return Calibration(
         machine=machine,
         engine=engine,
         version="",
-        values={n: p[0] for n, p in PARAMETERS.items()},
+        values={n: known[n][0] for n in NAMES},
         covariance=tuple(tuple(float(x) for x in row) for row in variance),
         residual=0.25,
         basis="first principles",

@@ -32,13 +32,23 @@ def mesh_environment(schedule: Schedule, mesh: Mapping[str, Any]) -> Env:
         env["once"] = np.minimum(1.0, ep / schedule.experts[1])
     layers = max(schedule.layers, 1)
     env["pp"] = pp * 1.0
-    env["pp_stretch"] = pp * np.asarray(mesh.get("widest", np.ceil(layers / pp))) / layers
+    widest = np.asarray(mesh.get("widest", np.ceil(layers / pp)))
+    env["pp_stretch"] = pp * widest / layers
+    env["cold"] = mesh.get("cold", 0.0)
+    asked = np.asarray(mesh.get("regions", 0))  # 0: every layer of a stage has its own
+    env["regions"] = np.where(asked > 0, np.minimum(asked, widest), widest)
     return env
 
 
-def mesh_of(plan: Plan) -> dict[str, int]:
-    """The numbers of a plan's mesh, and its longest stage where stages are given."""
-    mesh = {"tp": plan.mesh.tp, "pp": plan.mesh.pp, "dp": plan.mesh.dp, "ep": plan.mesh.ep}
+def mesh_of(plan: Plan) -> dict[str, Any]:
+    """The numbers of a plan's mesh, of where its weights are, and of its stages where given."""
+    mesh: dict[str, Any] = {
+        "tp": plan.mesh.tp,
+        "pp": plan.mesh.pp,
+        "dp": plan.mesh.dp,
+        "ep": plan.mesh.ep,
+    }
+    mesh |= {"cold": plan.cold or 0.0, "regions": plan.regions or 0}
     return mesh | ({"widest": max(plan.stages)} if plan.stages else {})
 
 

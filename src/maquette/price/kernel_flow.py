@@ -15,19 +15,19 @@ from maquette.compiler.kernel import Flow, Interpreted, Kernel
 from maquette.compiler.processor import Processor
 from maquette.compiler.schedule import Moved, Section, SectionKind
 from maquette.compiler.tiling import Candidate
+from maquette.errors import Fault, NotYet
 from maquette.ir.sizes import size
 from maquette.machines.types import Machine
 from maquette.price.calibration import Calibration, first_principles
 from maquette.price.interval import Estimate, estimate
 from maquette.price.kernel import FITTED, Q80, Constants, light, price
 from maquette.price.kernel_work import Work, work
+from maquette.price.rates import matrix_peak, vector_peak
 from maquette.price.seconds import (
     IDEAL,
     Seconds,
-    matrix_peak,
     priceable,
     section_seconds,
-    vector_peak,
 )
 
 
@@ -94,6 +94,7 @@ def on_machine(
     What tilings skip (tiles that a mask leaves empty) is skipped there too.  Raises NotYet or
     InputError for machines that cannot be priced.
     """
+    _runs_kernels(machine)
     priceable(machine)
     cal = calibration or _prior(machine)
     pairs = zip(flow.kernels, tiled, strict=True)
@@ -109,6 +110,19 @@ def on_machine(
 
     unpriced = tuple(k.name for k in flow.kernels if isinstance(k, Interpreted))
     return FlowCost(machine.name, tuple(costs), estimate(total, cal), unpriced)
+
+
+def _runs_kernels(machine: Machine) -> None:
+    """Raise NotYet for machines of other styles, which lay a flow out in space."""
+    if machine.style != "kernel":
+        raise NotYet(
+            Fault(
+                machine.name,
+                f"kernels are not priced on machines of style {machine.style!r}",
+                "a machine run kernel by kernel (GPU, TPU, Gaudi, Trainium, CPU)",
+                f"see its facts with: maquette show machine {machine.name}",
+            )
+        )
 
 
 def _parts(found: Seconds) -> dict[str, float]:

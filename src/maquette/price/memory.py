@@ -15,7 +15,8 @@ from maquette.plans.engine import Engine
 from maquette.plans.legality import staged
 from maquette.plans.types import Infeasible, Plan
 from maquette.price.environment import mesh_environment, mesh_of
-from maquette.price.seconds import formats
+from maquette.price.rates import formats
+from maquette.price.styles import cold_tier, execution
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Memory:
 
     capacity: float
     usable: float
-    weights: float
+    weights: float  # beside those in the cold tier
     activations: float
     reserve: float
     kv_per_token: float  # of the whole context kept, per device
@@ -32,6 +33,7 @@ class Memory:
     window_per_seq: float  # of KV in layers with a window, where those are not per token
     kv_tokens: float  # tokens of KV cache one replica can hold
     seqs: int  # sequences one replica can hold: the policy's, or as many states as fit
+    cold: float = 0.0  # bytes of weights in the cold tier
 
     @property
     def kv(self) -> float:
@@ -50,7 +52,11 @@ def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     share = float(mesh.get("widest") or np.ceil(layers / plan.mesh.pp)) / layers
     usable = float(capacity(machine)) * plan.policy.memory_utilisation
     weights = _weights(schedule, env, share)
+    cold = weights * (plan.cold or 0.0)
+    weights -= cold
     activations = activation_peak(schedule, env, plan)
+    if machine.style == "spatial" and "activations" not in machine.tiers[machine.main].holds:
+        activations = 0.0  # they stream through memory on chip, tile by tile
     left = usable - weights - activations - float(engine.reserve)
     per_token, window, state = _cached(schedule, engine, plan, env, share, left)
     seqs = float(plan.policy.max_seqs)
@@ -69,6 +75,7 @@ def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
         window_per_seq=window,
         kv_tokens=float(tokens) if left > 0 else float(dp * left / max(per_token, 1.0)),
         seqs=int(seqs) * dp,
+        cold=cold,
     )
 
 
@@ -129,12 +136,36 @@ def activation_peak(schedule: Schedule, env: Mapping[str, Any], plan: Plan) -> f
     return max(widest, logits) + float(schedule.width(values)) * tokens
 
 
+def placed(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Plan:
+    """The plan with its share of cold weights decided: none where all stay, else what must go.
+
+    Weights leave the main tier where the style streams them from the cold one, and only as many as
+    make room for the activations and KV cache of one step of the token budget; on a wafer all or
+    none, since layers that are streamed take turns on the whole of it.
+    """
+    if plan.cold is not None:
+        return plan
+    whole = plan.but(cold=0.0)
+    tier = cold_tier(machine)
+    if tier is None or isinstance(fits(schedule, machine, engine, whole), Memory):
+        return whole
+    if execution(machine).spill == "all":
+        return plan.but(cold=1.0)
+    held = memory(schedule, machine, engine, whole)
+    kept = held.kv_per_token * plan.policy.max_batched_tokens
+    kept += (held.window_per_seq + held.state_per_seq) * plan.policy.max_seqs
+    over = held.weights + held.activations + held.reserve + kept - held.usable
+    return plan.but(cold=min(1.0, max(0.0, over / held.weights)))
+
+
 def fits(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Memory | Infeasible:
     """The memory of a plan, or what it is short of."""
     uneven = staged(plan, schedule.layers)
     if uneven is not None:
         return uneven
     held = memory(schedule, machine, engine, plan)
+    if held.cold and (no := _cold(machine, held)) is not None:
+        return no
     need = held.weights + held.activations + held.reserve
     if need > held.usable:
         parts = (
@@ -155,3 +186,16 @@ def fits(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Me
             "GB per device",
         )
     return held
+
+
+def _cold(machine: Machine, held: Memory) -> Infeasible | None:
+    """Why the cold weights cannot stay where the plan has them, or None."""
+    tier = cold_tier(machine)
+    if tier is None:
+        return Infeasible(f"{machine.name} streams no weights from a tier beside {machine.main}")
+    size = machine.tiers[tier].capacity
+    if size is not None and held.cold > float(size.value):
+        short = (held.cold - float(size.value)) / 1e9
+        what = f"cold weights {held.cold / 1e9:.1f} GB exceed the {tier} of a device"
+        return Infeasible(what, short, "GB per device")
+    return None

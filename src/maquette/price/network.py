@@ -52,6 +52,8 @@ def _nearest(machine: Machine) -> tuple[str, Link | None, int]:
     if "scale_up" in machine.links:
         return "scale_up", machine.links["scale_up"], max(1, machine.links["scale_up"].domain)
     host = machine.links.get("host")
+    if host is None and "scale_out" in machine.links:  # each device is a node of its own
+        return "scale_out", machine.links["scale_out"], machine.links["scale_out"].domain
     return "host", host, max(1, min(host.domain, machine.node)) if host is not None else 1
 
 

@@ -15,8 +15,10 @@ from maquette.price.calibration import Calibration
 from maquette.price.environment import batch_environment, mesh_environment, mesh_of, nothing
 from maquette.price.memory import Memory, fits
 from maquette.price.network import hand_over
-from maquette.price.seconds import Env, formats, priceable, walk_seconds
+from maquette.price.rates import formats
+from maquette.price.seconds import priceable, walk_seconds
 from maquette.price.step import Attention, Floats, Replica, StepModel
+from maquette.price.work import Env
 
 Features: TypeAlias = dict[str, Any]
 Priced: TypeAlias = Callable[[Features, Features], list[Any]]

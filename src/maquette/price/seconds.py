@@ -1,33 +1,42 @@
 """The one price: walk a Schedule and say what every section takes, and on what.
 
-A section takes ``max(matrix, vector, memory) + launches + collectives``.  Its work is split by
-what it depends on: tokens, sequences, or attention (prefill chunks and decoding sequences apart),
-and the parts add up.  The split makes a step additive over its sequences, so mixed batches are
-priced exactly; it can only overestimate a roofline that would overlap them.
+Sections that follow one another take ``max(matrix, vector, memory) + link + serial`` each.  Those
+of a pipeline run at once: a part takes what the busiest resource takes over all of them, and each
+section answers for its share of that.  Work is split by what it depends on: tokens, sequences, or
+attention (prefill chunks and decoding sequences apart), and these add up.  The split makes a step
+additive over its sequences, so mixed batches are priced exactly; it can only overestimate a
+roofline that would overlap them.  How styles differ is in `price.styles`.
 
 With `IDEAL` in place of a calibration the same walk is the speed of light.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from maquette.compiler.schedule import Collective, Schedule, Section
-from maquette.errors import Fault, InputError, NotYet
-from maquette.ir.dtypes import dtype
-from maquette.ir.sizes import Size
+from maquette.errors import Fault, InputError
 from maquette.machines.facts import bandwidth, capacity
 from maquette.machines.types import Machine
-from maquette.plans.types import Precision
 from maquette.price.calibration import Calibration, first_principles
 from maquette.price.network import collective
+from maquette.price.rates import matrix_rate, vector_peak
+from maquette.price.styles import (
+    execution,
+    filled,
+    regions,
+    serial_seconds,
+    stream_seconds,
+    waiting,
+)
+from maquette.price.work import Env, active, phases, split
 
-RESOURCES = ("matrix", "vector", "memory", "link", "launch")
+RESOURCES = ("matrix", "vector", "memory", "link", "launch")  # launch: all serial latency
 IDEAL = replace(
     first_principles("ideal", "ideal"),
     values={
@@ -36,19 +45,6 @@ IDEAL = replace(
     },
     source="speed of light of the machine's stated peaks",
 )  # fmt: skip
-
-Part = str  # "tokens", "seqs", "prefill", "decode"
-Env = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Work:
-    """One part of a section: what depends on the same features."""
-
-    part: Part
-    matrix: Size
-    vector: Size
-    bytes: Size
 
 
 @dataclass(frozen=True)
@@ -69,180 +65,70 @@ class Seconds:
         return max(RESOURCES, key=lambda r: float(np.max(getattr(self, r))))
 
 
-@lru_cache(maxsize=4096)
-def split(section: Section) -> tuple[Work, ...]:
-    """A section's work by what it depends on."""
-    columns = [_by_part(section, poly) for poly in (section.matrix, section.vector, section.bytes)]
-    parts = sorted({p for column in columns for p in column})
-    none = Size(())
-    return tuple(Work(p, *(column.get(p, none) for column in columns)) for p in parts)
-
-
-def _by_part(section: Section, poly: Size) -> dict[Part, Size]:
-    found: dict[Part, list[Any]] = {}
-    home = "tokens" if _has(section, "tokens") else "seqs" if _has(section, "seqs") else "tokens"
-    for mono, coeff in poly.terms:
-        names = {n.split(":")[0] for n, _ in mono}
-        if names & {"pairs", "context"}:
-            part = "attention"
-        elif "seqs" in names:
-            part = "seqs"
-        else:
-            part = "tokens" if names & {"tokens", "hit"} else home
-        found.setdefault(part, []).append((mono, coeff))
-    return {part: Size(tuple(terms)) for part, terms in found.items()}
-
-
-def _has(section: Section, feature: str) -> bool:
-    return any(feature in poly.symbols for poly in (section.matrix, section.vector, section.bytes))
-
-
-def formats(machine: Machine, precision: Precision, schedule: Schedule) -> dict[str, Any]:
-    """Bytes per element by role, and the matrix peak these formats compute at.
-
-    A checkpoint that mixes formats is left as it is when its narrowest one is asked for; any
-    other format is given to all weights that may be quantised.
-    """
-    held = {name: dtype(name).bytes for name in schedule.weight_formats}
-    asked = dtype(precision.weights).bytes
-    as_published = precision.weights == min(held, key=held.__getitem__, default="")
-    weights = {f"w:{n}": each if as_published else asked for n, each in held.items()}
-    return {
-        **weights,
-        "ub": 2.0,
-        # Narrow activations exist inside products only: between kernels and on links engines keep
-        # 16 bits, and quantise (read two bytes, write one) in front of each product.
-        "ab": 2.0,
-        "cb": dtype(precision.kv).bytes,
-        "peak": matrix_peak(machine, precision.activations),
-        "full_peak": matrix_peak(machine, "bf16"),
-        "reach": reach(machine, precision.activations),
-    }
-
-
 def priceable(machine: Machine) -> None:
-    """Raise NotYet for styles this version cannot price, InputError for facts it lacks."""
-    if machine.style != "kernel":
-        raise NotYet(
-            Fault(
-                machine.name,
-                f"machines of style {machine.style!r} are described but not priced yet",
-                "a machine run kernel by kernel (GPU, TPU, Gaudi, Trainium, CPU)",
-                f"see its facts with: maquette show machine {machine.name}",
-            )
-        )
+    """Raise InputError where a machine lacks facts without which nothing can be served on it."""
     capacity(machine), bandwidth(machine)  # each raises when it is not published
     if not machine.compute.matrix:
         raise InputError(Fault(machine.name, "states no matrix rate", "at least one format"))
 
 
-def matrix_peak(machine: Machine, fmt: str) -> float:
-    """Dense peak of products in a format, bf16 where the machine has no faster path; flop/s."""
-    matrix = machine.compute.matrix
-    for name in (fmt, {"bf16": "f16", "f16": "bf16"}.get(fmt, "bf16"), "bf16", "f16", "f32"):
-        if name in matrix:
-            return float(matrix[name].value)
-    return float(max(fact.value for fact in matrix.values()))
+@dataclass(frozen=True)
+class Busy:
+    """Seconds that one part of a section keeps each resource, before anything overlaps."""
+
+    part: str
+    phase: str
+    matrix: Any
+    vector: Any
+    memory: Any
+
+    @property
+    def longest(self) -> Any:
+        return np.maximum(np.maximum(self.matrix, self.vector), self.memory)
 
 
-def reach(machine: Machine, fmt: str) -> float:
-    """How much less of its peak a large product in a format reaches than one in bf16.
-
-    Calibrations are fractions of what bf16 products reach; where the ceilings of both formats were
-    measured on a machine, their ratio carries the fraction over.  At most 1, and 1 where unknown.
-    """
-    ceiling, peak = machine.compute.ceiling, machine.compute.matrix
-    if not {"bf16", fmt} <= set(ceiling) & set(peak):
-        return 1.0
-    own, full = (float(ceiling[f].value) / float(peak[f].value) for f in (fmt, "bf16"))
-    return min(1.0, own / full)
-
-
-def vector_peak(machine: Machine) -> float:
-    """Peak of everything that is not a product; a sixteenth of the matrix peak where unstated."""
-    if machine.compute.vector is not None:
-        return float(machine.compute.vector.value)
-    return matrix_peak(machine, "bf16") / 16
+def busy(section: Section, machine: Machine, cal: Calibration, env: Env) -> Iterator[Busy]:
+    """The parts of a section under features and formats `env` (scalars or arrays)."""
+    runs = active(section, env)
+    count = regions(machine, cal, env)
+    env = filled(env, count)
+    for work in split(section):
+        for phase, values in phases(section, work.part, env):
+            wait = waiting(phase, values, count)
+            m = work.matrix(values) / matrix_rate(section, work, cal, values, count)
+            v = work.vector(values) / (vector_peak(machine) * cal["vector"])
+            y = stream_seconds(section, work, phase, machine, cal, values, count)
+            yield Busy(work.part, phase, m * runs * wait, v * runs * wait, y * runs * wait)
 
 
 def section_seconds(
-    section: Section, times: Any, machine: Machine, cal: Calibration, env: Env
+    section: Section, times: Any, machine: Machine, cal: Calibration, env: Env, beside: int = 1
 ) -> Seconds:
-    """What one section takes under features and formats `env` (scalars or arrays)."""
-    stream = float(bandwidth(machine))
+    """What one section takes that nothing overlaps; `beside` sections share its part."""
     matrix: Any = 0.0
     vector: Any = 0.0
     memory: Any = 0.0
-    busy: Any = 0.0
-    active = _active(section, env)
-    for work in split(section):
-        for phase, values in phases(section, work.part, env):
-            m = work.matrix(values) / _matrix_rate(section, work, cal, values)
-            v = work.vector(values) / (vector_peak(machine) * cal["vector"])
-            reached = cal["kv"] if phase == "decode" else cal["memory"]
-            y = work.bytes(values) / (stream * reached) * active
-            m, v = m * active, v * active
-            matrix, vector, memory = matrix + m, vector + v, memory + y
-            busy = busy + np.maximum(np.maximum(m, v), y)
+    total: Any = 0.0
+    for b in busy(section, machine, cal, env):
+        matrix, vector, memory = matrix + b.matrix, vector + b.vector, memory + b.memory
+        total = total + b.longest
     link = _link_seconds(section, machine, cal, env)
-    launch = section.launches * cal["launch"] * active
-    total = (busy + link + launch) * times
+    count = regions(machine, cal, env)
+    launch = serial_seconds(section, beside, machine, cal, env, count)
+    total = (total + link + launch) * times
     return Seconds(
         section, matrix * times, vector * times, memory * times, link * times,
         launch * times, total,
     )  # fmt: skip
 
 
-def _active(section: Section, env: Env) -> Any:
-    """1 where a section runs, 0 where a step has no prompt for a section of prefill."""
-    if section.phase != "prefill":
-        return 1.0
-    return np.where(np.asarray(env["prefill.seqs"]) > 0, 1.0, 0.0)
-
-
-def phases(section: Section, part: Part, env: Env) -> list[tuple[str, Env]]:
-    """Attention is evaluated for prefill chunks and for decoding sequences apart."""
-    if section.phase == "prefill" and part != "attention":  # tokens are priced in the other form
-        return [(part, {**env, "tokens": 0.0, "seqs": 0.0})]
-    if part != "attention":
-        return [(part, env)]
-    found: list[tuple[str, Env]] = []
-    for phase in (section.phase,) if section.phase else ("prefill", "decode"):
-        prefix = phase + "."
-        own = {k.removeprefix(prefix): v for k, v in env.items() if k.startswith(prefix)}
-        found.append((phase, {**env, **own}))
-    return found
-
-
-def _matrix_rate(section: Section, work: Work, cal: Calibration, env: Env) -> Any:
-    if section.kind == "attention":
-        return env["full_peak"] * cal["attention"]
-    ideal = cal["rows"] == 0.0
-    peak = _product_peak(section, env, 1.0 if ideal else env["reach"])
-    if not section.weights.terms or ideal or work.part == "attention":
-        return peak * cal["matrix"]
-    # Two flops for each weight and row: how often one read of the weights is used.
-    rows = work.matrix(env) / np.maximum(2 * section.weights(env), 1e-9)
-    rows = np.maximum(rows, 1e-9)
-    return peak * cal["matrix"] * rows / (rows + cal["rows"])
-
-
-def _product_peak(section: Section, env: Env, reached: float) -> Any:
-    """The peak for the operands of a product: narrow only against weights held narrow.
-
-    Scans, weights an engine leaves alone and those a checkpoint keeps in 16 bits compute in full.
-    """
-    held = [env[name] for name in section.bytes.symbols if name.startswith("w:")]
-    if not held:
-        return env["full_peak"]
-    narrow = np.asarray(sum(held)) < 2.0 * len(held)
-    return np.where(narrow, env["peak"] * reached, env["full_peak"])
-
-
-def _link_seconds(section: Section, machine: Machine, cal: Calibration, env: Env) -> Any:
+def _link_seconds(
+    section: Section, machine: Machine, cal: Calibration, env: Env, latency: bool = False
+) -> Any:
+    """Seconds of a section's collectives; only the latency of them, as if nothing were sent."""
     total: Any = 0.0
     for c in section.collectives:
-        n, nbytes = env["group:" + c.group], sent(c, env)
+        n, nbytes = env["group:" + c.group], 0.0 if latency else sent(c, env)
         total = total + collective(machine, c.kind, nbytes, n, cal["link"], cal["collective"])
     return total
 
@@ -252,18 +138,66 @@ def sent(c: Collective, env: Env) -> Any:
     return c.bytes(env) * (env["once"] if c.group == "exchange" else 1.0)
 
 
+def pipeline_seconds(
+    sections: Sequence[Section], times: Any, machine: Machine, cal: Calibration, env: Env
+) -> Iterator[Seconds]:
+    """What each section of one part answers for when all of them run at once.
+
+    What binds is found for each kind of work apart, over all sections; bytes on links overlap with
+    the work on tokens, latencies with nothing.
+    """
+    parts = [list(busy(s, machine, cal, env)) for s in sections]
+    links = [_link_seconds(s, machine, cal, env) for s in sections]
+    waits = [_link_seconds(s, machine, cal, env, latency=True) for s in sections]
+    sums: dict[tuple[str, str], list[Any]] = {}
+    for own, link, wait in zip(parts, links, waits, strict=True):
+        for b in (*own, Busy("tokens", "tokens", 0.0, 0.0, 0.0)):
+            row = sums.setdefault((b.part, b.phase), [0.0] * 4)
+            row[:3] = (row[0] + b.matrix, row[1] + b.vector, row[2] + b.memory)
+        sums["tokens", "tokens"][3] += link - wait
+    beside = sum(s.phase != "prefill" for s in sections)
+    count = regions(machine, cal, env)
+    for section, own, link, wait in zip(sections, parts, links, waits, strict=True):
+        launch = serial_seconds(section, beside, machine, cal, env, count) + wait
+        matrix, vector, memory = (
+            sum((getattr(b, r) for b in own), start=0.0) for r in ("matrix", "vector", "memory")
+        )
+        total = launch + _binding(sums["tokens", "tokens"], (0.0, 0.0, 0.0, link - wait))
+        for b in own:
+            mine = (b.matrix, b.vector, b.memory, 0.0)
+            total = total + _binding(sums[b.part, b.phase], mine)
+        yield Seconds(
+            section, matrix * times, vector * times, memory * times, (link - wait) * times,
+            launch * times, total * times,
+        )  # fmt: skip
+
+
+def _binding(sums: Sequence[Any], mine: Sequence[Any]) -> Any:
+    """One section's seconds on the resource that takes longest over all sections."""
+    longest = np.maximum.reduce(np.broadcast_arrays(*sums))
+    found: Any = mine[-1]
+    for total, own in zip(sums[-2::-1], mine[-2::-1], strict=True):
+        found = np.where(np.asarray(total) >= longest, own, found)
+    return found
+
+
 def walk_seconds(
     schedule: Schedule, machine: Machine, cal: Calibration, env: Env
 ) -> tuple[Seconds, ...]:
     """Every section of a step, in order.
 
-    A step of a pipeline is one batch's turn while all stages are busy: what its longest stage
-    takes, as often as there are stages.  ``env["pp_stretch"]`` is that over the layers' own time,
-    and what the last stage does besides (the head) keeps the others waiting as well.
+    A step of a pipeline of stages is one batch's turn while all stages are busy: what its longest
+    stage takes, as often as there are stages.  ``env["pp_stretch"]`` is that over the layers' own
+    time, and what the last stage does besides (the head) keeps the others waiting as well.
     """
     stretch = {n: env.get("pp_stretch", 1.0) for n in schedule.layered}
     stretch |= {n: env.get("pp", 1.0) for n in schedule.after}
-    return tuple(
-        section_seconds(s, schedule.times[s.part] * stretch.get(s.part, 1.0), machine, cal, env)
-        for s in schedule.sections
-    )
+    found: list[Seconds] = []
+    for part, group in groupby(schedule.sections, key=lambda s: s.part):
+        sections, times = list(group), schedule.times[part] * stretch.get(part, 1.0)
+        if execution(machine).pipelined:
+            found.extend(pipeline_seconds(sections, times, machine, cal, env))
+            continue
+        beside = sum(s.phase != "prefill" for s in sections)
+        found.extend(section_seconds(s, times, machine, cal, env, beside) for s in sections)
+    return tuple(found)

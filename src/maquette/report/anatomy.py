@@ -21,8 +21,10 @@ from maquette.price.environment import (
 )
 from maquette.price.interval import Estimate, estimate
 from maquette.price.network import collective
+from maquette.price.rates import formats
 from maquette.price.replica import stages
-from maquette.price.seconds import IDEAL, RESOURCES, Env, formats, sent, walk_seconds
+from maquette.price.seconds import IDEAL, RESOURCES, sent, walk_seconds
+from maquette.price.work import Env
 from maquette.search.deployment import Deployment
 
 HANDOFF, HOST = "to the next stage", "host"

@@ -37,7 +37,7 @@ def document(answer: Answer) -> Document:
         **stamp("plan"),
         "model": question.model.name,
         "systems": [s.name for s in question.systems],
-        "engines": list(question.engines),
+        "engines": list(dict.fromkeys(k.rpartition("/")[2] for k in answer.calibrations)),
         **target_keys(question.targets),
         "pinned": _pinned(question),
         "targets_assumed": question.assumed,

@@ -19,17 +19,19 @@ from numpy.typing import NDArray
 
 from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Machine
-from maquette.plans.types import Mesh, Precision
+from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
     Env,
     batch_environment,
     causal_pairs,
     mesh_environment,
+    mesh_of,
     nothing,
 )
+from maquette.price.rates import formats
 from maquette.price.replica import stages
-from maquette.price.seconds import formats, walk_seconds
+from maquette.price.seconds import walk_seconds
 from maquette.traffic.types import Requests
 
 Floats = NDArray[np.float64]
@@ -125,15 +127,16 @@ def curves(
     schedule: Schedule,
     machine: Machine,
     cal: Calibration,
-    plans: Sequence[tuple[Mesh, Precision, int]],
+    plans: Sequence[Plan],
     asked: Load,
 ) -> Curve:
-    """Operating curves of (mesh, precision, token budget), all in one pricing call each."""
-    column = {k: np.array([[getattr(m, k)] for m, _, _ in plans]) for k in ("tp", "pp", "dp", "ep")}
-    each = [formats(machine, p, schedule) for _, p, _ in plans]
+    """Operating curves of plans of one replica, all in one pricing call each."""
+    rows = [mesh_of(p) for p in plans]
+    column = {k: np.array([[row[k]] for row in rows]) for k in rows[0]}
+    each = [formats(machine, p.precision, schedule) for p in plans]
     fixed: Env = mesh_environment(schedule, column)
     fixed |= {k: np.array([[f[k]] for f in each]) for k in each[0]}
-    budget = np.array([[b] for _, _, b in plans], dtype=float)
+    budget = np.array([[p.policy.max_batched_tokens] for p in plans], dtype=float)
 
     def price(prefill: Env, decode: Env) -> Floats:
         batch = batch_environment(schedule, column, prefill=prefill, decode=decode)

@@ -16,7 +16,7 @@ from maquette.plans.engine import Engine
 from maquette.plans.legality import joined, legal, supported
 from maquette.plans.types import Infeasible, Mesh, Mode, Plan, Policy, Precision
 from maquette.price.calibration import Calibration
-from maquette.price.memory import Memory, fits
+from maquette.price.memory import Memory, fits, placed
 from maquette.price.step import Replica
 from maquette.search.fleet import Fleet, fleet, one
 from maquette.search.space import meshes, room
@@ -67,11 +67,14 @@ def deploy(
     prefill: Wish | None = None,
     prefill_replicas: int = 0,
     stages: tuple[int, ...] = (),
+    cold: float | None = None,
+    regions: int | None = None,
 ) -> Deployment:
     """The deployment asked for.
 
     `stages` are the layers of each pipeline stage; () is even.  An open mesh becomes the smallest
-    with room for a KV cache (`ROOM`), open replicas as many as the system holds.
+    with room for a KV cache (`ROOM`), open replicas as many as the system holds; engines that
+    spread a replica take the largest instead.  `cold` and `regions` are those of `Plan`.
 
     Raises:
         InputError: no such mesh is legal and fits, with what is short; or devices are missing.
@@ -79,14 +82,19 @@ def deploy(
     made, schedule = program(model), lower(program(model), engine)
     wish = replace(wish, pp=wish.pp or len(stages) or None)
     mode: Mode = "colocated" if prefill is None else "disaggregated"
-    plan = Plan(precision, policy=policy, engine=engine.name, stages=stages, mode=mode)
+    plan = Plan(
+        precision, policy=policy, engine=engine.name, stages=stages, mode=mode, cold=cold,
+        regions=regions,
+    )  # fmt: skip
     _supported(system, engine, precision)
-    mesh, held = _first(made, schedule, system, engine, plan, wish)
-    plan = plan.but(mesh=mesh)
+    spread = engine.spread and prefill is None
+    most = system.devices // (replicas or 1) if spread else None
+    plan, held = _first(made, schedule, system, engine, plan, wish, most)
+    mesh = plan.mesh
     if prefill is not None:
         apart = Wish(prefill.tp or mesh.tp, prefill.pp or mesh.pp, mesh.dp, mesh.ep)
         own, _ = _first(made, schedule, system, engine, plan.but(stages=()), apart)
-        plan = plan.but(prefill_mesh=own, prefill_replicas=prefill_replicas)
+        plan = plan.but(prefill_mesh=own.mesh, prefill_replicas=prefill_replicas)
     taken = plan.but(replicas=0).devices
     left = min((system.devices - taken) // mesh.devices, room(system, mesh))
     plan = plan.but(replicas=replicas or max(left, 1))
@@ -104,32 +112,43 @@ def _supported(system: System, engine: Engine, precision: Precision) -> None:
 
 
 def _first(
-    made: Program, schedule: Schedule, system: System, engine: Engine, plan: Plan, wish: Wish
-) -> tuple[Mesh, Memory]:
-    """The smallest mesh as wished that is legal, fits and leaves `ROOM` for the KV cache.
+    made: Program,
+    schedule: Schedule,
+    system: System,
+    engine: Engine,
+    plan: Plan,
+    wish: Wish,
+    most: int | None = None,
+) -> tuple[Plan, Memory]:
+    """The plan on the smallest mesh as wished that is legal, fits and leaves `ROOM` for the cache.
 
-    Where none leaves that much, the one that leaves most.
+    The largest of at most `most` devices where that is said.  Where none leaves that much, the one
+    that leaves most; weights are left in the main tier if any mesh can hold them there.
     """
     refused: list[tuple[Mesh, Infeasible]] = []
-    tight: list[tuple[Mesh, Memory]] = []
-    for mesh in _candidates(made, system, wish):
+    tight: list[tuple[Plan, Memory]] = []
+    meshes_ = list(_candidates(made, system, wish))
+    if most is not None:
+        meshes_ = sorted((m for m in meshes_ if m.devices <= most), key=lambda m: -m.devices)
+    for mesh in meshes_:
+        here = placed(schedule, system.machine, engine, replace(plan, mesh=mesh))
         found = (
             legal(made, max(schedule.layers, 1), mesh)
             or joined(system, mesh)
-            or fits(schedule, system.machine, engine, replace(plan, mesh=mesh))
+            or fits(schedule, system.machine, engine, here)
         )
         if isinstance(found, Infeasible):
             refused.append((mesh, found))
-        elif found.kv_tokens >= ROOM:
-            return mesh, found
+        elif not found.cold and (most is not None or found.kv_tokens >= ROOM):
+            return here, found
         else:
-            tight.append((mesh, found))
+            tight.append((here, found))
     if tight:
-        return max(tight, key=lambda t: t[1].kv_tokens)
+        return max(tight, key=lambda t: (-(t[0].cold or 0.0), t[1].kv_tokens))
     if not refused:
         need = f"{wish.mesh} needs {wish.mesh.devices} devices and {system.name} has"
         raise InputError(Fault("", f"{need} {system.devices}"))
-    mesh, no = refused[-1]
+    mesh, no = refused[-1 if most is None else 0]
     where = f"{made.name} as {mesh} in {plan.precision} on {system.name}"
     hint = "more devices, or fewer bits per weight" if no.unit.startswith("GB") else ""
     raise InputError(Fault(where, f"cannot be: {no}", hint=hint))

@@ -19,7 +19,8 @@ from maquette.price.environment import (
     nothing,
     uniform,
 )
-from maquette.price.seconds import RESOURCES, Seconds, formats, walk_seconds
+from maquette.price.rates import formats
+from maquette.price.seconds import RESOURCES, Seconds, walk_seconds
 from maquette.search.bounds import Load
 from maquette.search.contest import rivals
 from maquette.search.evaluate import Setting, figures, missed, run, spread

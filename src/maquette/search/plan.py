@@ -10,8 +10,9 @@ from maquette.catalogue import engines
 from maquette.catalogue.calibrations import find
 from maquette.catalogue.models import repository
 from maquette.compiler.lower import lower
+from maquette.machines.types import System
 from maquette.models.decoder import program
-from maquette.plans.legality import PRECISIONS
+from maquette.plans.legality import PRECISIONS, native
 from maquette.price.calibration import Calibration
 from maquette.price.seconds import priceable
 from maquette.search.assurance import assured
@@ -71,13 +72,12 @@ def plan(question: Question, progress: Progress = silent) -> Answer:
 def _grounds(
     question: Question, requests: Requests, asked: Load, progress: Progress
 ) -> list[Ground]:
-    formats = question.precisions or (question.model.native,)
-    precisions = tuple(PRECISIONS[f] for f in formats)
     model = program(question.model)
-    pairs = [(s, e) for s in question.systems for e in question.engines]
+    stacks = list(tried(question))
     found = []
-    for i, (system, name) in enumerate(pairs):
-        progress("pricing", i, len(pairs))
+    for i, (system, name, formats) in enumerate(stacks):
+        progress("pricing", i, len(stacks))
+        precisions = tuple(PRECISIONS[f] for f in formats)
         priceable(system.machine)
         chosen = engines.engine(name)
         chosen = replace(chosen, policy=engines.policy(chosen, system.machine))
@@ -88,6 +88,14 @@ def _grounds(
         screened = screen(schedule, where, cal, asked, question.targets, question.replicas)
         found.append(Ground(setting, where, screened))
     return found
+
+
+def tried(question: Question) -> Iterator[tuple[System, str, tuple[str, ...]]]:
+    """Every system and engine that a question asks to be tried, with the precisions on it."""
+    for system in question.systems:
+        own = question.precisions or (native(question.model.native, system.machine),)
+        for name in question.engines or (engines.default(system.machine),):
+            yield system, name, own
 
 
 def _owner(grounds: list[Ground]) -> dict[int, Ground]:
@@ -150,7 +158,8 @@ def _answer(
     if winner is not None:
         where = winner.candidate.system
         name = repository(question.model)
-        commands = dict(launch(name, question.model.native, winner.plan, where))
+        if where.machine.style == "kernel":
+            commands = dict(launch(name, question.model.native, winner.plan, where))
     prices = {g.where.system.machine.name: g.where.system.machine.price for g in grounds}
     return Answer(
         question=question,

@@ -36,9 +36,7 @@ def screen(
     """Price every option at every batch size, then every number of replicas at the asked rate."""
     if not where.options:
         return Screened((), Counter(), ())
-    plans = [
-        (o.plan.mesh, o.plan.precision, o.plan.policy.max_batched_tokens) for o in where.options
-    ]
+    plans = [o.plan for o in where.options]
     curve = curves(schedule, where.system.machine, cal, plans, asked)
     pruned: Counter[str] = Counter()
     kept: list[Candidate] = []

@@ -15,7 +15,7 @@ from maquette.machines.types import System
 from maquette.plans.engine import Engine
 from maquette.plans.legality import adjusted, joined, legal, supported
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
-from maquette.price.memory import Memory, fits
+from maquette.price.memory import Memory, fits, placed
 from maquette.price.replica import kv_blocks
 from maquette.search.types import ANY, Wish
 
@@ -79,6 +79,7 @@ def space(
         no = no or joined(system, mesh)
         for chosen in policies:
             plan = Plan(precision=precision, mesh=mesh, policy=chosen, engine=engine.name)
+            plan = plan if no else placed(schedule, system.machine, engine, plan)
             found = no or fits(schedule, system.machine, engine, plan)
             if isinstance(found, Infeasible):
                 refused[_kind(found)] += 1

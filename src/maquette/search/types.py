@@ -60,8 +60,8 @@ class Question:
     systems: tuple[System, ...]
     requests: Requests
     targets: Targets
-    engines: tuple[str, ...] = ("vllm",)
-    precisions: tuple[str, ...] = ()  # weight formats; () is the model's own
+    engines: tuple[str, ...] = ()  # () is what serves on each system by default
+    precisions: tuple[str, ...] = ()  # weight formats; () is the model's own, or the machine's
     calibrations: tuple[Calibration, ...] = ()  # the user's own, before the embedded ones
     policy: Mapping[str, Any] = field(default_factory=dict)  # what differs from each engine's own
     wish: Wish = ANY  # of the mesh that serves, or decodes

@@ -18,7 +18,8 @@ from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Machine
 from maquette.plans.types import Plan
 from maquette.price.environment import batch_environment, mesh_environment, mesh_of, nothing
-from maquette.price.seconds import formats, phases, split
+from maquette.price.rates import formats
+from maquette.price.work import phases, split
 from maquette.serve.types import Segments, Trace
 
 Floats = NDArray[np.float64]

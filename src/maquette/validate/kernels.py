@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from maquette.machines.types import Machine
 from maquette.price.calibration import Calibration
 from maquette.price.network import collective
-from maquette.price.seconds import IDEAL, matrix_peak
+from maquette.price.rates import matrix_peak
+from maquette.price.seconds import IDEAL
 from maquette.validate.cases import resolve_machine
 from maquette.validate.durations import unit
 from maquette.validate.fit import Observed

@@ -21,8 +21,9 @@ from maquette.price.calibration import Calibration
 from maquette.price.environment import batch_environment, causal_pairs, mesh_environment
 from maquette.price.memory import fits
 from maquette.price.network import collective
+from maquette.price.rates import formats
 from maquette.price.replica import stages
-from maquette.price.seconds import formats, walk_seconds
+from maquette.price.seconds import walk_seconds
 from maquette.validate.uncertainty import spread
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,169 @@
+"""Execution styles: how sections overlap, what their latency is paid for, where bytes live.
+
+Every style is priced by the same walk over the same Schedule.  They differ in four answers:
+
+- **pipelined**: are the sections of a part one pipeline, which takes what its busiest resource
+  takes (a spatial chip), or do they follow one another (all others)?
+- **event**: what costs the calibration's ``launch`` seconds that nothing hides: a launched kernel,
+  a placed part (a layer), or a reduction over the cores of a wafer, which also pays its hops;
+- **regions**: does every layer keep cores of its own, so that a token is in one region at a time
+  and a step never takes less than a full pipeline of regions (weights resident on a wafer)?
+- **spill**: may weights stay in the tier for what is cold and be streamed in every step, as many
+  as do not fit, or all of them?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from maquette.compiler.schedule import Section
+from maquette.ir.patterns import Reduce, Scan, Value
+from maquette.machines.facts import bandwidth
+from maquette.machines.types import Machine, Style
+from maquette.price.calibration import Calibration
+from maquette.price.work import Env, Work, active, split
+
+Event = Literal["kernel", "part", "reduction", "none"]
+Spill = Literal["none", "some", "all"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What sets one execution style apart from another."""
+
+    pipelined: bool
+    event: Event
+    regions: bool
+    spill: Spill
+
+
+EXECUTIONS: Mapping[Style, Execution] = {
+    "kernel": Execution(pipelined=False, event="kernel", regions=False, spill="none"),
+    "spatial": Execution(pipelined=True, event="part", regions=False, spill="some"),
+    "wafer": Execution(pipelined=False, event="reduction", regions=True, spill="all"),
+    "in-memory": Execution(pipelined=False, event="part", regions=False, spill="some"),
+    "deterministic": Execution(pipelined=False, event="none", regions=False, spill="none"),
+}
+
+
+def execution(machine: Machine) -> Execution:
+    """How a machine runs sections.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> execution(machine("sn40l")).pipelined, execution(machine("h100")).pipelined
+    (True, False)
+    """
+    return EXECUTIONS[machine.style]
+
+
+def cold_tier(machine: Machine) -> str | None:
+    """The tier beside the main one that keeps what is cold, where the style streams from it."""
+    if execution(machine).spill == "none":
+        return None
+    names = (n for n, t in machine.tiers.items() if "cold" in t.holds and n != machine.main)
+    return next((n for n in names if machine.tiers[n].bandwidth is not None), None)
+
+
+def regions(machine: Machine, cal: Calibration, env: Env) -> Any:
+    """Into how many regions a device is cut: 1 but where layers keep cores of their own."""
+    if not execution(machine).regions or cal.ideal:
+        return 1.0
+    return np.where(np.asarray(env.get("cold", 0.0)) > 0, 1.0, env.get("regions", 1.0))
+
+
+def filled(env: Env, count: Any) -> Env:
+    """Features of a step in which none of `count` regions is idle.
+
+    Fewer tokens than regions leave some idle, which takes as long as if they were not: a token
+    passes through all of them, in each at that region's share of the device.
+    """
+    if np.all(np.asarray(count) <= 1):
+        return env
+    found = dict(env)
+    for name in ("tokens", "seqs", "decode.tokens", "decode.seqs"):
+        found[name] = np.maximum(env[name], count)
+    return found
+
+
+def waiting(phase: str, env: Env, count: Any) -> Any:
+    """How much longer decode attention takes for regions that wait: at fewer sequences than those.
+
+    1 where regions are full, and for prompts, which have more tokens than there are regions.
+    """
+    if phase != "decode" or np.all(np.asarray(count) <= 1):
+        return 1.0
+    seqs = np.maximum(np.asarray(env["decode.seqs"], dtype=float), 1.0)
+    return np.maximum(seqs, count) / seqs
+
+
+def stream_seconds(
+    section: Section,
+    work: Work,
+    phase: str,
+    machine: Machine,
+    cal: Calibration,
+    env: Env,
+    count: Any,
+) -> Any:
+    """Seconds that the bytes of one part of a section take: of the tier that takes longest.
+
+    Between kernels everything goes through the main tier.  Other styles keep activations on chip:
+    the main tier gives weights (to each region's turn again) and the KV cache, the tier for what
+    is cold the share ``env["cold"]`` of the weights.
+    """
+    reached = cal["kv"] if phase == "decode" else cal["memory"]
+    main = float(bandwidth(machine)) * reached
+    if machine.style == "kernel":
+        return work.bytes(env) / main
+    weights = _bytes(section, work.part, ("weight",), env)
+    kept = _bytes(section, work.part, ("state", "index"), env)
+    cold = np.asarray(env.get("cold", 0.0))
+    near = (weights * (1 - cold) * count + kept) / main
+    tier = cold_tier(machine)
+    if tier is None or not np.any(cold > 0):
+        return near
+    return np.maximum(near, weights * cold / (float(bandwidth(machine, tier)) * cal["memory"]))
+
+
+def _bytes(section: Section, part: str, roles: tuple[str, ...], env: Env) -> Any:
+    return next((w.bytes(env) for w in split(section, roles) if w.part == part), 0.0)
+
+
+def serial_seconds(
+    section: Section, beside: int, machine: Machine, cal: Calibration, env: Env, count: Any
+) -> Any:
+    """Latency of one occurrence of a section that nothing hides; `beside` sections share a part."""
+    event = execution(machine).event
+    if event == "none" or cal.ideal:
+        return 0.0
+    if event == "kernel":
+        return section.launches * cal["launch"] * active(section, env)
+    if event == "part":  # told of every section alike
+        return 0.0 if section.phase == "prefill" else cal["launch"] / max(beside, 1)
+    return reductions(section) * (cal["launch"] + across(machine, count)) * active(section, env)
+
+
+def across(machine: Machine, count: Any) -> Any:
+    """Seconds from edge to edge of one of `count` square regions of a wafer: a hop per core.
+
+    0 where the machine states neither cores nor hops.
+    """
+    if machine.compute.units is None or "hop" not in machine.serial:
+        return 0.0
+    cores = float(machine.compute.units.value)
+    return np.sqrt(cores / np.asarray(count)) * float(machine.serial["hop"].value)
+
+
+@lru_cache(maxsize=4096)
+def reductions(section: Section) -> int:
+    """The longest chain of reductions in a section, each of which waits for the one before."""
+    depth: dict[Value, int] = {}
+    for value in section.stages:
+        before = max((depth.get(o, 0) for o in value.operands), default=0)
+        depth[value] = before + isinstance(value, Reduce | Scan)
+    return max(depth.values(), default=0)
