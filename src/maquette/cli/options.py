@@ -45,8 +45,6 @@ def _applied(command: Callable[..., Any], options: tuple[Decorator, ...]) -> Cal
     return command
 
 
-
-
 def _machines(required: bool) -> Decorator:
     return bundle(
         "machines",
@@ -69,6 +67,10 @@ mesh = bundle(
     click.option("--dp", type=POSITIVE, help="Attention data-parallel groups in a replica."),
     click.option("--ep", type=POSITIVE, help="Expert-parallel groups in a replica."),
     click.option("--replicas", type=POSITIVE, help="Copies of the model.  [all that fit]"),
+    click.option("--cold", type=Finite(0.0, 1.0), metavar="SHARE",
+                 help="Share of the weights to stream from the cold tier.  [what does not fit]"),
+    click.option("--regions", type=POSITIVE,
+                 help="Parts of a wafer that layers take turns in.  [one for each layer]"),
 )  # fmt: skip
 
 pins = bundle(
@@ -94,8 +96,9 @@ fleet = click.option("--fleet", type=FILLED, metavar="FILE",
                      help="Experts behind a router on the systems of this file, or of a name of "
                           "the catalogue such as samba-coe, in place of MODEL and --on.")  # fmt: skip
 
-engine = click.option("--engine", type=FILLED, metavar="NAME", default="vllm", show_default=True,
-                      help="Serving engine; see maquette show engines.")  # fmt: skip
+engine = click.option("--engine", type=FILLED, metavar="NAME",
+                      help="Serving engine; see maquette show engines.  [vllm, or the vendor's "
+                           "own where that does not run]")  # fmt: skip
 
 policy = bundle(
     "policy",

@@ -28,7 +28,7 @@ def simulate(
     model: str | None,
     fleet: str | None,
     machines: Values,
-    engine: str,
+    engine: str | None,
     mesh: Values,
     prefill: Values,
     formats: Values,
