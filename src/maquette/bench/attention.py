@@ -115,13 +115,19 @@ def _if_it_fits(make: Make, shape: Shape) -> Make:
     """Naive code holds three matrices of scores at once; without room for them it takes no part."""
 
     def guarded() -> Contender:
-        room, need = available(), 3 * shape.score_bytes
-        if room is not None and need > 0.8 * room:
-            what = f"needs about {need / 1e9:.0f} GB for scores, {room / 1e9:.0f} GB are free"
-            raise NotYet(Fault("", what))
+        if lacking := lacking_room(shape):
+            raise NotYet(Fault("", lacking))
         return make()
 
     return guarded
+
+
+def lacking_room(shape: Shape) -> str:
+    """What naive code would need and is not there; empty where it fits."""
+    room, need = available(), 3 * shape.score_bytes
+    if room is None or need <= 0.8 * room:
+        return ""
+    return f"needs about {need / 1e9:.0f} GB for scores, {room / 1e9:.0f} GB are free"
 
 
 def _reference(

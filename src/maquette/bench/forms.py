@@ -12,7 +12,6 @@ from typing import Any
 
 from maquette.bench import framework
 from maquette.bench.contest import Contender
-from maquette.capture import capture
 from maquette.compiler.kernel import Kernel
 from maquette.compiler.pipeline import Passes, Strategy
 from maquette.compiler.processor import Processor
@@ -22,7 +21,6 @@ from maquette.errors import Fault, NotYet
 from maquette.price.kernel import seconds
 from maquette.price.kernel_values import value_price
 from maquette.run.measured import processor
-from maquette.run.specialise import Native
 
 # By what they are called here, the note by which their tilings are known.
 FORMS: Mapping[str, str] = {"online": "online", "two passes": "whole stream"}
@@ -35,13 +33,12 @@ def formed(form: str, function: Callable[..., Any], inputs: Sequence[Any]) -> fr
     """
 
     def make() -> Contender:
-        captured, host = capture(function, *inputs), processor()
+        host = processor()
         passes = Passes(host, (only(FORMS[form]),), seconds, value_price(host))
-        lowered = passes.lower(captured.graph, None, captured.constants)
-        if None in lowered.tiled:
+        found = framework.passed(passes, function, inputs)()
+        if found.priced is None:
             raise NotYet(Fault(form, "is no form of it: it is no streamed fold alone"))
-        made = Native(captured, lowered, tuple(inputs))
-        return framework.known(lambda: made(inputs), made)
+        return found
 
     return make
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from maquette.bench.contest import Contender
+from maquette.capture import capture
+from maquette.compiler.pipeline import Passes
 from maquette.compiler.tiling import Candidate
 from maquette.errors import Fault, NotYet
 from maquette.price.kernel_flow import on_processor
 from maquette.run.measured import processor
 from maquette.run.program import Compiled
+from maquette.run.specialise import Native
 from maquette.run.specialised import Specialised
 
 Compile = Callable[[Any], Any]  # maquette.compile, which is below benchmarks in the order of layers
@@ -67,6 +70,18 @@ def ours(compile_: Compile, function: Any, inputs: Sequence[Any]) -> Make:
         if not isinstance(made, Compiled):
             return Contender(run)
         return known(run, made.latest)
+
+    return make
+
+
+def passed(passes: Passes, function: Any, inputs: Sequence[Any]) -> Make:
+    """The function compiled by Maquette with passes other than its own; inputs are contiguous."""
+
+    def make() -> Contender:
+        captured = capture(function, *inputs)
+        lowered = passes.lower(captured.graph, None, captured.constants)
+        made = Native(captured, lowered, tuple(inputs))
+        return known(lambda: made(inputs), made)
 
     return make
 

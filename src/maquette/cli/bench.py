@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from maquette.bench.contest import Case, Held
     from maquette.cli.printing import Report
 
-BOUNDS = options.bundle(
-    "bounds",
-    click.option("--repeats", type=POSITIVE, default=15, show_default=True,
-                 help="Turns of every case, each contender once in a turn at most."),
-    click.option("--budget", type=ABOVE_ZERO, default=4.0, show_default=True, metavar="SECONDS",
-                 help="Time for the turns of a case: who takes long has fewer, three at least."),
-)  # fmt: skip
+
+def bounds(budget: float = 4.0) -> Callable[..., Any]:
+    """The options for how long a case is timed; by default for `budget` seconds."""
+    return options.bundle(
+        "bounds",
+        click.option("--repeats", type=POSITIVE, default=15, show_default=True,
+                     help="Turns of every case, each contender once in a turn at most."),
+        click.option("--budget", type=ABOVE_ZERO, default=budget, show_default=True,
+                     metavar="SECONDS", help="Time for the turns of a case: who takes long has "
+                     "fewer, three at least."),
+    )  # fmt: skip
+
+
 SHAPE = options.bundle(
     "shape",
     click.option("--heads", type=POSITIVE, default=8, show_default=True, help="Heads of q."),
@@ -56,7 +62,7 @@ def bench() -> None:
 @click.option("--forms/--no-forms", default=True, show_default=True,
               help="Our fold online and in two passes, beside what the price chose.")  # fmt: skip
 @SHAPE
-@BOUNDS
+@bounds()
 @options.as_json
 def attention(
     seq: tuple[int, ...], causal: bool | None, flex: bool, forms: bool, shape: dict[str, Any],
@@ -76,7 +82,7 @@ def attention(
 @seqs("2048")
 @click.option("--only", "only", multiple=True, metavar="NAME", help="A spelling; repeatable.")
 @SHAPE
-@BOUNDS
+@bounds(2.0)
 @options.as_json
 def spellings(
     seq: tuple[int, ...], only: tuple[str, ...], shape: dict[str, Any], bounds: dict[str, Any],
@@ -93,7 +99,7 @@ def spellings(
 
 @bench.command()
 @seqs("512,2048")
-@BOUNDS
+@bounds()
 @options.as_json
 def block(seq: tuple[int, ...], bounds: dict[str, Any], as_json: bool) -> None:
     """A Llama block of width 1024, naive and with fused attention."""
@@ -104,7 +110,7 @@ def block(seq: tuple[int, ...], bounds: dict[str, Any], as_json: bool) -> None:
 
 @bench.command()
 @seqs("512,2048")
-@BOUNDS
+@bounds()
 @options.as_json
 def chains(seq: tuple[int, ...], bounds: dict[str, Any], as_json: bool) -> None:
     """Chains that memory binds: norms, rotary positions, gated activation, softmax."""
@@ -117,7 +123,7 @@ def chains(seq: tuple[int, ...], bounds: dict[str, Any], as_json: bool) -> None:
 @click.option("--rows", type=POSITIVE, default=4096, show_default=True, help="Outputs.")
 @click.option("--columns", type=click.IntRange(min=128), default=4096, show_default=True,
               help="Inputs, a multiple of 128.")  # fmt: skip
-@BOUNDS
+@bounds()
 @options.as_json
 def decode(rows: int, columns: int, bounds: dict[str, Any], as_json: bool) -> None:
     """Products with one token, weights in four and eight bits beside fp32."""
@@ -130,14 +136,14 @@ def decode(rows: int, columns: int, bounds: dict[str, Any], as_json: bool) -> No
 
 @bench.command()
 @click.option("--only", "only", multiple=True, metavar="NAME", help="A program; repeatable.")
-@BOUNDS
+@bounds()
 @options.as_json
 def rewrite(only: tuple[str, ...], bounds: dict[str, Any], as_json: bool) -> None:
     """Programs that algebra makes cheaper, and one that it does not."""
     from maquette.bench.rewrites import PROGRAMS, cases
 
     names = _chosen("program", only, PROGRAMS)
-    _publish("rewrite", cases(names, _compile(), None), len(names), bounds, as_json)
+    _publish("rewrite", cases(names, _compile()), len(names), bounds, as_json)
 
 
 @bench.command()
