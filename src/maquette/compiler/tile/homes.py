@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from maquette.compiler.kernel import Kernel, Result
+from maquette.compiler.kernel import Kernel, Result, Tensor
 from maquette.compiler.tile.components import chained
 from maquette.compiler.tile.nest import Loop, Node, Step, nest, paths, steps
 from maquette.compiler.tiling import Tiling
@@ -44,6 +45,11 @@ class Plan:
     def lanes(self) -> str:
         return self.tiling.lanes
 
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """What is read and written in memory, by name."""
+        return {t.name: t for t in (*self.kernel.inputs, *self.kernel.outputs)}
+
     def step(self, axis: str) -> int:
         """How far one iteration of the loop over `axis` goes."""
         return next((loop.step for loop in self.tiling.loops if loop.axis == axis), 1)
@@ -55,9 +61,13 @@ def plan(kernel: Kernel, tiling: Tiling) -> Plan:
     Raises ProgramError where the loops of the tiling are no order that the kernel can run in.
     """
     kernel = chained(kernel)
+    return planned(kernel, steps(kernel), tiling)
+
+
+def planned(kernel: Kernel, sequence: Sequence[Step], tiling: Tiling) -> Plan:
+    """The same of a kernel that is `chained`, and of its steps."""
     order = list(dict.fromkeys(loop.axis for loop in tiling.loops))
     order += [a for a in kernel.extents if a not in order]
-    sequence = steps(kernel)
     nodes = nest(sequence, order)
     around = paths(nodes)
     homes: dict[str, Home] = {}

@@ -28,7 +28,7 @@ class Step:
     axes: tuple[str, ...]
     stores: tuple[str, ...] = ()  # outputs that the results of a map are stored to
 
-    @property
+    @cached_property
     def results(self) -> tuple[Result, ...]:
         return tuple(self.stage.results[i] for i in self.parts)
 
@@ -41,6 +41,11 @@ class Step:
         """What it reads: names with the reads.  A fold's components read all leaves they need."""
         found = (read for leaf in needed_leaves(self) for read in reads(leaf))
         return tuple((self.stage.reads[read.number], read) for read in found)
+
+    @cached_property
+    def reads(self) -> tuple[tuple[str, Arg], ...]:
+        """What it reads, each once, in order."""
+        return tuple(dict.fromkeys(self.operands))
 
     @cached_property
     def needs(self) -> frozenset[str]:

@@ -13,7 +13,7 @@ from math import prod
 from maquette.compiler.kernel import Kernel
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile.components import chained
-from maquette.compiler.tile.homes import Plan, plan
+from maquette.compiler.tile.homes import Plan, planned
 from maquette.compiler.tile.nest import Step, operands, pointwise, steps
 from maquette.compiler.tile.rows_counts import counted, stride
 from maquette.compiler.tiling import Candidate, Loop, LoopKind, Tiling
@@ -66,7 +66,7 @@ def _legal(kernel: Kernel, width: int) -> Iterator[Plan]:
             if tiling.loops in seen or _long(tiling, sequence, width):
                 continue
             try:
-                yield plan(kernel, tiling)
+                yield planned(kernel, sequence, tiling)
             except ProgramError:
                 continue
             seen[tiling.loops] = None

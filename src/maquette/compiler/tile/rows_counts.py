@@ -6,8 +6,10 @@ loops further out bring it in again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import log2, prod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf, log2, prod
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from maquette.compiler.kernel import Kernel, Tensor
 from maquette.compiler.operations import WORTH
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile.homes import Plan, plan, started
-from maquette.compiler.tile.nest import Loop, Node, Step, inner, needed_leaves, operands
+from maquette.compiler.tile.nest import Loop, Node, Step, inner, needed_leaves
 from maquette.compiler.tile.strides import indices
 from maquette.compiler.tiling import Counts, Tier, Tiling
 from maquette.ir.monoids import Streamed
@@ -23,6 +25,16 @@ from maquette.ir.scalar import Apply, Arg, Index, Lit, Scalar, reads
 from maquette.ir.semantics import Numbers, scalar
 
 Footprint = dict[str, float]  # bytes by tensor
+
+
+@dataclass(frozen=True)
+class _Touch:
+    """What a step reads or writes: elements of so many bytes, along `axes`."""
+
+    name: str
+    bytes: float
+    most: float  # elements that there are
+    axes: frozenset[str]
 
 
 def counts(kernel: Kernel, tiling: Tiling, processor: Processor) -> Counts:
@@ -35,11 +47,12 @@ def counted(made: Plan, processor: Processor) -> Counts:
     work = sum(_work(made, s, processor) for node in made.nodes for s in inner(node))
     loads = sum(_loads(made, s, processor) for node in made.nodes for s in inner(node))
     traffic: dict[Tier, float] = {"registers": loads}
+    nest = _Footprints(made)
     tiers: tuple[tuple[Tier, int], ...] = (
         ("l1", processor.l1), ("l2", processor.l2), ("l3", processor.l3),
     )  # fmt: skip
     for tier, room in tiers:
-        traffic[tier] = sum(_into(made, (node,), room * 0.75) for node in made.nodes)
+        traffic[tier] = sum(nest.into((node,), room * 0.75) for node in made.nodes)
     rounds = sum(_rounds(made, s) for node in made.nodes for s in inner(node))
     return Counts(0.0, work, traffic, len(made.nodes), rounds)
 
@@ -76,26 +89,25 @@ def _work(made: Plan, step: Step, processor: Processor) -> float:
             each += 1 + repair * (1 + 1 / max(at_once, 1))
     elif monoid is not None:
         each += sum(weight(monoid.combine[i]) for i in step.parts)
-    apart = sum(_apart(made, name, read, processor) for name, read in set(operands(step)))
+    apart = sum(_apart(made, name, read, processor) for name, read in step.reads)
     apart += sum(_stored_apart(made, step, name, processor) for name in step.stores)
     return points * (max(each, 1.0) + apart) + _meeting(made, step, processor)
 
 
 def _apart(made: Plan, name: str, read: Arg, processor: Processor) -> float:
     """Vector operations by which reading lanes that are not side by side exceeds one load."""
-    tensors = {t.name: t for t in (*made.kernel.inputs, *made.kernel.outputs)}
-    if name not in tensors or made.lanes not in made.kernel.extents:
+    if name not in made.tensors or made.lanes not in made.kernel.extents:
         return 0.0
-    by = stride(tensors[name], read, made.lanes)
+    by = stride(made.tensors[name], read, made.lanes)
     return 0.0 if by in (0, 1) else 2.0 if by == 2 else 0.75 * processor.lanes
 
 
 def _stored_apart(made: Plan, step: Step, name: str, processor: Processor) -> float:
     """The same for a store, which squares of as many iterations as lanes make cheap."""
-    tensors = {t.name: t for t in made.kernel.outputs}
-    if made.lanes not in step.axes or stride(tensors[name], Arg(0), made.lanes) in (0, 1):
+    tensor = made.tensors[name]
+    if made.lanes not in step.axes or stride(tensor, Arg(0), made.lanes) in (0, 1):
         return 0.0
-    beside = [a for a in step.axes if stride(tensors[name], Arg(0), a) == 1]
+    beside = [a for a in step.axes if stride(tensor, Arg(0), a) == 1]
     square = any(made.step(a) >= processor.lanes for a in beside)
     return 4.0 if square else 1.5 * processor.lanes
 
@@ -110,6 +122,7 @@ def _meeting(made: Plan, step: Step, processor: Processor) -> float:
     return rows * each * processor.lanes * log2(processor.lanes)
 
 
+@lru_cache(4096)
 def stride(tensor: Tensor, read: Arg, axis: str) -> int:
     """Elements from the first to the second point of an axis, gathered coordinates aside."""
     numbers, placed = Numbers({}), dict(read.at)
@@ -140,17 +153,13 @@ def _points(made: Plan, step: Step, processor: Processor) -> float:
 def _loads(made: Plan, step: Step, processor: Processor) -> float:
     """Bytes from the nearest cache into registers, reads that iterations share counted once."""
     total = 8.0 * _updates(made, step, processor)
-    bytes_of = _bytes(made)
-    for name, read in set(operands(step)):
-        shared = [
-            made.step(a)
-            for a in step.axes
-            if a != made.lanes and a not in _varies(made, name, read)
-        ]
+    for name, read in step.reads:
+        axes = _varies(made, name, read)
+        shared = [made.step(a) for a in step.axes if a != made.lanes and a not in axes]
         points = _points(made, step, processor)
-        if made.lanes not in _varies(made, name, read):
+        if made.lanes not in axes:
             points /= 4  # a broadcast, for several vectors at once
-        total += points * bytes_of.get(name, 4.0) / max(prod(shared), 1)
+        total += points * _bytes(made, name) / max(prod(shared), 1)
     return total
 
 
@@ -170,15 +179,16 @@ def _rounds(made: Plan, step: Step) -> float:
     return prod(-(-made.kernel.extents[x.axis] // made.step(x.axis)) for x in path[:-1])
 
 
-def _bytes(made: Plan) -> Mapping[str, float]:
-    return {t.name: t.dtype.bytes for t in (*made.kernel.inputs, *made.kernel.outputs)}
+def _bytes(made: Plan, name: str) -> float:
+    """Bytes of an element; results that nobody stores are fp32."""
+    held = made.tensors.get(name)
+    return held.dtype.bytes if held else 4.0
 
 
 def _varies(made: Plan, name: str, read: Arg) -> frozenset[str]:
     """The axes along which a read varies."""
-    tensors = {t.name: t.axes for t in made.kernel.inputs}
     home = made.homes.get(name)
-    held = home.result.axes if home else tensors[name]
+    held = home.result.axes if home else made.tensors[name].axes
     placed = dict(read.at)
     found = {a for a in held if a not in placed}
     for at in placed.values():
@@ -193,22 +203,47 @@ def _indices(made: Plan, body: Scalar) -> set[str]:
     return found
 
 
-def _into(made: Plan, nodes: Sequence[Node], room: float) -> float:
-    """Bytes that one run of some nodes brings into a tier of some capacity."""
-    touched = _union(_footprint(made, n) for n in nodes)
-    if sum(touched.values()) <= room or all(isinstance(n, Step) for n in nodes):
-        return sum(touched.values())
-    if len(nodes) > 1:
-        return sum(_into(made, (n,), room) for n in nodes)
-    (loop,) = nodes
-    assert isinstance(loop, Loop)
-    rounds = -(-made.kernel.extents[loop.axis] // made.step(loop.axis))
-    whole = made.kernel.extents[loop.axis] * _into(made, loop.body, room)
-    kept = sum(_kept(made, loop).values())
-    again = rounds * kept
-    if kept <= room / 2:  # what does not vary along the loop stays
-        again = kept
-    return min(whole, max(whole - made.kernel.extents[loop.axis] * kept, 0.0) + again)
+class _Footprints:
+    """Distinct bytes that one run of a node touches, by tensor and tile: asked for every tier."""
+
+    def __init__(self, made: Plan) -> None:
+        self._made = made
+        self._extents = made.kernel.extents
+        self._touches = {step: tuple(_touches(made, step)) for step in made.paths}
+        self._known: dict[tuple[Node, bool], Footprint] = {}
+
+    def into(self, nodes: Sequence[Node], room: float) -> float:
+        """Bytes that one run of some nodes brings into a tier of some capacity."""
+        touched = sum(_union(self._of(n) for n in nodes).values())
+        if touched <= room or all(isinstance(n, Step) for n in nodes):
+            return touched
+        if len(nodes) > 1:
+            return sum(self.into((n,), room) for n in nodes)
+        (loop,) = nodes
+        assert isinstance(loop, Loop)
+        rounds = -(-self._extents[loop.axis] // self._made.step(loop.axis))
+        whole = self._extents[loop.axis] * self.into(loop.body, room)
+        kept = sum(self._of(loop, kept=True).values())
+        again = rounds * kept
+        if kept <= room / 2:  # what does not vary along the loop stays
+            again = kept
+        return min(whole, max(whole - self._extents[loop.axis] * kept, 0.0) + again)
+
+    def _of(self, node: Node, kept: bool = False) -> Footprint:
+        """Of one run of a node; `kept`: of what every iteration of a loop touches again."""
+        if (node, kept) not in self._known:
+            self._known[node, kept] = _union(self._touched(node, kept))
+        return self._known[node, kept]
+
+    def _touched(self, node: Node, kept: bool) -> Iterator[Footprint]:
+        for step in inner(node):
+            path = self._made.paths[step]
+            within = path[path.index(node) :] if isinstance(node, Loop) else ()
+            inside = frozenset(x.axis for x in within)
+            for touch in self._touches[step]:
+                if not (kept and isinstance(node, Loop) and node.axis in touch.axes):
+                    count = prod(self._extents[a] for a in touch.axes & inside)
+                    yield {touch.name: min(count, touch.most) * touch.bytes}
 
 
 def _union(footprints: Iterable[Footprint]) -> Footprint:
@@ -219,38 +254,13 @@ def _union(footprints: Iterable[Footprint]) -> Footprint:
     return found
 
 
-def _footprint(made: Plan, node: Node) -> Footprint:
-    """Distinct bytes that one run of a node touches, by tensor and tile."""
-    return _union({name: size} for name, size, _ in _all_touched(made, node))
-
-
-def _kept(made: Plan, node: Loop) -> Footprint:
-    """What every iteration of a loop touches again."""
-    return _union(
-        {name: size} for name, size, axes in _all_touched(made, node) if node.axis not in axes
-    )
-
-
-def _all_touched(made: Plan, node: Node) -> Iterator[tuple[str, float, frozenset[str]]]:
-    for step in inner(node):
-        path = made.paths[step]
-        within = path[path.index(node) :] if isinstance(node, Loop) else ()
-        yield from _touched(made, step, frozenset(x.axis for x in within))
-
-
-def _touched(
-    made: Plan, step: Step, inside: frozenset[str]
-) -> Iterator[tuple[str, float, frozenset[str]]]:
-    """(name, bytes, axes) of what a step reads and writes over the loops `inside`."""
-    width, extents = _bytes(made), made.kernel.extents
-    sizes = {t.name: prod(t.shape) for t in (*made.kernel.inputs, *made.kernel.outputs)}
-    for name, read in set(operands(step)):
+def _touches(made: Plan, step: Step) -> Iterator[_Touch]:
+    """What a step reads and writes in memory or in tiles."""
+    for name, read in step.reads:
         home = made.homes.get(name)
-        if home and not home.kept:
-            continue
-        axes = _varies(made, name, read)
-        count = prod(extents[a] for a in axes & inside)
-        yield name, min(count, sizes.get(name, count)) * width.get(name, 4.0), axes
+        if home is None or home.kept:
+            held = made.tensors.get(name)
+            most = prod(held.shape) if held else inf
+            yield _Touch(name, _bytes(made, name), most, _varies(made, name, read))
     for name in step.stores:
-        axes = frozenset(step.axes)
-        yield name, prod(extents[a] for a in axes & inside) * width[name], axes
+        yield _Touch(name, _bytes(made, name), inf, frozenset(step.axes))
