@@ -91,6 +91,7 @@ class Where:
     tp: int | None = None  # devices an expert is sharded over; None: all of the system
     host: Host = field(default_factory=Host)
     reserve: Bytes | None = None  # of router and KV cache; None: as they need
+    engine: str | None = None  # in place of the fleet's
     times: Mapping[str, Times] = field(default_factory=dict)  # by model
     set: tuple[str, ...] = ()  # what-ifs of the machine
 
@@ -154,7 +155,7 @@ class FleetFile:
     deployments: tuple[Site, ...]
     popularity: Popularity = field(default_factory=Popularity)
     policy: Swapping = field(default_factory=Swapping)
-    engine: str = "vllm"
+    engine: str | None = None  # None: of every system the one that serves there by default
     precision: str = "bf16"
     title: str = ""
     source: str = ""
@@ -219,7 +220,8 @@ def checked(found: FleetFile, where: str = "") -> FleetFile:
 
 
 def _faults(found: FleetFile) -> Iterator[Fault]:
-    yield from _asked("engine", lambda: engines.engine(found.engine))
+    if found.engine is not None:
+        yield from _asked("engine", partial(engines.engine, found.engine))
     if found.precision not in PRECISIONS:
         hint = nearest(found.precision, PRECISIONS)
         yield Fault("precision", f"unknown precision {found.precision!r}", hint=hint)
@@ -242,6 +244,8 @@ def _site_faults(found: FleetFile, site: Site, where: str) -> Iterator[Fault]:
     for i, each in enumerate(site.systems):
         at = f"{where}.systems[{i}]"
         yield from _asked(f"{at}.on", partial(machines.system, each.on, each.set))
+        if each.engine is not None:
+            yield from _asked(f"{at}.engine", partial(engines.engine, each.engine))
         for name in each.experts:
             if name not in known:
                 yield Fault(

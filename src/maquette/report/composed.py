@@ -204,7 +204,7 @@ def _rows(found: Composed) -> Iterator[tuple[str, ...]]:
 
 def _memory(found: Composed) -> Iterator[tuple[str, ...]]:
     offers = [on for served in found.served for on in served.hosted]
-    seen = {(on.system.name, on.tiers, on.reserve): on for on in offers}
+    seen = {(on.system.name, on.tiers, on.reserve, on.basis): on for on in offers}
     for on in seen.values():
         at = on.cliffs
         yield (

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from maquette.catalogue.fleets import FleetFile, Site, weights
+from maquette.catalogue import machines
+from maquette.catalogue.fleets import FleetFile, Site, Where, weights
 from maquette.catalogue.requests import requests as requested
 from maquette.errors import Fault, InputError, MaquetteError, nearest
 from maquette.plans.types import Infeasible
@@ -62,13 +63,14 @@ def compose(
 ) -> Composed:
     """Simulate every deployment of `fleet` on the same requests for the same experts.
 
-    A deployment that does not fit is `Infeasible`, with what it is short of.  Raises InputError
-    for choices that contradict each other, NotYet for machines that cannot be priced.
+        A deployment that does not fit is `Infeasible`, with what it is short of.  Raises InputError
+        for choices that contradict each other, NotYet for machines that cannot be priced.
 
-    >>> from maquette.catalogue.fleets import fleet
-    >>> found = compose(fleet("samba-coe"))
-    >>> found.served[0].hosted[0].tiers.path, found.served[1].hosted[0].tiers.path
-    ('ddr to hbm', 'host to hbm over 1 link')
+        >>> from maquette.catalogue import machines
+    from maquette.catalogue.fleets import fleet
+        >>> found = compose(fleet("samba-coe"))
+        >>> found.served[0].hosted[0].tiers.path, found.served[1].hosted[0].tiers.path
+        ('ddr to hbm', 'host to hbm over 1 link')
     """
     stream, chances = _stream(fleet, seed)
     made = Models(fleet, calibration)
@@ -76,7 +78,7 @@ def compose(
     for done, site in enumerate(fleet.deployments):
         progress(f"simulating {site.name}", done, len(fleet.deployments))
         served.append(_serve(made, site, stream, chances))
-    nbytes = _nbytes(made, served[0].hosted[0])
+    nbytes = _nbytes(made, fleet.deployments[0].systems[0])
     return Composed(fleet, stream.requests, tuple(chances), nbytes, tuple(served), seed)
 
 
@@ -94,16 +96,17 @@ def _serve(made: Models, site: Site, stream: Stream, chances: Sequence[float]) -
             reason = f"{where.on}: {found.reason}" if len(site.systems) > 1 else found.reason
             return Served(site, swapping, tuple(offers), replace(found, reason=reason))
         parts += found
-    nbytes = _nbytes(made, offers[0])
+    nbytes = _nbytes(made, site.systems[0])
     tokens = fleet.router.output_tokens
     of = Composition(fleet.names, nbytes, tuple(parts), swapping, tokens)
     return Served(site, swapping, tuple(offers), simulate(of, stream))
 
 
-def _nbytes(made: Models, on: Hosted) -> tuple[int, ...]:
+def _nbytes(made: Models, where: Where) -> tuple[int, ...]:
     """Bytes of every expert."""
+    system = machines.system(where.on, where.set)
     experts = made.fleet.experts
-    return tuple(made.stored(e.model, on.system)[0] for e in experts for _ in e.names)
+    return tuple(made.stored(e.model, where, system)[0] for e in experts for _ in e.names)
 
 
 def _at(where: str, ask: Callable[[], T]) -> T:

@@ -9,10 +9,11 @@ from maquette.catalogue import calibrations, engines, machines, models
 from maquette.catalogue.fleets import FleetFile, Where, members
 from maquette.compiler.lower import lower
 from maquette.compiler.schedule import Schedule
-from maquette.errors import Fault, InputError, NotYet
+from maquette.errors import Fault, InputError
 from maquette.ir.graph import Program
 from maquette.machines.types import System
 from maquette.models.decoder import program
+from maquette.plans.engine import Engine
 from maquette.plans.legality import PRECISIONS, joined, legal, supported
 from maquette.plans.types import Infeasible, Mesh, Plan
 from maquette.price.calibration import Calibration
@@ -40,26 +41,31 @@ class Hosted:
 
 
 class Models:
-    """The models of a fleet by name, each lowered once."""
+    """The models of a fleet, each lowered once for every engine."""
 
     def __init__(self, fleet: FleetFile, own: Sequence[Calibration]) -> None:
         self.fleet = fleet
-        self.engine = engines.engine(fleet.engine)
         self.precision = PRECISIONS[fleet.precision]
         self._own = own
-        self._lowered: dict[str, tuple[Program, Schedule]] = {}
+        self._lowered: dict[tuple[str, str], tuple[Program, Schedule]] = {}
 
-    def lowered(self, name: str) -> tuple[Program, Schedule]:
+    def engine(self, where: Where, system: System) -> Engine:
+        """What serves on a system: as it says, as the fleet says, or what does by default."""
+        return engines.engine(where.engine or self.fleet.engine or engines.default(system.machine))
+
+    def lowered(self, name: str, engine: Engine) -> tuple[Program, Schedule]:
         """A model as a program and as sections."""
-        if name not in self._lowered:
+        key = (name, engine.name)
+        if key not in self._lowered:
             made = program(models.model(name))
-            self._lowered[name] = made, lower(made, self.engine)
-        return self._lowered[name]
+            self._lowered[key] = made, lower(made, engine)
+        return self._lowered[key]
 
-    def stored(self, name: str, system: System) -> tuple[int, float]:
+    def stored(self, name: str, where: Where, system: System) -> tuple[int, float]:
         """Bytes of the weights, and of the KV cache per token, of all devices together."""
-        plan = Plan(self.precision, engine=self.engine.name)
-        found = memory(self.lowered(name)[1], system.machine, self.engine, plan)
+        engine = self.engine(where, system)
+        plan = Plan(self.precision, engine=engine.name)
+        found = memory(self.lowered(name, engine)[1], system.machine, engine, plan)
         return round(found.weights), found.kv_per_token
 
     def basis(self, where: Where, system: System) -> tuple[str, str]:
@@ -68,33 +74,32 @@ class Models:
         sources = list(dict.fromkeys(t.source for t in where.times.values()))
         said = ["stated"] * bool(sources)
         if used - where.times.keys():
-            cal = calibrations.find(system.machine, self.engine.name, self._own)
+            cal = self.calibration(where, system)
             said.append(f"priced: {cal.basis}")
             sources.append(cal.source)
         return ", ".join(said), "; ".join(sources)
 
+    def calibration(self, where: Where, system: System) -> Calibration:
+        """What prices the engine of a system."""
+        return calibrations.find(system.machine, self.engine(where, system).name, self._own)
+
     def timing(self, name: str, where: Where, system: System, tp: int) -> Timing | Infeasible:
         """How long a model takes on `tp` devices of a system: as stated, else as priced."""
-        made, schedule = self.lowered(name)
-        layers, machine = max(schedule.layers, 1), system.machine
+        engine, machine = self.engine(where, system), system.machine
+        made, schedule = self.lowered(name, engine)
+        layers = max(schedule.layers, 1)
         if (known := where.times.get(name)) is not None:
             return Stated(known.prefill, known.step, known.source, layers)
         mesh = Mesh(tp=tp)
         no = (
-            supported(system, self.engine, self.precision)
+            supported(system, engine, self.precision)
             or legal(made, layers, mesh)
             or joined(system, mesh)
         )
         if no is not None:
             return no
-        policy = engines.policy(self.engine, machine)
-        plan = Plan(self.precision, mesh, policy, engine=self.engine.name)
-        cal = calibrations.find(machine, self.engine.name, self._own)
-        try:
-            found = replica(schedule, machine, self.engine, plan, cal)
-        except NotYet as error:
-            hint = f"or state them: times.{name} = {{ prefill, step, source }}"
-            raise NotYet(*(replace(f, hint=f"{f.hint}, {hint}") for f in error.faults)) from None
+        plan = Plan(self.precision, mesh, engines.policy(engine, machine), engine=engine.name)
+        found = replica(schedule, machine, engine, plan, self.calibration(where, system))
         return found if isinstance(found, Infeasible) else Priced(found, layers)
 
 
@@ -112,9 +117,9 @@ def hosted(
     if where.host.links is not None and where.host.links % groups:
         what = f"{where.host.links} links for {groups} groups of devices"
         raise InputError(Fault("host.links", what, "as many for each group"))
-    used = {e.model: made.stored(e.model, system) for e in made.fleet.experts}
-    largest = max(nbytes for nbytes, _ in used.values())
-    needs = _needs(made, system, requests, swapping, groups, routes)
+    largest = max(made.stored(e.model, where, system)[0] for e in made.fleet.experts)
+    needs = _needs(made, where, system, requests, swapping, routes) * groups
+    needs += made.stored(made.fleet.router.model, where, system)[0] if routes else 0
     reserve = needs if where.reserve is None else float(where.reserve)
     basis, source = made.basis(where, system)
     return Hosted(
@@ -130,16 +135,20 @@ def hosted(
 
 
 def _needs(
-    made: Models, system: System, requests: Requests, swapping: Swapping, groups: int, routes: bool
+    made: Models,
+    where: Where,
+    system: System,
+    requests: Requests,
+    swapping: Swapping,
+    routes: bool,
 ) -> float:
-    """Bytes of the KV cache of the longest batch of every group, and of the router where it is."""
-    weights, _ = made.stored(made.fleet.router.model, system)
+    """Bytes of the KV cache of the longest batch."""
     tokens = int((requests.input_tokens + requests.output_tokens).max())
     routing = int(requests.input_tokens.max()) + made.fleet.router.output_tokens
-    each = [made.stored(e.model, system)[1] * tokens for e in made.fleet.experts]
+    each = [made.stored(e.model, where, system)[1] * tokens for e in made.fleet.experts]
     if routes:
-        each.append(made.stored(made.fleet.router.model, system)[1] * routing)
-    return max(each) * swapping.max_batch * groups + (weights if routes else 0)
+        each.append(made.stored(made.fleet.router.model, where, system)[1] * routing)
+    return max(each) * swapping.max_batch
 
 
 def nodes(
@@ -162,7 +171,7 @@ def nodes(
         if isinstance(timing, Infeasible):
             return replace(timing, reason=f"{name}: {timing.reason}")
         timings[name] = timing
-    nbytes = {i: made.stored(model, on.system)[0] for i, model in mine.items()}
+    nbytes = {i: made.stored(model, where, on.system)[0] for i, model in mine.items()}
     share = replace(on.tiers, fast=on.tiers.fast / on.groups)
     found = place(nbytes, chances, share, on.reserve / on.groups, swapping)
     if isinstance(found, Infeasible):
