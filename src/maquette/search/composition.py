@@ -66,8 +66,7 @@ def compose(
         A deployment that does not fit is `Infeasible`, with what it is short of.  Raises InputError
         for choices that contradict each other, NotYet for machines that cannot be priced.
 
-        >>> from maquette.catalogue import machines
-    from maquette.catalogue.fleets import fleet
+    >>> from maquette.catalogue.fleets import fleet
         >>> found = compose(fleet("samba-coe"))
         >>> found.served[0].hosted[0].tiers.path, found.served[1].hosted[0].tiers.path
         ('ddr to hbm', 'host to hbm over 1 link')
