@@ -11,6 +11,8 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
+from maquette.run.blocks import RESULTS
+
 _STATUS = "/proc/self/status"
 _RESET = "/proc/self/clear_refs"
 
@@ -18,6 +20,7 @@ _RESET = "/proc/self/clear_refs"
 def extra_bytes(call: Callable[[], Any]) -> int | None:
     """Bytes by which resident memory rises at most while `call` runs, its result included."""
     gc.collect()
+    RESULTS.clear()
     _trim()
     try:
         with open(_RESET, "w") as file:
@@ -49,6 +52,7 @@ def _field(name: str, path: str = _STATUS) -> int:
 
 def _trim() -> None:
     """Give freed memory back to the system, so that what is used again counts again."""
+    RESULTS.clear()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

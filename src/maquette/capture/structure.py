@@ -47,6 +47,10 @@ def rebuilt(tree: Any, change: Callable[[Any], Any]) -> Any:
 
 def filler(tree: Any, is_tensor: Callable[[Any], bool]) -> Callable[[Sequence[Any]], Any]:
     """A function that puts a flat list of results where the tensors of `tree` are."""
+    if is_tensor(tree):
+        return lambda results: results[0]
+    if type(tree) in (tuple, list) and all(map(is_tensor, tree)):
+        return type(tree)
 
     def fill(results: Sequence[Any]) -> Any:
         found = iter(results)

@@ -7,7 +7,6 @@ the address of a kernel, how many pointers it takes, the pointers; and a zero at
 from __future__ import annotations
 
 import ctypes
-import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -16,6 +15,7 @@ from typing import Any
 
 from maquette.compiler.kernel import Flow, Interpreted, Kernel
 from maquette.ir.interpret import evaluate
+from maquette.run.blocks import Block, mapped
 from maquette.run.build import Entry, build
 from maquette.run.source import Source
 from maquette.run.tensors import stored_as, widened, window
@@ -79,7 +79,7 @@ class Ready:
     @property
     def bytes(self) -> int:
         """Memory of its own: arena and workspace."""
-        return len(self._arena) if self._arena else 0
+        return self._arena.size if self._arena else 0
 
     def __call__(self, pointers: Mapping[str, int]) -> None:
         """Run on the buffers of inputs and outputs at these addresses."""
@@ -169,14 +169,10 @@ def _address(entry: Any) -> int:
     return ctypes.cast(entry, ctypes.c_void_p).value or 0
 
 
-def _mapped(size: int) -> tuple[mmap.mmap | None, int]:
+def _mapped(size: int) -> tuple[Block | None, int]:
     """Memory whose pages are there already: faulting them in costs more than writing to them."""
     if not size:
         return None, 0
-    memory = mmap.mmap(-1, size)
-    huge = getattr(mmap, "MADV_HUGEPAGE", None)
-    if huge is not None and size >= 1 << 21:
-        memory.madvise(huge)
-    first = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    ctypes.memset(first, 0, size)
-    return memory, first
+    block = mapped(size)
+    ctypes.memset(block.address, 0, size)
+    return block, block.address

@@ -28,8 +28,8 @@ from maquette.run.strategies import STRATEGIES, emit
 from maquette.run.tensors import (
     STORED,
     Layout,
-    empty,
     layout,
+    maker,
     pointer,
     reach,
     stored_as,
@@ -88,7 +88,7 @@ class Interpreter(Specialised):
         results = []
         for name in self.captured.outputs:
             kind = graph.outputs[name].dtype
-            held = empty(found[name].shape, kind, torch=self.torch)
+            held = maker(found[name].shape, kind, torch=self.torch)()
             _array_of(held)[...] = stored_as(found[name], kind)
             results.append(held)
         return _returned(self.captured, results, out)
@@ -115,6 +115,7 @@ class Native(Specialised):
         by_name = {t.name: t for t in flow.outputs}
         outputs = [by_name[n] for n in captured.outputs]
         self._outputs = [(t.buffer, t.shape, t.dtype) for t in outputs]
+        self._new = [maker(t.shape, t.dtype, torch=self.torch) for t in outputs]
 
     @property
     def source(self) -> str:
@@ -153,10 +154,7 @@ class Native(Specialised):
                 x = convert(x)
                 held.append(x)
             pointers[buffer] = pointer(x)
-        if out is None:
-            results = [empty(shape, kind, torch=self.torch) for _, shape, kind in self._outputs]
-        else:
-            results = self._given(out, flat)
+        results = [new() for new in self._new] if out is None else self._given(out, flat)
         for (buffer, _, _), result in zip(self._outputs, results, strict=True):
             pointers[buffer] = pointer(result)
         return pointers, held, results

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache, partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from maquette.compiler.kernel import Tensor
 from maquette.errors import Fault, InputError
 from maquette.ir.dtypes import DTYPES, DType, dtype
+from maquette.run.blocks import LARGE, RESULTS
 
 # What holds an element of a format in memory.
 STORED: dict[str, str] = {
@@ -43,20 +46,30 @@ class Layout:
         return dtype(self.format)
 
 
-def is_tensor(x: object) -> bool:
+def is_tensor(x: Any) -> bool:
     """Whether `x` is a NumPy array or a torch tensor."""
-    return isinstance(x, np.ndarray) or is_torch(x)
+    return _library(type(x)) != ""
 
 
-def is_torch(x: object) -> bool:
+def is_torch(x: Any) -> bool:
     """Whether `x` is a torch tensor."""
+    return _library(type(x)) == "torch"
+
+
+@lru_cache(256)
+def _library(kind: type) -> str:
+    """Whose tensors are of this type.  Before torch is there, no type is one of its."""
+    if issubclass(kind, np.ndarray):
+        return "numpy"
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
+    return "torch" if torch is not None and issubclass(kind, torch.Tensor) else ""
 
 
 def pointer(x: Any) -> int:
     """The address of the first element."""
-    return int(x.ctypes.data if isinstance(x, np.ndarray) else x.data_ptr())
+    if isinstance(x, np.ndarray):
+        return int(x.__array_interface__["data"][0])
+    return int(x.data_ptr())
 
 
 def key(x: Any) -> tuple[Any, ...]:
@@ -106,14 +119,33 @@ def torch_formats() -> dict[Any, str]:
     }  # fmt: skip
 
 
-def empty(shape: tuple[int, ...], format_: DType, *, torch: bool) -> Any:
-    """A new contiguous tensor, not initialised."""
+def maker(shape: tuple[int, ...], format_: DType, *, torch: bool) -> Callable[[], Any]:
+    """A function that makes new contiguous tensors, not initialised; large ones in used memory.
+
+    >>> new = maker((2, 3), dtype("f32"), torch=False)
+    >>> new().shape, new().dtype.name
+    ((2, 3), 'float32')
+    """
+    kind = np.dtype(STORED[format_.name])
+    size = prod(shape) * kind.itemsize
+    small: Callable[[], Any] = partial(np.empty, shape, kind)
     if torch:
         import torch as framework
 
-        by_name = {name: dtype for dtype, name in torch_formats().items()}
-        return framework.empty(shape, dtype=by_name[format_.name])
-    return np.empty(shape, STORED[format_.name])
+        wanted = {name: dtype for dtype, name in torch_formats().items()}[format_.name]
+        small = partial(framework.empty, shape, dtype=wanted)
+
+    def large() -> Any:
+        try:
+            array = np.ndarray(shape, kind, RESULTS.take(size))
+        except OSError:  # the allocator will say so
+            return small()
+        if not torch:
+            return array
+        found = framework.from_numpy(array)
+        return found if format_.name != "bf16" else found.view(wanted)
+
+    return small if size < LARGE else large
 
 
 def window(tensor: Tensor, address: int) -> Any:
