@@ -63,13 +63,13 @@ def compose(
 ) -> Composed:
     """Simulate every deployment of `fleet` on the same requests for the same experts.
 
-        A deployment that does not fit is `Infeasible`, with what it is short of.  Raises InputError
-        for choices that contradict each other, NotYet for machines that cannot be priced.
+    A deployment that does not fit is `Infeasible`, with what it is short of.  Raises InputError
+    for choices that contradict each other.
 
     >>> from maquette.catalogue.fleets import fleet
-        >>> found = compose(fleet("samba-coe"))
-        >>> found.served[0].hosted[0].tiers.path, found.served[1].hosted[0].tiers.path
-        ('ddr to hbm', 'host to hbm over 1 link')
+    >>> found = compose(fleet("samba-coe"))
+    >>> found.served[0].hosted[0].tiers.path, found.served[-1].hosted[0].tiers.path
+    ('ddr to hbm', 'host to hbm over 8 links')
     """
     stream, chances = _stream(fleet, seed)
     made = Models(fleet, calibration)
