@@ -48,12 +48,12 @@ class Layout:
 
 def is_tensor(x: Any) -> bool:
     """Whether `x` is a NumPy array or a torch tensor."""
-    return _library(type(x)) != ""
+    return _library(type(x)) != ""  # type: ignore[arg-type]
 
 
 def is_torch(x: Any) -> bool:
     """Whether `x` is a torch tensor."""
-    return _library(type(x)) == "torch"
+    return _library(type(x)) == "torch"  # type: ignore[arg-type]
 
 
 @lru_cache(256)
