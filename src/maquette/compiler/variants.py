@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from maquette.compiler.derive import Derivation, Derived, chunked, derive
 from maquette.compiler.fuse import Choices, fuse, without_constants
@@ -199,7 +200,8 @@ def _operands(value: Reduce) -> Iterable[Value]:
             yield operand
 
 
-def _number(axes: Iterable[Axis]) -> float:
+@lru_cache(4096)
+def _number(axes: tuple[Axis, ...]) -> float:
     found = points(axes).constant
     return 0.0 if found is None else float(found)
 

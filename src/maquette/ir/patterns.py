@@ -93,7 +93,7 @@ class Reduce(Value):
     def operands(self) -> tuple[Value, ...]:
         return self.args
 
-    @property
+    @cached_property
     def domain(self) -> tuple[Axis, ...]:
         return union(*(a.axes for a in self.args))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from maquette.compiler.derive.emit import valued
 from maquette.compiler.derive.replace import replaced
 from maquette.compiler.derive.spell import Spelling
-from maquette.compiler.derive.terms import Term, Terms, within
+from maquette.compiler.derive.terms import Term, within
 from maquette.ir.axes import Axis
 from maquette.ir.graph import Graph
 from maquette.ir.monoids import ADD, MAX, MIN, MUL
@@ -20,11 +20,10 @@ from maquette.ir.patterns import Map, Reduce, Value, View, make
 from maquette.ir.sizes import size
 
 
-def apart(graph: Graph) -> Graph:
+def apart(graph: Graph, spelling: Spelling) -> Graph:
     """The graph with joined axes reduced part by part, where a later reduction is over a part."""
     if not any(isinstance(v, View) and v.kind == "concat" for v in graph.values):
         return graph
-    spelling = Spelling(Terms())
     by: dict[Value, Value] = {
         v: _parted(v, cut, spelling) for v, cut in _wanted(graph, spelling).items()
     }

@@ -95,15 +95,19 @@ def derive(
     >>> [part.op.name for part in found.monoid.parts]
     ['max', 'add', 'add']
     """
-    return _Pass(apart(graph), frozenset(rules)).run(choose)
+    spelling = Spelling(Terms())
+    parted = apart(graph, spelling)
+    if parted is not graph:
+        spelling = Spelling(Terms())
+    return _Pass(parted, frozenset(rules), spelling).run(choose)
 
 
 class _Pass:
-    def __init__(self, graph: Graph, rules: frozenset[Rule]) -> None:
+    def __init__(self, graph: Graph, rules: frozenset[Rule], spelling: Spelling) -> None:
         self.graph = graph
         self.rules = rules
-        self.terms = Terms()
-        self.spelling = Spelling(self.terms)
+        self.terms = spelling.terms
+        self.spelling = spelling
         self.place = {v: i for i, v in enumerate(graph.values)}
         self.families: dict[object, list[Family]] = {}
         self.refusals: list[Refusal] = []
@@ -180,7 +184,7 @@ class _Pass:
         """The earlier results that a leaf depends on, with their leaves, all in one frame."""
         found: dict[Term, Term] = {}
         names = frozenset(value.over)
-        reads = _varying_reads(leaf, names)
+        reads: frozenset[Term] | None = None  # a long walk, seldom needed
         for result in sorted(leaf.results, key=lambda t: t.serial):
             earlier: Reduce = result.payload
             if not names.isdisjoint(result.free):
@@ -191,6 +195,7 @@ class _Pass:
             places = {a.name: p for a, p in zip(earlier.axes, result.args, strict=True)}
             places |= {mine: self.terms.index(theirs) for mine, theirs in along.items()}
             inner = self.terms.at(self.spelling.leaf(earlier), places)
+            reads = _varying_reads(leaf, names) if reads is None else reads
             if reads.isdisjoint(_varying_reads(inner, names)):
                 continue  # over axes of the same size, but of other things
             found |= self._chain(inner, value)

@@ -140,17 +140,24 @@ class _Grouping:
 
     def _siblings(self) -> None:
         """Row kernels over one domain that read one tensor run as one."""
-        numbers = sorted(self._groups)
-        for i, first in enumerate(numbers):
-            for second in numbers[i + 1 :]:
-                one, two = self._groups.get(first), self._groups.get(second)
-                if one is None or two is None or one.number in two.before:
+        readers: dict[Value, set[int]] = {}
+        for number, group in self._groups.items():
+            for source in _sources(group):
+                readers.setdefault(source, set()).add(number)
+        for first in sorted(self._groups):
+            second = first
+            while (one := self._groups.get(first)) is not None:
+                later = (n for v in _sources(one) for n in readers[v] if n > second)
+                second = min(later, default=-1)
+                if second < 0:
+                    break
+                two = self._groups.get(second)
+                if two is None or first in two.before or second in one.before:
                     continue
-                if two.number in one.before or not _alike(one, two):
-                    continue
-                same: dict[str, Scalar] = {n: Index(n) for n in two.axes}
-                self._merge(one, two, same)
-                one.placed = [*one.placed[len(two.placed) :], *two.placed]
+                if _alike(one, two):
+                    same: dict[str, Scalar] = {n: Index(n) for n in two.axes}
+                    self._merge(one, two, same)
+                    one.placed = [*one.placed[len(two.placed) :], *two.placed]
 
 
 def _merged_axes(piece: Piece, group: Group, other: Group) -> dict[str, Scalar] | None:
@@ -181,6 +188,11 @@ def _alike(one: Group, two: Group) -> bool:
     if any(p.piece.scanned or p.piece.opaque for p in (*one.placed, *two.placed)):
         return False
     return bool(_large(one) & _large(two))
+
+
+def _sources(group: Group) -> set[Value]:
+    """All that a group reads."""
+    return {r.source for p in group.placed for r in p.piece.reads}
 
 
 def _large(group: Group) -> set[tuple[Value, tuple[tuple[str, Scalar], ...]]]:
