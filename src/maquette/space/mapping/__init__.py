@@ -13,6 +13,7 @@ from maquette.space.mapping.part import Part, of_flow, part
 from maquette.space.mapping.section import section
 from maquette.space.mapping.sections import Options, mapped
 from maquette.space.mapping.stages import stages
+from maquette.space.mapping.text import show_mapped, show_section
 from maquette.space.mapping.types import Buffer, Mapped, Section, Share, Stage, Stream, Traffic
 
 __all__ = [
@@ -30,5 +31,7 @@ __all__ = [
     "of_flow",
     "part",
     "section",
+    "show_mapped",
+    "show_section",
     "stages",
 ]

@@ -1,139 +1,175 @@
 """One section: stages balanced, buffers between them, bytes per tier, cycles.
 
-The tiles pass phase by phase: within a phase a metapipeline, (tiles - 1) intervals after the first
-tile has gone through; where a stage needs all tiles of another a new phase begins.
+Tiles pass phase by phase: within a phase a metapipeline, so many intervals after the first tile has
+gone through; where a stage needs all tiles of another a new phase begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import get_args
 
+from maquette.errors import Fault, InputError
 from maquette.machines.types import Fabric, Machine
 from maquette.plans.types import Infeasible
-from maquette.space.mapping.balance import balance
-from maquette.space.mapping.types import Buffer, Section, Share, Stage, Traffic
+from maquette.space.mapping.balance import Balanced, balance
+from maquette.space.mapping.buffers import buffers, phases
+from maquette.space.mapping.types import Loading, Section, Share, Stage, Traffic
 
 
 def section(
-    name: str, stages: Sequence[Stage], tiles: int, machine: Machine, fabric: Fabric
+    name: str,
+    stages: Sequence[Stage],
+    tiles: int,
+    machine: Machine,
+    fabric: Fabric,
+    exact: bool = False,
 ) -> Section | Infeasible:
-    """The section of `stages` at its best interval, or what it is short of."""
-    traffic = traffic_of(stages, tiles, machine)
-    moved = sum(t.total for t in traffic.values())
-    floors = {
-        n: t.total / tiles / _rate(machine, n) * fabric.clock.value for n, t in traffic.items()
-    }
-    buffers = buffers_of(stages, tiles)
+    """The section of `stages` under the loading of what is held that runs soonest.
+
+    `exact` takes depths of buffers from the linear programme.  Where no loading fits, what the one
+    that needs least is short of.
+    """
+    best: Section | Infeasible | None = None
+    for loading in get_args(Loading):
+        found = _loaded(name, stages, tiles, machine, fabric, loading, exact)
+        if not isinstance(best, Section) or (
+            isinstance(found, Section) and found.cycles < best.cycles
+        ):
+            best = found
+    assert best is not None
+    return best
+
+
+def _loaded(
+    name: str,
+    stages: Sequence[Stage],
+    tiles: int,
+    machine: Machine,
+    fabric: Fabric,
+    loading: Loading,
+    exact: bool,
+) -> Section | Infeasible:
+    waiting = buffers(stages, tiles, loading, exact)
     held: dict[str, float] = {}
-    for b in buffers:  # in the memory units of whoever reads it first
-        held[b.sinks[0]] = held.get(b.sinks[0], 0.0) + b.bytes * b.depth
-    found = balance(stages, held, moved / tiles, floors, fabric)
+    for b in waiting:
+        held[b.stage] = held.get(b.stage, 0.0) + b.bytes * b.depth
+    found = balance(stages, held, fabric)
     if isinstance(found, Infeasible):
         return replace(found, reason=f"{name}: {found.reason}")
-    cycles = _cycles(found.shares, tiles, found.interval)
-    floor = max((f * tiles for f in floors.values()), default=0.0)
-    kernels = tuple(dict.fromkeys(s.kernel for s in stages))
+    moved = traffic(stages, tiles, loading)
+    rates = {n: rate(machine, fabric, n) for n in moved}
+    time = _time(found, stages, tiles, loading, moved, rates)
+    vector = fabric.lanes.value * fabric.word.value
+    asked = sum(t.total for t in moved.values()) / vector
+    cycles, binding = time.cycles, time.binding
+    if asked / fabric.generators.value > cycles:
+        cycles, binding = asked / fabric.generators.value, "generators"
     return Section(
         name,
-        kernels,
+        tuple(dict.fromkeys(s.kernel for s in stages)),
         tiles,
         found.shares,
-        buffers,
-        traffic,
-        max(1, found.generators),
-        found.interval,
-        max(cycles, floor),
-        found.binding,
+        waiting,
+        moved,
+        loading,
+        max(1, ceil(asked / cycles)),
+        max(found.interval, time.interval),
+        cycles,
+        binding,
     )
 
 
-def traffic_of(stages: Sequence[Stage], tiles: int, machine: Machine) -> dict[str, Traffic]:
-    """Bytes per tier: what is held or shared comes once, what is cut into tiles tile by tile."""
+def traffic(stages: Sequence[Stage], tiles: int, loading: Loading) -> dict[str, Traffic]:
+    """Bytes per tier: an operand that several stages read comes once, to all of them."""
+    inside = {s.name for s in stages}
     read: dict[tuple[str, str], float] = {}
     written: dict[tuple[str, str], float] = {}
-    inside = {s.name for s in stages}
-    main = machine.main
     for s in stages:
         for r in s.reads:
             if r.other not in inside:
-                tier = r.other if r.other in machine.tiers else main
-                key = (tier, r.name)
-                read[key] = max(read.get(key, 0.0), r.total)
+                again = tiles if loading == "again" and r.access == "held" else 1
+                size = r.tile * again if again > 1 else r.total
+                read[r.other, r.name] = max(read.get((r.other, r.name), 0.0), size)
         for w in s.writes:
             if w.other:
-                written[w.other if w.other in machine.tiers else main, w.name] = w.total
-    found: dict[str, Traffic] = {}
-    for tier in dict.fromkeys(t for t, _ in (*read, *written)):
-        found[tier] = Traffic(
+                written[w.other, w.name] = w.total
+    return {
+        tier: Traffic(
             sum(b for (t, _), b in read.items() if t == tier),
             sum(b for (t, _), b in written.items() if t == tier),
         )
-    return found
+        for tier in dict.fromkeys(t for t, _ in (*read, *written))
+    }
 
 
-def buffers_of(stages: Sequence[Stage], tiles: int) -> tuple[Buffer, ...]:
-    """What lies in memory units: one copy per stage that a tile is handed past, and one more."""
-    level = levels(stages)
-    held: dict[tuple[str, str], list[tuple[Stage, float, int]]] = {}
+def rate(machine: Machine, fabric: Fabric, tier: str) -> float:
+    """Bytes per cycle of the fabric that a tier gives.
+
+    Raises InputError for a tier that the machine has not, or has no bandwidth of.
+    """
+    held = machine.tiers.get(tier)
+    if held is None or held.bandwidth is None:
+        raise InputError(Fault(f"{machine.name}: tiers.{tier}", "has no bandwidth"))
+    return held.bandwidth.value / fabric.clock.value
+
+
+@dataclass(frozen=True)
+class _Time:
+    cycles: float
+    interval: float
+    binding: str
+
+
+def _time(
+    found: Balanced,
+    stages: Sequence[Stage],
+    tiles: int,
+    loading: Loading,
+    moved: Mapping[str, Traffic],
+    rates: Mapping[str, float],
+) -> _Time:
+    """Cycles of the pipeline and of every tier, whichever are more, and what is loaded before."""
+    inside = {s.name for s in stages}
+    once: dict[tuple[str, str], float] = {}
     for s in stages:
         for r in s.reads:
-            inside = r.other in level
-            far = level[s.name] - level[r.other] if inside else 1
-            size, depth = r.tile, far + 1
-            if r.access == "whole" or (r.access == "held" and tiles > 1):
-                size, depth = r.total, 1
-            elif not inside:
-                size = min(r.tile, _CHUNK)
-            held.setdefault((r.name, r.other), []).append((s, size, depth))
-    return tuple(
-        Buffer(
-            name,
-            source,
-            tuple(s.name for s, _, _ in uses),
-            max(size for _, size, _ in uses),
-            max(depth for _, _, depth in uses),
-        )
-        for (name, source), uses in held.items()
-    )
+            if r.other not in inside and r.access == "held":
+                once[r.other, r.name] = r.total
+    before = {n: sum(b for (t, _), b in once.items() if t == n) / rates[n] for n in moved}
+    if loading != "before" or tiles == 1:
+        before = dict.fromkeys(moved, 0.0)
+    late = rates if loading != "ahead" and tiles == 1 else {}
+    pipeline, fill = _pipeline(found.shares, tiles, late)
+    tiers = {n: t.total / rates[n] - before[n] for n, t in moved.items()}
+    slow = max(tiers, key=lambda n: tiers[n], default="")
+    load = max(before.values(), default=0.0)
+    interval = tiers[slow] / tiles if slow else 0.0
+    if slow and tiers[slow] >= pipeline:
+        return _Time(load + tiers[slow], interval, f"{slow} bandwidth")
+    binding = found.binding if fill < pipeline / 2 else "filling of the pipeline"
+    return _Time(load + pipeline, min(interval, found.interval), binding)
 
 
-_CHUNK = 65536.0  # bytes of an operand from memory that wait at most where it is used once
+def _pipeline(
+    shares: Sequence[Share], tiles: int, late: Mapping[str, float]
+) -> tuple[float, float]:
+    """Cycles of all phases, and those of them until the first tile is through.
 
-
-def levels(stages: Sequence[Stage]) -> dict[str, int]:
-    """How many stages lie before each on the longest way to it."""
-    found: dict[str, int] = {}
-    for s in stages:
-        found[s.name] = 1 + max((found[r.other] for r in s.reads if r.other in found), default=-1)
-    return found
-
-
-def phases(stages: Sequence[Stage]) -> dict[str, int]:
-    """How many times all tiles must have passed before each stage starts."""
-    found: dict[str, int] = {}
-    for s in stages:
-        before = (found[r.other] + (r.access == "whole") for r in s.reads if r.other in found)
-        found[s.name] = max(before, default=0)
-    return found
-
-
-def _cycles(shares: Sequence[Share], tiles: int, interval: float) -> float:
-    """Phases one after the other, each a metapipeline."""
+    `late` are rates of tiers whose operands a stage waits for instead of finding them there.
+    """
     phase = phases([s.stage for s in shares])
-    total = 0.0
+    total = filled = 0.0
     for n in range(max(phase.values(), default=0) + 1):
         own = [s for s in shares if phase[s.stage.name] == n]
         arrival: dict[str, float] = {}
         for s in own:
             before = max((arrival.get(r.other, 0.0) for r in s.stage.reads), default=0.0)
-            arrival[s.stage.name] = before + s.cycles + s.stage.depth
-        slowest = max((s.cycles for s in own), default=0.0)
-        total += max(arrival.values(), default=0.0) + (tiles - 1) * slowest
-    return total
-
-
-def _rate(machine: Machine, tier: str) -> float:
-    held = machine.tiers[tier].bandwidth
-    assert held is not None
-    return held.value
+            waits = sum(r.tile / late[r.other] for r in s.stage.reads if r.other in late)
+            arrival[s.stage.name] = before + max(s.cycles, waits) + s.stage.depth
+        fill = max(arrival.values(), default=0.0)
+        filled += fill
+        total += fill + (tiles - 1) * max((s.cycles for s in own), default=0.0)
+    return total, filled

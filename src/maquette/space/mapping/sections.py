@@ -6,8 +6,9 @@ points between kernels, an edge for every section that fits (interval dynamic pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 
 from maquette.errors import Fault, InputError
@@ -18,42 +19,177 @@ from maquette.space.mapping.section import section
 from maquette.space.mapping.stages import stages
 from maquette.space.mapping.types import Mapped, Section, Stage
 
+ROLES = ("weight", "state", "activation", "index")
+
 
 @dataclass(frozen=True)
 class Options:
-    """How a part is mapped.  Tiers not named are the machine's main one."""
+    """How a part is mapped.  None: as the machine's facts say, else nothing."""
 
-    tiers: dict[str, str] = field(default_factory=dict)  # by role of input; "activation": borders
-    launch: float = 0.0  # seconds to start a section
-    configure: float = 0.0  # seconds to load one that the chip does not hold
+    tiers: Mapping[str, str] = field(default_factory=dict)  # by role; others: the main tier
+    launch: float | None = None  # seconds to start a section: "launch" of the machine
+    configure: float | None = None  # seconds to load one that is not on the chip: "configure"
+    repeats: int = 1  # runs in a row, as of identical layers: one section stays on the chip
     tiles: tuple[int, ...] = ()  # numbers of tiles to try; (): divisors of the streaming axes
+    cuts: tuple[str, ...] | None = None  # kernels that begin a section; None: the best
 
 
 def mapped(part: Part, machine: Machine, options: Options | None = None) -> Mapped | Infeasible:
     """The sections of a part in which it runs soonest on one socket of a machine.
 
-    Raises InputError for a machine without a fabric.
+    Where a kernel fits the chip not even alone: what it is short of, by how much at least.
+
+    Raises InputError for a machine without a fabric and for tiers and tiles that it has not.
     """
-    options = options or Options()
-    fabric = machine.fabric
-    if fabric is None:
+    asked = options or Options()
+    if machine.fabric is None:
         raise InputError(Fault(machine.name, "has no fabric", "a spatial machine"))
-    best: Mapped | Infeasible | None = None
-    for tiles in options.tiles or _tiles(part):
-        found = _cut(part, tiles, machine, fabric, options)
-        if found is None:
-            continue
-        if not isinstance(best, Mapped) or (
-            isinstance(found, Mapped) and found.seconds < best.seconds
-        ):
+    best: _Path | Infeasible | None = None
+    for tiles in asked.tiles or _tiles(part):
+        found = _Cuts(part, tiles, machine, machine.fabric, asked).best()
+        if isinstance(found, Infeasible):
+            if best is None or (isinstance(best, Infeasible) and found.short_by < best.short_by):
+                best = found
+        elif found is not None and (not isinstance(best, _Path) or found.seconds < best.seconds):
             best = found
     if best is None:
         raise InputError(Fault(part.flow.name, "no number of tiles divides every kernel"))
-    return best
+    if isinstance(best, Infeasible):
+        return best
+    return _finished(best, part, machine, machine.fabric, asked)
+
+
+@dataclass(frozen=True)
+class _Path:
+    seconds: float
+    sections: tuple[Section, ...]
+    stages: tuple[tuple[Stage, ...], ...]  # of each
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """The search for cuts at one number of tiles."""
+
+    part: Part
+    tiles: int
+    machine: Machine
+    fabric: Fabric
+    options: Options
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...] | None:
+        tiers = {r: self.options.tiers.get(r, self.machine.main) for r in ROLES}
+        return stages(self.part, self.tiles, self.fabric, tiers)
+
+    @cached_property
+    def starts(self) -> list[bool]:
+        cuts = self.options.cuts
+        names = [k.name for k in self.part.kernels]
+        for wrong in set(cuts or ()) - set(names):
+            raise InputError(Fault(wrong, "no kernel to cut before", ", ".join(names)))
+        return [cuts is None or i == 0 or n in cuts for i, n in enumerate(names)]
+
+    def best(self) -> _Path | Infeasible | None:
+        if self.stages is None:
+            return None
+        count = len(self.part.kernels)
+        paths: list[_Path | None] = [_Path(0.0, (), ())]
+        for end in range(1, count + 1):
+            found, short = None, None
+            for start in self._begins(end):
+                tried, run = self._section(start, end)
+                if isinstance(tried, Infeasible):
+                    if short is None or tried.short_by < short.short_by:
+                        short = tried
+                    continue
+                before = paths[start]
+                if before is None:
+                    continue
+                alone = start == 0 and end == count
+                total = before.seconds + seconds(tried, self.machine, self.options, alone)
+                if found is None or total < found.seconds:
+                    found = _Path(total, (*before.sections, tried), (*before.stages, run))
+            paths.append(found)
+            if found is None and short is not None and self.options.cuts is None:
+                return short
+        return paths[-1] or short
+
+    def _begins(self, end: int) -> Iterator[int]:
+        """Where a section that ends at `end` may begin, the shortest first."""
+        if end < len(self.starts) and not self.starts[end]:
+            return
+        for start in range(end - 1, -1, -1):
+            if self.starts[start]:
+                yield start
+            if self.options.cuts is not None and self.starts[start]:
+                return
+
+    def _section(self, start: int, end: int) -> tuple[Section | Infeasible, tuple[Stage, ...]]:
+        names = {k.name for k in self.part.kernels[start:end]}
+        assert self.stages is not None
+        run = tuple(
+            _stored([s for s in self.stages if s.kernel in names], self.stages, self._border)
+        )
+        name = f"{self.part.flow.name}.{start}"
+        return section(name, run, self.tiles, self.machine, self.fabric), run
+
+    @property
+    def _border(self) -> str:
+        return self.options.tiers.get("activation", self.machine.main)
+
+
+def seconds(found: Section, machine: Machine, options: Options, alone: bool = False) -> float:
+    """Of one run of a section: launched, and configured unless it is `alone` on the chip."""
+    assert machine.fabric is not None
+    configure = cost(machine, "configure", options.configure)
+    if alone:
+        configure /= options.repeats
+    launch = cost(machine, "launch", options.launch)
+    return found.cycles / machine.fabric.clock.value + launch + configure
+
+
+def cost(machine: Machine, name: str, asked: float | None) -> float:
+    """Seconds that something takes once: as asked, or a fact of the machine, or none known."""
+    if asked is not None:
+        return asked
+    return machine.serial[name].value if name in machine.serial else 0.0
+
+
+def _finished(
+    path: _Path, part: Part, machine: Machine, fabric: Fabric, options: Options
+) -> Mapped:
+    """The sections that were chosen, with buffers as shallow as they may be."""
+    alone = len(path.sections) == 1
+    made = []
+    for rough, run in zip(path.sections, path.stages, strict=True):
+        exact = section(rough.name, run, rough.tiles, machine, fabric, exact=True)
+        made.append(exact if isinstance(exact, Section) and exact.cycles <= rough.cycles else rough)
+    total = sum(seconds(s, machine, options, alone) for s in made)
+    summed, unpriced = _sums(part, machine)
+    return Mapped(
+        part.flow.name,
+        machine.name,
+        tuple(made),
+        total + summed,
+        0 if alone else len(made),
+        unpriced,
+    )
+
+
+def _sums(part: Part, machine: Machine) -> tuple[float, tuple[str, ...]]:
+    """Seconds of the sums over sockets, each a ring there and back, where links have a rate."""
+    if not part.sums:
+        return 0.0, ()
+    link = machine.links.get("scale_up")
+    if link is None:
+        size = sum(part.sums)
+        return 0.0, (f"{len(part.sums)} sums over {part.sockets} sockets of {size:.4g} bytes",)
+    share = 2 * (part.sockets - 1) / part.sockets
+    return sum(share * b / link.bandwidth.value for b in part.sums), ()
 
 
 def _tiles(part: Part) -> list[int]:
-    """Divisors of the points along the streaming axes, in steps of two or more, at most 512."""
+    """Divisors of the points along the streaming axes, each twice the one before, at most 512."""
     known = set(part.stream)
     axes = {
         a: n for t in part.flow.inputs for a, n in zip(t.axes, t.shape, strict=True) if a in known
@@ -66,66 +202,24 @@ def _tiles(part: Part) -> list[int]:
     return found
 
 
-def _cut(
-    part: Part, tiles: int, machine: Machine, fabric: Fabric, options: Options
-) -> Mapped | Infeasible | None:
-    roles = ("weight", "state", "activation", "index")
-    tiers = {r: options.tiers.get(r, machine.main) for r in roles}
-    found = stages(part, tiles, fabric, tiers)
-    if found is None:
-        return None
-    kernels = [k.name for k in part.kernels]
-    runs = {n: [s for s in found if s.kernel == n] for n in kernels}
-    best: list[tuple[float, tuple[Section, ...]] | None] = [(0.0, ())]
-    short: Infeasible | None = None
-    for end in range(1, len(kernels) + 1):
-        best.append(None)
-        for start in range(end - 1, -1, -1):
-            before = best[start]
-            if before is None:
-                continue
-            run = [s for n in kernels[start:end] for s in runs[n]]
-            tried = section(
-                f"{part.flow.name}.{start}", _stored(run, found, tiers), tiles, machine, fabric
-            )
-            if isinstance(tried, Infeasible):
-                short = tried if end - start == 1 else short
-                break
-            total = before[0] + seconds(tried, fabric, options)
-            held = best[end]
-            if held is None or total < held[0]:
-                best[end] = (total, (*before[1], tried))
-        if best[end] is None:
-            return short
-    final = best[-1]
-    assert final is not None
-    return Mapped(part.flow.name, machine.name, tuple(final[1]), final[0])
-
-
-def seconds(found: Section, fabric: Fabric, options: Options) -> float:
-    """Of one section, launched and configured."""
-    return found.cycles / fabric.clock.value + options.launch + options.configure
-
-
-def _stored(run: Sequence[Stage], every: Sequence[Stage], tiers: dict[str, str]) -> list[Stage]:
-    """Stages of one section: what later ones read of them is written to memory."""
+def _stored(run: Sequence[Stage], every: Sequence[Stage], border: str) -> Iterator[Stage]:
+    """Stages of one section: what later ones read of them is written to memory, they read it."""
     inside = {s.name for s in run}
+    made = {s.name for s in every}
     asked = {(r.other, r.name) for s in every if s.name not in inside for r in s.reads}
-    return [
-        replace(
-            s,
-            writes=tuple(
-                replace(
-                    w, other=w.other or (tiers["activation"] if _read(s, w.name, asked) else "")
-                )
-                for w in s.writes
-            ),
+    for s in run:
+        reads = tuple(
+            replace(
+                r,
+                other=border,
+                access="held" if r.access in ("whole", "prefix", "held") else "tile",
+            )
+            if r.other in made - inside
+            else r
+            for r in s.reads
         )
-        for s in run
-    ]
-
-
-def _read(stage: Stage, name: str, asked: set[tuple[str, str]]) -> bool:
-    return (stage.name, name) in asked or any(
-        other == stage.name and read.startswith(f"{name}_") for other, read in asked
-    )
+        writes = tuple(
+            replace(w, other=border) if (s.name, w.name) in asked and not w.other else w
+            for w in s.writes
+        )
+        yield replace(s, reads=reads, writes=writes)

@@ -1,173 +1,165 @@
-"""Stages of a metapipeline: what each pattern of a kernel does to one tile.
+"""Stages of a metapipeline: what each pattern of a kernel does to one tile, and what it reads.
 
-Work is in unit-cycles.  A contraction runs on the systolic array of a compute unit, output
-stationary, where it is reused along both sides of it, and else one lane-wide vector of the larger
-operand per cycle.  All other arithmetic fills lanes × stages.
+Operands come from another stage or from a tier of memory.  A tensor that a stage makes and another
+reads under other axes is the same buffer; where the reader's tile needs more than the maker's, it
+waits for all tiles, or, where its fold goes no further than its own position, for the earlier ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from math import ceil, isqrt, prod
+from dataclasses import dataclass, field, replace
+from math import prod
 
 from maquette.compiler.kernel import Kernel, Result, Tensor
 from maquette.compiler.kernel import Stage as Pattern
 from maquette.machines.types import Fabric
-from maquette.price.kernel_work import work
-from maquette.space.mapping.part import Part, tile
-from maquette.space.mapping.types import Access, Path, Stage, Stream
+from maquette.space.mapping.causal import reads_earlier
+from maquette.space.mapping.part import Part, parts, tile
+from maquette.space.mapping.types import Access, Stage, Stream
+from maquette.space.mapping.work import Done, done
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A tensor on the chip: who makes it, how large it is, how large one tile of it."""
+
+    stage: str
+    total: float
+    tile: float
+
+
+@dataclass
+class _Walk:
+    """Stages so far, and what is where."""
+
+    part: Part
+    tiles: int
+    fabric: Fabric
+    tiers: Mapping[str, str]
+    made: dict[str, _Made] = field(default_factory=dict)  # by buffer
+
+    def kernel(self, kernel: Kernel, piece: Kernel) -> Iterator[Stage]:
+        whole = {t.name: t for t in kernel.inputs}
+        small = {t.name: t for t in piece.inputs}
+        local: dict[str, _Made] = {}
+        stored = {t.name: t.buffer for t in kernel.outputs}
+        for pattern in kernel.stages:
+            view = Kernel(kernel.name, piece.extents, tuple(small.values()), (), (pattern,))
+            name = _named(pattern, stored)
+            reads = dict[tuple[str, str], Stream]()
+            for n in dict.fromkeys(pattern.reads):
+                for s in self._read(kernel, whole[n], small[n], local):
+                    held = reads.get((s.name, s.other))
+                    if held is None or held.tile < s.tile:
+                        reads[s.name, s.other] = s
+            work = done(pattern, view, self.fabric)
+            writes = []
+            for r in pattern.results:
+                whole[r.name], small[r.name] = _dense(r, kernel.extents), _dense(r, piece.extents)
+                made = _Made(name, _bytes(whole[r.name]), _bytes(small[r.name]))
+                local[r.name] = made
+                buffer = stored.get(r.name, r.name)
+                if r.name in stored:
+                    self.made[buffer] = made
+                access: Access = "tile" if made.tile < made.total else "held"
+                writes.append(Stream(buffer, "", access, made.tile, made.total, made.tile))
+            yield _stage(name, kernel.name, work, tuple(reads.values()), tuple(writes), self.fabric)
+
+    def _read(
+        self, kernel: Kernel, whole: Tensor, small: Tensor, local: Mapping[str, _Made]
+    ) -> Iterator[Stream]:
+        """What arrives from a stage, and what of it lies in memory from before."""
+        total, each = _bytes(whole), _bytes(small)
+        if whole.name in local:
+            made = local[whole.name]
+            access: Access = "tile" if made.tile < made.total else "held"
+            yield Stream(whole.buffer, made.stage, access, each, total, each)
+            return
+        found = self.made.get(whole.buffer)
+        fresh = 0.0
+        if found is not None:
+            fresh = min(total, found.total)
+            share = fresh / total if total else 0.0
+            access = self._arrival(kernel, whole, total / each if each else 1.0, found)
+            yield Stream(whole.buffer, found.stage, access, each * share, fresh, each * share)
+        if total > fresh:
+            role = self.part.roles.get(whole.buffer, "activation")
+            pieces = total / each
+            access = "tile" if pieces >= self.tiles > 1 else "held"
+            share = 1 - fresh / total
+            tier = self.tiers[role]
+            yield Stream(whole.buffer, tier, access, each * share, total - fresh, each * share)
+
+    def _arrival(self, kernel: Kernel, tensor: Tensor, pieces: float, made: _Made) -> Access:
+        cut = made.total / made.tile if made.tile else 1.0
+        if cut <= 1:
+            return "held"
+        if pieces >= cut:
+            return "tile"
+        known = set(self.part.stream)
+        streamed = frozenset(a for a in kernel.extents if parts(a, known))
+        return "prefix" if reads_earlier(kernel, tensor, streamed) else "whole"
 
 
 def stages(
     part: Part, tiles: int, fabric: Fabric, tiers: Mapping[str, str]
 ) -> tuple[Stage, ...] | None:
-    """The stages of every kernel; None where it does not divide into so many tiles.
+    """The stages of every kernel in order; None where one does not divide into so many tiles.
 
     `tiers` names the memory of each role of input, and of "activation" at the border.
     """
-    made: dict[str, tuple[str, Tensor, bool]] = {}  # buffer → stage, window written, streamed
+    walk = _Walk(part, tiles, fabric, tiers)
     found: list[Stage] = []
     for kernel in part.kernels:
         piece = tile(kernel, part.stream, tiles)
         if piece is None:
             return None
-        found += _kernel(kernel, piece, part, made, fabric, tiers)
-    return tuple(_with_readers(found, part, tiers))
+        found += walk.kernel(kernel, piece)
+    outputs = {t.buffer for t in part.flow.outputs}
+    return tuple(
+        replace(
+            s,
+            writes=tuple(
+                replace(w, other=tiers["activation"]) if w.name in outputs else w for w in s.writes
+            ),
+        )
+        for s in found
+    )
 
 
-def _kernel(
-    kernel: Kernel,
-    piece: Kernel,
-    part: Part,
-    made: dict[str, tuple[str, Tensor, bool]],
-    fabric: Fabric,
-    tiers: Mapping[str, str],
-) -> Iterator[Stage]:
-    tensors = {t.name: t for t in kernel.inputs}
-    small = {t.name: t for t in piece.inputs}
-    local: dict[str, str] = {}
-    stored = {t.name: t for t in kernel.outputs}
-    for pattern in kernel.stages:
-        one = Kernel(kernel.name, piece.extents, tuple(small.values()), (), (pattern,))
-        reads: list[Stream] = []
-        for name in dict.fromkeys(pattern.reads):
-            whole, cut = tensors[name], small[name]
-            maker = local.get(name) or ("" if name in local else _source(whole, made))
-            reads += _read(whole, cut, maker, name in local, made, part, tiers)
-        stage = _stage(kernel, pattern, one, tuple(reads), fabric)
-        for result in pattern.results:
-            whole = _dense(result, kernel.extents)
-            cut = _dense(result, piece.extents)
-            tensors[result.name], small[result.name] = whole, cut
-            local[result.name] = stage.name
-            size, each = _bytes(whole), _bytes(cut)
-            access: Access = "tile" if each < size else "held"
-            stage = replace(
-                stage, writes=(*stage.writes, Stream(result.name, "", access, each, size, each))
-            )
-            if result.name in stored:
-                made[stored[result.name].buffer] = (stage.name, whole, each < size)
-        yield stage
-
-
-def _source(tensor: Tensor, made: Mapping[str, tuple[str, Tensor, bool]]) -> str:
-    return made[tensor.buffer][0] if tensor.buffer in made else ""
-
-
-def _read(
-    whole: Tensor,
-    cut: Tensor,
-    maker: str,
-    near: bool,
-    made: Mapping[str, tuple[str, Tensor, bool]],
-    part: Part,
-    tiers: Mapping[str, str],
-) -> Iterator[Stream]:
-    """What arrives from a stage, and what of it lies in memory from before."""
-    size, each = _bytes(whole), _bytes(cut)
-    access: Access = "tile" if each < size else "held"
-    fresh = size
-    if maker and not near:
-        _, written, streamed = made[whole.buffer]
-        fresh = min(size, _bytes(written))
-        if streamed and each == size:
-            access = "whole"
-    if maker:
-        share = fresh / size if size else 0.0
-        yield Stream(whole.name, maker, access, each * share, fresh, each * share)
-    if (old := size - (fresh if maker else 0.0)) > 0:
-        role = part.roles.get(whole.buffer, "activation")
-        share = old / size
-        yield Stream(whole.name, tiers[role], access, each * share, old, each * share)
+def _named(pattern: Pattern, stored: Mapping[str, str]) -> str:
+    last = pattern.results[-1].name
+    return stored.get(last, last)
 
 
 def _stage(
-    kernel: Kernel, pattern: Pattern, one: Kernel, reads: tuple[Stream, ...], fabric: Fabric
+    name: str,
+    kernel: str,
+    work: Done,
+    reads: tuple[Stream, ...],
+    writes: tuple[Stream, ...],
+    fabric: Fabric,
 ) -> Stage:
-    done = work(one)
-    lanes, deep = fabric.lanes.value, fabric.stages.value
-    width = min((r.dtype.bytes for r in pattern.results), default=4.0)
-    points = float(prod(one.extents[a] for a in {*pattern.over, *pattern.results[-1].axes}))
-    vector = done.vector / (lanes * deep)
-    path: Path = "vector" if done.vector else "copy"
-    busy = vector
-    repeats = 1.0
-    if done.matrix:
-        systolic, thin, side = _contraction(done.matrix, done.reuse, width, fabric)
-        busy += min(systolic, thin)
-        path = "matrix" if systolic <= thin else "vector"
-        repeats = ceil(done.reuse / side) if systolic <= thin else done.reuse
-    ported = _ported(reads, repeats)
-    depth = deep + 2 * isqrt(fabric.macs.value) if path == "matrix" else 2 * deep
-    widest = max(1, ceil(points / lanes))
-    name = pattern.results[-1].name
+    """The larger operand of a contraction passes the units once per block of the other's rows."""
+    ported = reads
+    if work.passes > 1 and reads:
+        largest = max(reads, key=lambda r: r.tile)
+        ported = tuple(replace(r, port=r.tile * work.passes) if r is largest else r for r in reads)
+    vector = fabric.lanes.value * fabric.word.value
+    arrival = sum(r.tile for r in reads) / (vector * fabric.vector_inputs.value)
     return Stage(
         name,
-        kernel.name,
-        path,
-        max(busy, sum(r.tile for r in reads) / (lanes * fabric.word.value)),
-        widest,
-        done.matrix + done.vector,
+        kernel,
+        work.path,
+        max(work.cycles, arrival),
+        work.widest,
+        work.flops,
+        work.chain,
         ported,
-        (),
-        depth,
+        writes,
+        work.depth,
     )
-
-
-def _contraction(
-    flops: float, reuse: float, width: float, fabric: Fabric
-) -> tuple[float, float, int]:
-    """Unit-cycles on the systolic array and lane by lane, and the side of the array.
-
-    Where multiply-adds are no more than functional units there is no array.
-    """
-    points, lanes = flops / 2, fabric.lanes.value
-    side = isqrt(fabric.macs.value)
-    thin = points * width / (lanes * fabric.word.value)
-    if fabric.macs.value <= lanes * fabric.stages.value:
-        return float("inf"), thin, side
-    return points / fabric.macs.value * max(1.0, side / reuse), thin, side
-
-
-def _ported(reads: tuple[Stream, ...], repeats: float) -> tuple[Stream, ...]:
-    """The larger operand passes the array once per block of the smaller one's rows."""
-    if not reads:
-        return reads
-    largest = max(range(len(reads)), key=lambda i: reads[i].tile)
-    return tuple(
-        replace(r, port=r.tile * repeats) if i == largest else r for i, r in enumerate(reads)
-    )
-
-
-def _with_readers(found: list[Stage], part: Part, tiers: Mapping[str, str]) -> Iterator[Stage]:
-    """Results that nobody on the chip reads, and outputs of the part, are written to memory."""
-    outputs = {t.name for t in part.flow.outputs}
-    for stage in found:
-        writes = []
-        for w in stage.writes:
-            writes.append(replace(w, other=tiers["activation"]) if w.name in outputs else w)
-        yield replace(stage, writes=tuple(writes))
 
 
 def _dense(result: Result, extents: Mapping[str, int]) -> Tensor:

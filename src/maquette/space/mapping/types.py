@@ -13,16 +13,19 @@ from typing import Literal
 
 Path = Literal["matrix", "vector", "copy"]
 # tile: a piece for every tile.  held: the same for all tiles.  whole: all tiles must be there
-# before the first is read.
-Access = Literal["tile", "held", "whole"]
+# before the first is read.  prefix: tile i reads tiles up to i.
+Access = Literal["tile", "held", "whole", "prefix"]
+# What is held for all tiles: loaded while the section before still runs, loaded before the first
+# tile, or loaded again for every tile.
+Loading = Literal["ahead", "before", "again"]
 
 
 @dataclass(frozen=True)
 class Stream:
     """One operand or result of a stage."""
 
-    name: str
-    other: str  # the stage at the other end; a tier of memory where it crosses the border
+    name: str  # of a buffer of the flow, or of a result that stays in its kernel
+    other: str  # who makes it: a stage or a tier; of a result, the tier that it is written to
     access: Access
     tile: float  # bytes that one tile touches
     total: float  # bytes, each once, over all tiles
@@ -39,14 +42,15 @@ class Stage:
     work: float  # unit-cycles per tile: cycles on one compute unit
     widest: int  # compute units that it can be spread over
     flops: float  # per tile
+    chain: int  # physical units that its body is cut into, one after the other
     reads: tuple[Stream, ...]
     writes: tuple[Stream, ...]
     depth: int  # cycles from the first word in to the first word out
 
     @property
     def port(self) -> float:
-        """Bytes per tile through the busier side of its memory units."""
-        return max(sum(s.port for s in self.reads), sum(s.port for s in self.writes))
+        """Bytes per tile through the ports that read its memory units."""
+        return sum(s.port for s in self.reads)
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,11 @@ class Share:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Tiles that wait in memory units between two stages, or what is held for all tiles."""
+    """What of one operand lies in the memory units of the stage that reads it."""
 
     name: str
     source: str  # a stage or a tier
-    sinks: tuple[str, ...]
+    stage: str
     bytes: float  # of one copy
     depth: int  # copies: 2 between neighbours, one more for every stage they are further apart
 
@@ -92,10 +96,11 @@ class Section:
     shares: tuple[Share, ...]
     buffers: tuple[Buffer, ...]
     traffic: Mapping[str, Traffic]  # by tier
+    loading: Loading
     generators: int
     interval: float  # cycles from tile to tile
     cycles: float  # of the whole section, launch and configuration apart
-    binding: str  # what keeps the interval from being shorter
+    binding: str  # what keeps it from being shorter
 
     @property
     def compute(self) -> int:
@@ -105,6 +110,12 @@ class Section:
     def memory(self) -> int:
         return sum(s.memory for s in self.shares)
 
+    @property
+    def busy(self) -> float:
+        """The share of its compute units' cycles that do work, once the pipeline is full."""
+        work = sum(s.stage.work for s in self.shares)
+        return work / (self.interval * self.compute)
+
 
 @dataclass(frozen=True)
 class Mapped:
@@ -113,4 +124,6 @@ class Mapped:
     name: str
     machine: str
     sections: tuple[Section, ...]
-    seconds: float
+    seconds: float  # of one run, launched and configured
+    configurations: int  # loaded in every run: none where one section stays on the chip
+    unpriced: tuple[str, ...] = ()  # what is known to take time that no fact tells

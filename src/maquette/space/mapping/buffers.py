@@ -1,0 +1,136 @@
+"""Buffers: how many tiles wait between stages, and what of each operand is on the chip.
+
+A tile that skips stages waits for those that work on it meanwhile: with a start for every stage,
+counted in intervals, a buffer is as deep as its reader starts after its writer, and one more.  The
+starts that need least memory are a linear programme of difference constraints, whose optimum is
+whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.sparse import csr_array
+
+from maquette.errors import Fault, InputError
+from maquette.space.mapping.types import Buffer, Loading, Stage, Stream
+
+CHUNK = 65536.0  # bytes of an operand that wait where it is used as it arrives
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A stream: its reader starts at least `least` after its writer; a token has `width` bytes."""
+
+    source: str
+    sink: str
+    width: float
+    least: float = 1.0
+
+
+def starts(edges: Sequence[Edge]) -> dict[str, float]:
+    """When each node starts, so that ``Σ width · (start of reader - start of writer)`` is least.
+
+    Raises InputError where edges go round.
+
+    >>> a, b = Edge("a", "b", 1), Edge("b", "c", 1)
+    >>> starts([a, b, Edge("a", "c", 8)])["c"]
+    2.0
+    """
+    names = list(dict.fromkeys(n for e in edges for n in (e.source, e.sink)))
+    if not edges:
+        return {}
+    number = {n: i for i, n in enumerate(names)}
+    cost = np.zeros(len(names))
+    rows, columns, entries = [], [], []
+    for row, e in enumerate(edges):
+        cost[number[e.sink]] += e.width
+        cost[number[e.source]] -= e.width
+        rows += [row, row]
+        columns += [number[e.source], number[e.sink]]
+        entries += [1.0, -1.0]
+    matrix = csr_array((entries, (rows, columns)), shape=(len(edges), len(names)))
+    found = linprog(cost, matrix, [-e.least for e in edges], bounds=(0, None), method="highs")
+    if not found.success:
+        raise InputError(Fault(edges[0].source, "streams go round", "a network without cycles"))
+    return {n: float(t) - float(found.x.min()) for n, t in zip(names, found.x, strict=True)}
+
+
+def fifo_depths(edges: Sequence[Edge], interval: float = 1.0) -> dict[tuple[str, str], int]:
+    """Tokens each queue must hold so that none of them ever stops its writer.
+
+    `least` is the writer's latency: what is under way in its pipeline needs no queue.  Reconvergent
+    paths get ``⌈(long - short) / interval⌉`` and one more on the short side.
+    """
+    at = starts(edges)
+    return {
+        (e.source, e.sink): ceil((at[e.sink] - at[e.source] - e.least) / interval - 1e-9) + 1
+        for e in edges
+    }
+
+
+def buffers(
+    stages: Sequence[Stage], tiles: int, loading: Loading, exact: bool = False
+) -> tuple[Buffer, ...]:
+    """What lies in the memory units of each stage.
+
+    Depths follow levels, stages starting as early as they can; where `exact`, the programme.
+    """
+    at = starts(list(_edges(stages))) if exact else {}
+    for name, level in levels(stages).items():
+        at.setdefault(name, float(level))
+    inside = {s.name for s in stages}
+    return tuple(
+        _buffer(s, r, tiles, loading, at if r.other in inside else {})
+        for s in stages
+        for r in s.reads
+    )
+
+
+def _buffer(
+    stage: Stage, read: Stream, tiles: int, loading: Loading, at: Mapping[str, float]
+) -> Buffer:
+    size, depth = read.tile, 2
+    if at and tiles > 1 and read.access == "tile":
+        depth = max(1, round(at[stage.name] - at[read.other])) + 1
+    elif at:  # made before any tile, gathered from all of them, or of the only one
+        size, depth = (read.tile if read.access == "tile" else max(read.tile, read.total)), 1
+        if read.access in ("prefix", "whole") and read.tile < read.total:
+            size, depth = read.total, 1
+    elif read.access == "held":
+        pieces = read.total / read.tile if read.tile else 1.0
+        if loading == "again" or (tiles == 1 and loading == "before"):
+            size = min(read.tile, CHUNK)
+        elif loading == "before" or tiles == 1:
+            depth = 2 if pieces > 1 else 1
+    return Buffer(read.name, read.other, stage.name, size, depth)
+
+
+def _edges(stages: Sequence[Stage]) -> Iterator[Edge]:
+    inside = {s.name for s in stages}
+    for s in stages:
+        for r in s.reads:
+            if r.other in inside:
+                width = r.tile if r.access == "tile" else 0.0
+                yield Edge(r.other, s.name, width)
+
+
+def levels(stages: Sequence[Stage]) -> dict[str, int]:
+    """How many stages lie before each on the longest way to it."""
+    found: dict[str, int] = {}
+    for s in stages:
+        found[s.name] = 1 + max((found[r.other] for r in s.reads if r.other in found), default=-1)
+    return found
+
+
+def phases(stages: Sequence[Stage]) -> dict[str, int]:
+    """How many times all tiles must have passed before each stage starts."""
+    found: dict[str, int] = {}
+    for s in stages:
+        before = (found[r.other] + (r.access == "whole") for r in s.reads if r.other in found)
+        found[s.name] = max(before, default=0)
+    return found
