@@ -33,16 +33,16 @@ ATTENTION = {"batch": 4, "heads": 32, "kv_heads": 32, "head_dim": 128, "input_to
 ALL_REDUCE_BYTES, ALL_REDUCE_DEVICES = 512e6, 8
 
 
-def read(name: str) -> list[dict[str, str]]:
-    with (HERE / name).open(newline="") as stream:
+def read(name: str, folder: Path = HERE) -> list[dict[str, str]]:
+    with (folder / name).open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
-def decode_rows() -> list[dict[str, Any]]:
+def decode_rows(folder: Path = HERE) -> list[dict[str, Any]]:
     """One row for every stack, model and number of devices that holds the model."""
     known = shelf()
     rows = []
-    for fit in read("decode_fits.csv"):
+    for fit in read("decode_fits.csv", folder):
         machine = known.machines[fit["machine"]]
         engine = known.engines[engine_at(fit["engine"], fit["version"])]
         for model in MODELS:

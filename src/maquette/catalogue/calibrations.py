@@ -107,7 +107,8 @@ def find(
         if found is not None:
             same_chip = donor.compute.matrix.get("bf16") == machine.compute.matrix.get("bf16")
             moved = transferred(found, machine.name, SAME_CHIP if same_chip else OTHER_CHIP)
-            return _to_host_link(_to_ceiling(moved, donor, machine), donor, machine)
+            moved = _to_cores(_to_ceiling(moved, donor, machine), donor, machine)
+            return _to_host_link(moved, donor, machine)
     return first_principles(machine.name, engine, machine.style)
 
 
@@ -119,6 +120,24 @@ def _to_ceiling(cal: Calibration, donor: Machine, machine: Machine) -> Calibrati
     own = min(1.0, cal.values["matrix"] * shares[1] / shares[0])  # type: ignore[operator]
     said = "; the matrix share moved by the ratio of measured product ceilings"
     return replace(cal, values={**cal.values, "matrix": own}, source=cal.source + said)
+
+
+def _to_cores(cal: Calibration, donor: Machine, machine: Machine) -> Calibration:
+    """`rows` of a wafer whose cores have wider arithmetic.
+
+    On one row a core makes as many multiply-adds as the donor's: a wider one wastes more.
+    """
+    units = donor.compute.units, machine.compute.units
+    if machine.style != "wafer" or units[0] is None or units[1] is None:
+        return cal
+    each = [
+        float(m.compute.matrix["bf16"].value) / float(n.value)
+        for m, n in zip((donor, machine), units, strict=True)
+    ]
+    rows = (cal.values["rows"] + 1) * each[1] / each[0] - 1
+    said = "; one row keeps a core as busy as there"
+    values = {**cal.values, "rows": max(rows, 1e-3)}
+    return replace(cal, values=values, source=cal.source + said)
 
 
 def _to_host_link(cal: Calibration, donor: Machine, machine: Machine) -> Calibration:

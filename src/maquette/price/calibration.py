@@ -87,12 +87,12 @@ class Calibration:
 # Nothing is launched from a host between operators, and a step is one call of a placed program.
 OTHER_STYLES: Mapping[Style, Mapping[str, tuple[float, float]]] = {
     "spatial": {  # launch: of a placed part, over all sockets that share it
-        "launch": (8.0e-6, 0.7), "step": (1.0e-4, 0.7), "seq": (1.0e-4, 0.7),
-        "memory": (0.85, 0.10), "kv": (0.85, 0.15), "collective": (1.0e-6, 0.7),
+        "launch": (8.0e-6, 0.7), "step": (3.0e-5, 0.7), "seq": (1.0e-4, 0.7),
+        "memory": (0.85, 0.10), "kv": (0.70, 0.30), "collective": (1.0e-6, 0.7),
         "link": (0.75, 0.70),
     },
-    "wafer": {  # launch: of a reduction, beside its hops; rows: one multiply-add of eight per cycle
-        "launch": (0.5e-6, 0.7), "step": (5.0e-5, 0.7), "seq": (1.0e-7, 1.0), "rows": (7.0, 0.5),
+    "wafer": {  # launch: of a reduction, beside its hops; rows: one multiply-add of WSE-2's four
+        "launch": (0.5e-6, 0.7), "step": (5.0e-5, 0.7), "seq": (1.0e-7, 1.0), "rows": (3.0, 0.3),
         "matrix": (0.90, 0.10), "collective": (1.5e-5, 0.7),
     },
     "in-memory": {  # rows: a tile takes as long to load as eight products with it
@@ -106,9 +106,18 @@ OTHER_STYLES: Mapping[Style, Mapping[str, tuple[float, float]]] = {
 }  # fmt: skip
 
 
+def priors(style: Style = "kernel") -> dict[str, tuple[float, float]]:
+    """Median, and standard deviation of the logarithm, of every parameter, in order of NAMES.
+
+    >>> priors()["launch"], priors("wafer")["launch"][0]
+    ((3e-06, 0.7), 5e-07)
+    """
+    return {n: p[:2] for n, p in PARAMETERS.items()} | dict(OTHER_STYLES.get(style, {}))
+
+
 def first_principles(machine: str, engine: str, style: Style = "kernel") -> Calibration:
     """The prior: what is plausible of any machine of a style, with wide intervals."""
-    known = {n: p[:2] for n, p in PARAMETERS.items()} | dict(OTHER_STYLES.get(style, {}))
+    known = priors(style)
     variance = np.diag([known[n][1] ** 2 for n in NAMES])
     return Calibration(
         machine=machine,

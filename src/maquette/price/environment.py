@@ -36,7 +36,7 @@ def mesh_environment(schedule: Schedule, mesh: Mapping[str, Any]) -> Env:
     env["pp_stretch"] = pp * widest / layers
     env["cold"] = mesh.get("cold", 0.0)
     asked = np.asarray(mesh.get("regions", 0))  # 0: every layer of a stage has its own
-    env["regions"] = np.where(asked > 0, np.minimum(asked, widest), widest)
+    env["regions"] = np.where(asked > 0, np.minimum(asked, layers / pp), layers / pp)
     return env
 
 

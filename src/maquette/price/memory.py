@@ -49,9 +49,11 @@ def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     mesh, dp = mesh_of(plan), plan.mesh.dp
     env = {**mesh_environment(schedule, mesh), **formats(machine, plan.precision, schedule)}
     layers = max(schedule.layers, 1)
-    share = float(mesh.get("widest") or np.ceil(layers / plan.mesh.pp)) / layers
+    even = execution(machine).even
+    widest = layers / plan.mesh.pp if even else np.ceil(layers / plan.mesh.pp)
+    share = float(mesh.get("widest") or widest) / layers
     usable = float(capacity(machine)) * plan.policy.memory_utilisation
-    weights = _weights(schedule, env, share)
+    weights = _weights(schedule, env, share, even)
     cold = weights * (plan.cold or 0.0)
     weights -= cold
     activations = activation_peak(schedule, env, plan)
@@ -79,13 +81,14 @@ def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     )
 
 
-def _weights(schedule: Schedule, env: Mapping[str, Any], share: float) -> float:
+def _weights(schedule: Schedule, env: Mapping[str, Any], share: float, even: bool) -> float:
     """Bytes of weights on the fullest stage: its share of the layers and what is at its end.
 
-    A table that embedding and head share is on the first stage and on the last.
+    A table that embedding and head share is on the first stage and on the last; `even` stages
+    share everything.
     """
-    if env["pp"] <= 1:
-        return float(schedule.weights(env))
+    if env["pp"] <= 1 or even:
+        return float(schedule.weights(env)) / float(env["pp"])
     ends = max(float(schedule.first(env)), float(schedule.last(env)))
     return float(schedule.repeated(env)) * share + ends
 

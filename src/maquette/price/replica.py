@@ -18,6 +18,7 @@ from maquette.price.network import hand_over
 from maquette.price.rates import formats
 from maquette.price.seconds import priceable, walk_seconds
 from maquette.price.step import Attention, Floats, Replica, StepModel
+from maquette.price.styles import regions
 from maquette.price.work import Env
 
 Features: TypeAlias = dict[str, Any]
@@ -84,10 +85,13 @@ def step_model(
     one = {**none, "seqs": 1.0}
     by_tokens = total({**none, "tokens": tokens}, none)
     by_seqs = total(none, {**none, "seqs": seqs}) - total(none, none)
+    # Slopes are read off one sequence; with more of them fewer regions are idle.
+    count = regions(machine, cal, fixed)
+    idle = np.maximum(seqs, count) / np.maximum(seqs, 1) / np.maximum(count, 1.0)
     attention = [
         a
         for name in schedule.windows
-        for a in _attention(schedule, name, lambda p, d: priced(p, d)[0], len(seqs))
+        for a in _attention(schedule, name, lambda p, d: priced(p, d)[0], idle)
     ]
     return StepModel(
         overhead=cal["step"],
@@ -98,7 +102,7 @@ def step_model(
     )
 
 
-def _attention(schedule: Schedule, name: str, priced: Priced, n: int) -> Iterator[Attention]:
+def _attention(schedule: Schedule, name: str, priced: Priced, idle: Floats) -> Iterator[Attention]:
     """Slopes of the attention of one window class; prices are linear in pairs and context.
 
     A decoding sequence has one query, so its pairs are its context: compute and memory are two
@@ -124,9 +128,9 @@ def _attention(schedule: Schedule, name: str, priced: Priced, n: int) -> Iterato
             sum(x for x, a in zip(row, attends, strict=True) if a is chosen) for row in slopes
         )
         if chosen or read or stream:
-            slope = np.full((1, n), max(compute, stream))
+            slope = (max(compute, stream) * idle)[None, :]
             slope[:, 0] = 0.0
-            yield Attention(schedule.windows[name], pair, read, np.zeros((1, n)), slope)
+            yield Attention(schedule.windows[name], pair, read, np.zeros_like(slope), slope)
 
 
 def stages(

@@ -188,14 +188,18 @@ def walk_seconds(
 
     A step of a pipeline of stages is one batch's turn while all stages are busy: what its longest
     stage takes, as often as there are stages.  ``env["pp_stretch"]`` is that over the layers' own
-    time, and what the last stage does besides (the head) keeps the others waiting as well.
+    time, and what the last stage does besides (the head) keeps the others waiting as well.  Even
+    stages wait for none.
     """
-    stretch = {n: env.get("pp_stretch", 1.0) for n in schedule.layered}
-    stretch |= {n: env.get("pp", 1.0) for n in schedule.after}
+    style = execution(machine)
+    stretch: dict[str, Any] = {}
+    if not style.even:
+        stretch = {n: env.get("pp_stretch", 1.0) for n in schedule.layered}
+        stretch |= {n: env.get("pp", 1.0) for n in schedule.after}
     found: list[Seconds] = []
     for part, group in groupby(schedule.sections, key=lambda s: s.part):
         sections, times = list(group), schedule.times[part] * stretch.get(part, 1.0)
-        if execution(machine).pipelined:
+        if style.pipelined:
             found.extend(pipeline_seconds(sections, times, machine, cal, env))
             continue
         beside = sum(s.phase != "prefill" for s in sections)

@@ -1,6 +1,6 @@
 """Execution styles: how sections overlap, what their latency is paid for, where bytes live.
 
-Every style is priced by the same walk over the same Schedule.  They differ in four answers:
+Every style is priced by the same walk over the same Schedule.  They differ in five answers:
 
 - **pipelined**: are the sections of a part one pipeline, which takes what its busiest resource
   takes (a spatial chip), or do they follow one another (all others)?
@@ -8,6 +8,8 @@ Every style is priced by the same walk over the same Schedule.  They differ in f
   a placed part (a layer), or a reduction over the cores of a wafer, which also pays its hops;
 - **regions**: does every layer keep cores of its own, so that a token is in one region at a time
   and a step never takes less than a full pipeline of regions (weights resident on a wafer)?
+- **even**: are the stages of a pipeline over devices cut anywhere, so that each has the same work
+  (what a compiler places ahead of time), or between layers?
 - **spill**: may weights stay in the tier for what is cold and be streamed in every step, as many
   as do not fit, or all of them?
 """
@@ -39,15 +41,16 @@ class Execution:
     pipelined: bool
     event: Event
     regions: bool
+    even: bool
     spill: Spill
 
 
 EXECUTIONS: Mapping[Style, Execution] = {
-    "kernel": Execution(pipelined=False, event="kernel", regions=False, spill="none"),
-    "spatial": Execution(pipelined=True, event="part", regions=False, spill="some"),
-    "wafer": Execution(pipelined=False, event="reduction", regions=True, spill="all"),
-    "in-memory": Execution(pipelined=False, event="part", regions=False, spill="some"),
-    "deterministic": Execution(pipelined=False, event="none", regions=False, spill="none"),
+    "kernel": Execution(False, "kernel", False, False, "none"),
+    "spatial": Execution(True, "part", False, False, "some"),
+    "wafer": Execution(False, "reduction", True, True, "all"),
+    "in-memory": Execution(False, "part", False, False, "some"),
+    "deterministic": Execution(False, "none", False, True, "none"),
 }
 
 
@@ -84,10 +87,11 @@ def filled(env: Env, count: Any) -> Env:
     """
     if np.all(np.asarray(count) <= 1):
         return env
-    found = dict(env)
-    for name in ("tokens", "seqs", "decode.tokens", "decode.seqs"):
-        found[name] = np.maximum(env[name], count)
-    return found
+    return {
+        **env,
+        "tokens": np.maximum(env["tokens"], count),
+        "seqs": np.maximum(env["seqs"], count),
+    }
 
 
 def waiting(phase: str, env: Env, count: Any) -> Any:

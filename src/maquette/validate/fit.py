@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from maquette.machines.types import Machine
-from maquette.price.calibration import NAMES, PARAMETERS, Basis, Calibration, first_principles
+from maquette.price.calibration import (
+    NAMES,
+    PARAMETERS,
+    Basis,
+    Calibration,
+    first_principles,
+    priors,
+)
 
 Floats = NDArray[np.float64]
 START_SCATTER = 0.10  # of log(measured / predicted), before the rows tell
@@ -71,8 +78,8 @@ def prior(machine: Machine) -> Prior:
 
     Where a product's measured ceiling is a fact of the machine, `matrix` is centred a little below.
     """
-    mean = np.log([p[0] for p in PARAMETERS.values()])
-    sd = np.array([p[1] for p in PARAMETERS.values()])
+    known = priors(machine.style).values()
+    mean, sd = np.log([p[0] for p in known]), np.array([p[1] for p in known])
     shares = [
         float(fact.value) / float(machine.compute.matrix[fmt].value)
         for fmt, fact in machine.compute.ceiling.items()
