@@ -17,7 +17,7 @@ struct QueueState { Int puts, takes, seen, high; };
 struct TierTable { Int parts, perByte, latency; };
 struct TierState { Int free, bytes; };
 struct RunTable { Int times, rates; };
-struct Counts { Int actors, queues, tiers, records, guide, target, left; };
+struct Counts { Int actors, queues, tiers, records, firings, next, mark; };
 
 struct Queue {  // rings, with the slots that come next so that nothing is divided
     QueueTable table;
@@ -84,6 +84,7 @@ struct Actor {
         phase = &phases[state->phase];
         state->left = phase->times;
     }
+    bool begins() const { return !state->phase && state->left == phase->times; }
     void note(Int start, Int end, Int limit) {
         if (state->fired % state->stride) return;
         if (state->noted == limit) {
@@ -108,6 +109,7 @@ struct Loop {
     Counts *counts;
     const TierTable *tierTables;
     TierState *tiers;
+    const Int *marks;
     std::vector<Queue> queues;
     std::vector<Actor> actors;
     std::vector<std::pair<Int, Int>> ready;  // a heap of (start, actor), the earliest first
@@ -154,9 +156,13 @@ struct Loop {
             fire(a, now);
             for (Int near : a.near)
                 if (!actors[near].queued) offer(near);
-            if (index == counts->guide && a.state->fired >= counts->target) break;
+            if (marks[index] && a.begins()) {
+                counts->mark = index;
+                break;
+            }
+            if (!--counts->firings) break;
         }
-        counts->left = !ready.empty();
+        if (!ready.empty()) counts->next = ready.front().first;
     }
 };
 
@@ -212,5 +218,6 @@ extern "C" void maquette_engine(void *const *b) {
     actors(loop, static_cast<const ActorTable *>(b[8]), static_cast<ActorState *>(b[9]),
            static_cast<const RunTable *>(b[10]), static_cast<const Int *>(b[11]),
            static_cast<const Int *>(b[12]), static_cast<Int *>(b[13]));
+    loop.marks = static_cast<const Int *>(b[14]);
     loop.run();
 }

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from maquette.space.engine.actors import Actor, Plan, Queue, Run
-from maquette.space.engine.state import State
+from maquette.space.engine.state import Numbers, State
 from maquette.space.engine.steer import Steer, steer
 from maquette.space.engine.types import Tier
 from maquette.space.engine.values import Step
@@ -136,6 +136,10 @@ class Runner:
             self.phase = self.phases[self.place]
             self.left = self.phase.run.times
 
+    def begins(self) -> bool:
+        """Whether the next firing is the first of its cycle of phases."""
+        return not self.place and self.phase is not None and self.left == self.phase.run.times
+
     def note(self, start: int, end: int, limit: int) -> None:
         """Keep a record; of more than `limit`, every second one is dropped."""
         if self.fired % self.stride:
@@ -172,16 +176,14 @@ class Loop:
             if r.step is not None and r.actor.name == f"{r.actor.node.name}.out":
                 r.step = _permuted(r)
 
-    def advance(self, state: State, guide: int = -1, target: int = -1) -> bool:
-        """Fire until nothing can, or actor `guide` has fired `target` times; whether work is left.
-
-        Changes `state`.
-        """
+    def advance(self, state: State, firings: int, marks: Numbers) -> tuple[int, int]:
+        """Fire as `steady.Advance` says; changes `state`."""
         self._load(state)
         ready: list[tuple[int, int]] = []
         for runner in self.runners:
             runner.queued = False
             self._offer(runner, ready)
+        marked, mark = marks.tolist(), -1
         while ready:
             now, index = heapq.heappop(ready)
             runner = self.runners[index]
@@ -190,10 +192,14 @@ class Loop:
             for near in runner.near:
                 if not near.queued:
                     self._offer(near, ready)
-            if index == guide and runner.fired >= target:
+            firings -= 1
+            if marked[index] and runner.begins():
+                mark = index
+                break
+            if not firings:
                 break
         self._store(state)
-        return bool(ready)
+        return (ready[0][0] if ready else -1), mark
 
     def _offer(self, runner: Runner, ready: list[tuple[int, int]]) -> None:
         start = runner.start()

@@ -32,16 +32,16 @@ class Native:
         self._queues = _table([(q.slots, q.latency, q.response, q.held) for q in plan.queues])
         self._actors, self._runs, self._rates, self._ports = _actors(plan)
 
-    def advance(self, state: State, guide: int = -1, target: int = -1) -> bool:
-        """As `Loop.advance`."""
-        counts = np.array([*self._sizes, state.records.shape[1], guide, target, 0], np.int64)
+    def advance(self, state: State, firings: int, marks: Numbers) -> tuple[int, int]:
+        """Fire as `steady.Advance` says; changes `state`."""
+        counts = np.array([*self._sizes, state.records.shape[1], firings, -1, -1], np.int64)
         buffers = (
             counts, self._tiers, state.tiers, self._queues, state.queues, state.offsets,
             state.arrive, state.release, self._actors, state.actors, self._runs, self._rates,
-            self._ports, state.records,
+            self._ports, state.records, marks,
         )  # fmt: skip
         self._entry((ctypes.c_void_p * len(buffers))(*(b.ctypes.data for b in buffers)))
-        return bool(counts[-1])
+        return int(counts[-2]), int(counts[-1])
 
 
 def _actors(plan: Plan) -> tuple[Numbers, Numbers, Numbers, Numbers]:

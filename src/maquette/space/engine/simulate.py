@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from maquette.space.engine.actors import Actor, Plan, plan
 from maquette.space.engine.blocked import blocked
 from maquette.space.engine.loop import Loop
 from maquette.space.engine.native import Compiler, Native
 from maquette.space.engine.result import Record, Result, Spent
 from maquette.space.engine.state import Numbers, OfActor, OfQueue, OfTier, State, begin
+from maquette.space.engine.steady import run
 from maquette.space.engine.types import Network
 from maquette.space.engine.values import Step, step
 from maquette.space.engine.verify import verify
@@ -23,6 +26,7 @@ def simulate(
     *,
     values: bool = False,
     records: int = 0,
+    steady: bool = True,
     compiler: Compiler | None = None,
 ) -> Result:
     """Run a network until nothing can fire; times in cycles.
@@ -31,8 +35,9 @@ def simulate(
     name; without one, their numbers), and sinks keep what they get.  `functions` are those that
     maps call.  At most `records` firings of every node are kept for a timeline.
 
-    Without values, `compiler` makes it some fifty times quicker: what builds and loads C++ (as
-    `run.build` does) from a symbol and a text.  The result is the same.
+    Without values, periods that repeat are not simulated one by one (unless `steady` is False; the
+    result is the same, but for records).  `compiler` makes it some fifty times quicker: what builds
+    and loads C++, as `run.build` does, from a symbol and a text.
 
     A deadlock is a part of the Result.  Raises InputError for a network that does not verify.
 
@@ -49,11 +54,15 @@ def simulate(
         steps = [_step(a, inputs or {}, functions or {}, kept) for a in planned.actors]
     loop = Loop(planned, network.tiers, steps)
     state = begin(planned, network.tiers, records)
+    advance = loop.advance
     if compiler is not None and not values:
-        Native(planned, network.tiers, compiler).advance(state)
+        advance = Native(planned, network.tiers, compiler).advance
+    skipped = 0
+    if values or not steady:
+        advance(state, -1, np.zeros(len(planned.actors), np.int64))
     else:
-        loop.advance(state)
-    return _result(network, planned, state, loop, kept)
+        skipped = run(advance, planned, network.tiers, state)
+    return _result(network, planned, state, loop, kept, skipped)
 
 
 def _step(
@@ -74,7 +83,12 @@ def _step(
 
 
 def _result(
-    network: Network, planned: Plan, state: State, loop: Loop, kept: dict[str, list[Any]]
+    network: Network,
+    planned: Plan,
+    state: State,
+    loop: Loop,
+    kept: dict[str, list[Any]],
+    skipped: int,
 ) -> Result:
     puts = state.queues[:, OfQueue.PUTS].sum() - sum(q.initial for q in planned.queues)
     rows = list(zip(planned.actors, state.actors, strict=True))
@@ -86,6 +100,7 @@ def _result(
         bytes=_named(network.tiers, state.tiers[:, OfTier.BYTES]),
         deadlock=blocked(planned, state, loop.chosen),
         records=_records(planned, state),
+        skipped=skipped,
         outputs=kept,
     )
 
