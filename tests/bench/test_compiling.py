@@ -19,5 +19,9 @@ def test_layers_of_one_form_are_built_once():
     assert found.layers == 3
     assert found.distinct <= found.kernels / 3 + 2
     assert min(found.recorder_s, found.builder_s, found.passes_s, found.build_s) > 0
-    assert report.document(found)["distinct"] == found.distinct
-    assert list(report.tables(found))
+    for process in (found.first, found.second):
+        assert process.whole_s > process.beyond_s > 0 and process.call_s > 0
+    document = report.document(found)
+    assert document["distinct"] == found.distinct
+    assert document["second"]["beyond_s"] == found.second.beyond_s
+    assert len(list(report.tables(found))) == 2
