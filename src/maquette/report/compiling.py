@@ -30,11 +30,11 @@ def tables(found: Compiling) -> Iterator[RenderableType]:
     caption = f"{found.values:,} values, {found.kernels} kernels, {found.distinct} that differ"
     yield table(f"Compiling {found.layers} layers", ("phase", ">time"), rows, caption=caption)
     both = (found.first, found.second)
-    rows = [
+    processes = [
         ("until it can be called", *(seconds(p.whole_s) for p in both)),
         ("of that, beyond capture", *(seconds(p.beyond_s) for p in both)),
         ("anew in the same process", *(seconds(p.again_s) for p in both)),
         ("a call from then on", *(seconds(p.call_s) for p in both)),
     ]
     head = ("what", ">first process", ">second process")
-    yield table("The same in processes of their own, which share a cache", head, rows)
+    yield table("The same in processes of their own, which share a cache", head, processes)

@@ -145,19 +145,23 @@ class _Grouping:
             for source in _sources(group):
                 readers.setdefault(source, set()).add(number)
         for first in sorted(self._groups):
-            second = first
-            while (one := self._groups.get(first)) is not None:
-                later = (n for v in _sources(one) for n in readers[v] if n > second)
-                second = min(later, default=-1)
-                if second < 0:
-                    break
-                two = self._groups.get(second)
+            waiting = self._sharing(first, first, readers)
+            while waiting:
+                second = waiting.pop(0)
+                one, two = self._groups[first], self._groups.get(second)
                 if two is None or first in two.before or second in one.before:
                     continue
                 if _alike(one, two):
                     same: dict[str, Scalar] = {n: Index(n) for n in two.axes}
                     self._merge(one, two, same)
                     one.placed = [*one.placed[len(two.placed) :], *two.placed]
+                    waiting = self._sharing(first, second, readers)
+
+    def _sharing(self, number: int, after: int, readers: Mapping[Value, set[int]]) -> list[int]:
+        """The groups beyond `after` that read something that group `number` reads, if it is one."""
+        group = self._groups.get(number)
+        found = (readers[v] for v in _sources(group)) if group else ()
+        return sorted(n for n in set().union(*found) if n > after)
 
 
 def _merged_axes(piece: Piece, group: Group, other: Group) -> dict[str, Scalar] | None:
