@@ -1,8 +1,9 @@
 """Stage balancing: the shortest interval at which every stage finishes a tile with what there is.
 
-At an interval of T cycles a stage of w unit-cycles takes ⌈w / T⌉ compute units, and as many memory
-units as the ports and the capacity for its operands ask for.  Demand falls as T grows, so the least
-T is found by bisection.
+A stage takes the depth of its pipeline and then its work over its units for a tile (DHDL, ISCA
+2016, §IV-B).  At an interval of T cycles w unit-cycles take ⌈w / (T - depth)⌉ compute units, and as
+many memory units as the ports and the capacity for its operands ask for.  Demand falls as T grows,
+so the least T is found by bisection.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def balance(
     Where units do not suffice at any interval: the kind that is short, and by how many.
 
     """
-    floor = max([*(s.work * s.chain / s.widest for s in stages), 1.0])
-    most = max([floor, *(s.work for s in stages), *(s.port for s in stages)])
+    floor = max([_alone(s) for s in stages])
+    most = max([floor, *(s.depth + max(s.work, s.port) for s in stages)])
     units = {"compute units": fabric.compute.value, "memory units": fabric.memory.value}
 
     def over(interval: float) -> dict[str, float]:
@@ -63,17 +64,26 @@ def balance(
     shares = tuple(share(s, held.get(s.name, 0.0), high, fabric) for s in stages)
     interval = max(s.cycles for s in shares)
     if high <= floor * (1 + _NEAR):
-        slow = max(stages, key=lambda s: s.work * s.chain / s.widest)
+        slow = max(stages, key=_alone)
         return Balanced(interval, shares, f"{slow.name}, which spreads no further")
     tight = over(high * (1 - 1e-3))
     return Balanced(interval, shares, max(tight, key=lambda n: tight[n]))
 
 
+def _alone(stage: Stage) -> float:
+    """Cycles of a tile on as many units as a stage can use."""
+    return stage.depth + max(1.0, stage.work * stage.chain / stage.widest)
+
+
 def share(stage: Stage, held: float, interval: float, fabric: Fabric) -> Share:
-    """The units of a stage at an interval: a body in several units takes as many of each."""
-    compute = ceil(stage.work / interval - 1e-9)
+    """The units of a stage that is to take `interval` cycles for a tile, its own filling included.
+
+    A body cut into several units takes as many of each.
+    """
+    room = interval - stage.depth
+    compute = ceil(stage.work / room - 1e-9)
     compute = max(1, ceil(compute / stage.chain)) * stage.chain
-    ports = ceil(stage.port / (fabric.port.value * interval) - 1e-9)
+    ports = ceil(stage.port / (fabric.port.value * room) - 1e-9)
     memory = max(1, ports, ceil(held / fabric.scratchpad.value - 1e-9))
     cycles = max(stage.work / compute, stage.port / (fabric.port.value * memory))
-    return Share(stage, compute, memory, cycles)
+    return Share(stage, compute, memory, ceil(cycles - 1e-9) + stage.depth)

@@ -8,7 +8,7 @@ whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -80,33 +80,33 @@ def buffers(
 
     Depths follow levels, stages starting as early as they can; where `exact`, the programme.
     """
-    at = starts(list(_edges(stages))) if exact else {}
-    for name, level in levels(stages).items():
-        at.setdefault(name, float(level))
+    at = _levels(stages)
+    if exact:
+        at |= starts(list(_edges(stages)))
     inside = {s.name for s in stages}
     return tuple(
-        _buffer(s, r, tiles, loading, at if r.other in inside else {})
-        for s in stages
-        for r in s.reads
+        _buffer(s, r, _source(r, inside), tiles, loading, at) for s in stages for r in s.reads
     )
 
 
+def _source(read: Stream, inside: Collection[str]) -> str:
+    """Who fills a buffer: a stage, or the load of an operand, one for all that read it."""
+    return read.other if read.other in inside else f"{read.other}.{read.name}"
+
+
 def _buffer(
-    stage: Stage, read: Stream, tiles: int, loading: Loading, at: Mapping[str, float]
+    stage: Stage, read: Stream, source: str, tiles: int, loading: Loading, at: Mapping[str, float]
 ) -> Buffer:
-    size, depth = read.tile, 2
-    if at and tiles > 1 and read.access == "tile":
-        depth = max(1, round(at[stage.name] - at[read.other])) + 1
-    elif at:  # made before any tile, gathered from all of them, or of the only one
-        size, depth = (read.tile if read.access == "tile" else max(read.tile, read.total)), 1
-        if read.access in ("prefix", "whole") and read.tile < read.total:
-            size, depth = read.total, 1
-    elif read.access == "held":
-        pieces = read.total / read.tile if read.tile else 1.0
-        if loading == "again" or (tiles == 1 and loading == "before"):
-            size = min(read.tile, CHUNK)
-        elif loading == "before" or tiles == 1:
-            depth = 2 if pieces > 1 else 1
+    size, depth = read.tile, 1
+    made = source == read.other
+    if read.access == "tile" and (tiles > 1 or not made):
+        depth = max(1, round(at[stage.name] - at[source])) + 1
+    elif made:  # before any tile, or gathered from all of them
+        size = max(read.tile, read.total)
+    elif loading == "again" or (tiles == 1 and loading == "before"):
+        size, depth = min(read.tile, CHUNK), 2
+    elif (loading == "ahead" and tiles > 1) or read.total > read.tile:
+        depth = 2
     return Buffer(read.name, read.other, stage.name, size, depth)
 
 
@@ -114,9 +114,21 @@ def _edges(stages: Sequence[Stage]) -> Iterator[Edge]:
     inside = {s.name for s in stages}
     for s in stages:
         for r in s.reads:
-            if r.other in inside:
+            if r.other in inside or r.access == "tile":
                 width = r.tile if r.access == "tile" else 0.0
-                yield Edge(r.other, s.name, width)
+                yield Edge(_source(r, inside), s.name, width)
+
+
+def _levels(stages: Sequence[Stage]) -> dict[str, float]:
+    """Starts as early as they can be, loads just before their first reader."""
+    own = levels(stages)
+    found: dict[str, float] = {n: float(level) for n, level in own.items()}
+    for s in stages:
+        for r in s.reads:
+            if r.other not in own:
+                source = f"{r.other}.{r.name}"
+                found[source] = min(found.get(source, found[s.name] - 1), found[s.name] - 1)
+    return found
 
 
 def levels(stages: Sequence[Stage]) -> dict[str, int]:

@@ -168,7 +168,7 @@ def _pipeline(
         for s in own:
             before = max((arrival.get(r.other, 0.0) for r in s.stage.reads), default=0.0)
             waits = sum(r.tile / late[r.other] for r in s.stage.reads if r.other in late)
-            arrival[s.stage.name] = before + max(s.cycles, waits) + s.stage.depth
+            arrival[s.stage.name] = before + max(s.cycles, waits)
         fill = max(arrival.values(), default=0.0)
         filled += fill
         total += fill + (tiles - 1) * max((s.cycles for s in own), default=0.0)

@@ -60,7 +60,7 @@ class Share:
     stage: Stage
     compute: int
     memory: int
-    cycles: float  # per tile
+    cycles: int  # per tile, from its first word in to its last one out
 
 
 @dataclass(frozen=True)
