@@ -60,7 +60,7 @@ def candidates(kernel: Kernel, processor: Processor) -> list[Candidate]:
         vector=batch * (widen + m * n * sum(1 + steps(b) for _, b in product.outputs)),
         traffic={
             "registers": 4.0 * batch * sums * m * ceil(n / at_once),
-            "l3": compulsory(kernel),
+            **dict.fromkeys(("l1", "l2", "l3"), compulsory(kernel)),  # all of it once, past all
         },
         iterations=batch * ceil(n / at_once) * len(parts),
     )
