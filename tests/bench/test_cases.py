@@ -102,7 +102,7 @@ def test_chains():
 
 
 def test_decode_weights_are_close_to_what_they_stand_for():
-    for case in decode.cases([(64, 256)], as_it_is):
+    for case in decode.cases([(1, 64, 256), (3, 64, 256)], as_it_is):
         name = case.facts["format"]
         quantised, full = case.entries[OURS]().run(), case.entries["torch fp32"]().run()
         error = float((quantised - full).norm() / full.norm())

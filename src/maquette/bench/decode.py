@@ -1,4 +1,4 @@
-"""Products of one token with a large matrix, whose weights are kept in fewer bits."""
+"""Products of few tokens with a large matrix, whose weights are kept in fewer bits."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def int4(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
     return x @ (values * scale[:, :, None]).view(n, 2 * half).T
 
 
-def cases(shapes: Sequence[tuple[int, int]], compile_: Compile) -> Iterator[Case]:
-    """A case per matrix of so many rows and columns and format; fp32 stands beside each."""
+def cases(shapes: Sequence[tuple[int, int, int]], compile_: Compile) -> Iterator[Case]:
+    """A case per format and number of tokens, rows and columns; fp32 stands beside each."""
     torch = framework.torch()
-    for rows, columns in shapes:
+    for tokens, rows, columns in shapes:
         torch.manual_seed(0)
-        x, weight = torch.randn(1, columns), torch.randn(rows, columns)
+        x, weight = torch.randn(tokens, columns), torch.randn(rows, columns)
         for name, function, given in _formats(x, weight):
             framework.forget()
             entries = {
@@ -47,9 +47,12 @@ def cases(shapes: Sequence[tuple[int, int]], compile_: Compile) -> Iterator[Case
                 "maquette fp32": framework.ours(compile_, plain, (x, weight)),
                 OURS: framework.ours(compile_, function, given),
             }
-            facts = {"format": name, "rows": rows, "columns": columns, "dtype": "float32"}
+            facts = {
+                "format": name, "tokens": tokens, "rows": rows, "columns": columns,
+                "dtype": "float32", "gflop": 2e-9 * tokens * rows * columns,
+            }  # fmt: skip
             reference = framework.eager(function, [_double(t) for t in given])().run
-            yield Case(f"decode {name} {rows}x{columns}", facts, entries, reference)
+            yield Case(f"{name} {tokens} × {rows}x{columns}", facts, entries, reference)
 
 
 def _formats(x: Tensor, weight: Tensor) -> Iterator[tuple[str, Any, tuple[Tensor, ...]]]:

@@ -120,18 +120,23 @@ def chains(seq: tuple[int, ...], bounds: dict[str, Any], as_json: bool) -> None:
 
 
 @bench.command()
+@click.option("--tokens", type=Numbers(), default="1", show_default=True, metavar="N,N,…",
+              help="Inputs that are multiplied at once.")  # fmt: skip
 @click.option("--rows", type=POSITIVE, default=4096, show_default=True, help="Outputs.")
 @click.option("--columns", type=click.IntRange(min=128), default=4096, show_default=True,
               help="Inputs, a multiple of 128.")  # fmt: skip
 @bounds()
 @options.as_json
-def decode(rows: int, columns: int, bounds: dict[str, Any], as_json: bool) -> None:
-    """Products with one token, weights in four and eight bits beside fp32."""
+def decode(
+    tokens: tuple[int, ...], rows: int, columns: int, bounds: dict[str, Any], as_json: bool
+) -> None:
+    """Products with few tokens, weights in four and eight bits beside fp32."""
     from maquette.bench.decode import GROUP, cases
 
     if columns % GROUP:
         raise InputError(Fault("--columns", f"{columns} is no multiple of {GROUP}"))
-    _publish("decode", cases([(rows, columns)], _compile()), 2, bounds, as_json)
+    found = cases([(n, rows, columns) for n in tokens], _compile())
+    _publish("decode", found, 2 * len(tokens), bounds, as_json)
 
 
 @bench.command()
