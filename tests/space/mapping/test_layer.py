@@ -65,7 +65,7 @@ def test_a_prompt_in_one_section_streams_through_attention(layer, sn40l):
     assert isinstance(found, Mapped)
     (section,) = found.sections
     access = {(r.name, r.access) for s in section.shares for r in s.stage.reads}
-    assert ("keys", "prefix") in access and not any(a == "whole" for _, a in access)
+    assert ("next_keys", "prefix") in access and not any(a == "whole" for _, a in access)
     assert section.traffic["hbm"].read < 1.02 * (2048 * 4096 * 2 + 2 * 4096 * (1280 + 3 * 1792))
     assert section.compute >= 0.9 * sn40l.fabric.compute.value
     assert "bound by compute units" in show_mapped(found, sn40l)

@@ -9,12 +9,14 @@ netlist   what placement is given
 """
 
 from maquette.space.mapping.netlist import netlist
+from maquette.space.mapping.network import Simulated, simulate_section
 from maquette.space.mapping.part import Part, of_flow, part
 from maquette.space.mapping.section import section
 from maquette.space.mapping.sections import Options, mapped
 from maquette.space.mapping.stages import stages
 from maquette.space.mapping.text import show_mapped, show_section
 from maquette.space.mapping.types import Buffer, Mapped, Section, Share, Stage, Stream, Traffic
+from maquette.space.mapping.values import simulate_values
 
 __all__ = [
     "Buffer",
@@ -23,6 +25,7 @@ __all__ = [
     "Part",
     "Section",
     "Share",
+    "Simulated",
     "Stage",
     "Stream",
     "Traffic",
@@ -33,5 +36,7 @@ __all__ = [
     "section",
     "show_mapped",
     "show_section",
+    "simulate_section",
+    "simulate_values",
     "stages",
 ]

@@ -9,7 +9,7 @@ whole.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -78,15 +78,33 @@ def buffers(
 ) -> tuple[Buffer, ...]:
     """What lies in the memory units of each stage.
 
-    Depths follow levels, stages starting as early as they can; where `exact`, the programme.
+    Depths follow levels, stages starting as early as they can; where `exact`, the programme.  What
+    a later phase reads waits whole.
     """
     at = _levels(stages)
     if exact:
         at |= starts(list(_edges(stages)))
     inside = {s.name for s in stages}
-    return tuple(
-        _buffer(s, r, _source(r, inside), tiles, loading, at) for s in stages for r in s.reads
-    )
+    begun = _begun(stages)
+    found = []
+    for s in stages:
+        for r in s.reads:
+            buffer = _buffer(s, r, _source(r, inside), tiles, loading, at)
+            waits = r.access == "tile" and begun[s.name] > begun[_source(r, inside)]
+            found.append(replace(buffer, depth=tiles) if waits else buffer)
+    return tuple(found)
+
+
+def _begun(stages: Sequence[Stage]) -> dict[str, int]:
+    """The phase in which each stage, and each load, begins."""
+    found = phases(stages)
+    own = set(found)
+    for s in stages:
+        for r in s.reads:
+            if r.other not in own:
+                source = f"{r.other}.{r.name}"
+                found[source] = min(found.get(source, found[s.name]), found[s.name])
+    return found
 
 
 def _source(read: Stream, inside: Collection[str]) -> str:

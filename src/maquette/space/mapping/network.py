@@ -14,7 +14,7 @@ from typing import Any
 from maquette.machines.types import Fabric, Machine
 from maquette.space.engine import Channel, Network, Node, Result, Tier, simulate
 from maquette.space.mapping.section import rate
-from maquette.space.mapping.types import Buffer, Section, Share, Stream
+from maquette.space.mapping.types import Access, Buffer, Section, Share, Stream
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class _Drawing:
         self.once = {s.stage.name for s in shares if self._once(s)}
         self.outs: dict[str, list[str]] = {n: [] for n in self.inside}
         self.depths = {(b.source, b.stage, b.name): b for b in self.section.buffers}
-        self.loaded: dict[tuple[str, str], list[str]] = {}  # (tier, operand) → channels
+        self.loaded: dict[tuple[str, str, Access], list[str]] = {}  # tier, operand, access → channels
 
     def _once(self, share: Share) -> bool:
         """Whether a stage makes the same for all tiles: it runs for the first alone."""
@@ -173,10 +173,10 @@ class _Drawing:
         """The channel on which a tile, or what is held, arrives; None where it is there already."""
         loading = self.section.loading
         if read.access == "held" and loading == "ahead":
-            self.loaded.setdefault((read.other, read.name), [])
+            self.loaded.setdefault((read.other, read.name, read.access), [])
             return None
         line = f"{read.other}.{read.name}>{name}"
-        key = (read.other, read.name)
+        key = (read.other, read.name, read.access)
         if read.access == "held" and loading == "before" and times > 1:
             first = self.line(f"{line}.first")
             self.line(line)
@@ -190,7 +190,7 @@ class _Drawing:
     def loads(self) -> None:
         """A node for every operand from memory, which all its readers hear."""
         reads = {
-            (r.other, r.name): r
+            (r.other, r.name, r.access): r
             for s in self.section.shares
             for r in s.stage.reads
             if r.other not in self.inside
@@ -202,7 +202,7 @@ class _Drawing:
             if read.access == "held" and self.section.loading != "again":
                 ahead = not lines
                 times, size = (tiles, read.total / tiles) if ahead else (1, read.total)
-            name = f"{read.other}.{read.name}"
+            name = f"{read.other}.{read.name}.{read.access}"
             if not lines:
                 lines = [self.line(f"{name}.ahead")]
                 self.nodes.append(Node(f"{name}.kept", "sink", (lines[0],), (), 0, 0))

@@ -21,6 +21,8 @@ from maquette.ir.patterns import Role
 from maquette.ir.scalar import Arg
 from maquette.plans.sharding import localise, shards
 
+NEXT = "next_"  # before the name of an output that an input has too: a state after the step
+
 
 @dataclass(frozen=True)
 class Part:
@@ -28,6 +30,7 @@ class Part:
 
     flow: Flow
     kernels: tuple[Kernel, ...]
+    carried: tuple[Kernel, ...]  # only carry a state over: the memory that holds it is the same
     roles: Mapping[str, Role]
     stream: tuple[str, ...]  # axes along which tiles follow each other, the outer one first
     sums: tuple[float, ...] = ()  # bytes of each tensor summed over the sockets
@@ -50,27 +53,36 @@ def part(graph: Graph, sizes: Mapping[str, int], sockets: int = 1) -> Part:
     mesh = shards(symbols, {"tp": sockets, "dp": 1, "ep": 1})
     numbers = {n: round(v) for n, v in mesh.items() if n in symbols} | dict(sizes)
     fixed = bound(local.graph, numbers)
-    flow = fuse(derive(fixed).graph)
+    flow = fuse(derive(_renamed(fixed)).graph)
     sums = tuple(
         float(points(p.value.axes)(numbers)) * p.value.dtype.bytes
         for p in local.partials
         if sockets > 1
     )
-    return of_flow(flow, {n: i.role for n, i in fixed.inputs.items()}, sums, sockets)
+    roles = {n: i.role for n, i in fixed.inputs.items()}
+    roles |= {NEXT + n: r for n, r in roles.items() if n in fixed.outputs}
+    return of_flow(flow, roles, sums, sockets)
+
+
+def _renamed(graph: Graph) -> Graph:
+    """Outputs of names that inputs have too get others: both are there at once."""
+    names = {n: NEXT + n if n in graph.inputs else n for n in graph.outputs}
+    return Graph(graph.name, {names[n]: v for n, v in graph.outputs.items()})
 
 
 def of_flow(
     flow: Flow, roles: Mapping[str, Role], sums: tuple[float, ...] = (), sockets: int = 1
 ) -> Part:
     """A part of a flow that is there already."""
-    kernels = []
+    kernels: list[Kernel] = []
+    carried: list[Kernel] = []
     for kernel in flow.kernels:
         if isinstance(kernel, Interpreted):
             raise NotYet(Fault(kernel.name, f"no stage of a metapipeline: {kernel.reason}"))
-        if not _in_place(kernel, roles):
-            kernels.append(kernel)
+        (carried if _in_place(kernel, roles) else kernels).append(kernel)
     found = tuple(kernels)
-    return Part(flow, found, dict(roles), _streaming(flow, found, roles), sums, sockets)
+    stream = _streaming(flow, found, roles)
+    return Part(flow, found, tuple(carried), dict(roles), stream, sums, sockets)
 
 
 def tile(kernel: Kernel, stream: tuple[str, ...], tiles: int) -> Kernel | None:
@@ -150,8 +162,9 @@ def _in_place(kernel: Kernel, roles: Mapping[str, Role]) -> bool:
     """Whether a kernel only carries a state over: the memory that holds it is the same."""
     if 0 in kernel.extents.values():
         return True
-    states = {t.name for t in kernel.inputs if roles.get(t.buffer) == "state"}
-    kept = {t.buffer for t in kernel.inputs} == {t.buffer for t in kernel.outputs}
+    states = {t.name: t.buffer for t in kernel.inputs if roles.get(t.buffer) == "state"}
+    kept = {NEXT + b for b in states.values()} == {t.buffer for t in kernel.outputs}
     return kept and all(
-        s.kind == "map" and s.leaves == (Arg(0),) and set(s.reads) <= states for s in kernel.stages
+        s.kind == "map" and s.leaves == (Arg(0),) and set(s.reads) <= states.keys()
+        for s in kernel.stages
     )

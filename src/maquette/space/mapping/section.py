@@ -83,25 +83,26 @@ def _loaded(
 
 
 def traffic(stages: Sequence[Stage], tiles: int, loading: Loading) -> dict[str, Traffic]:
-    """Bytes per tier: an operand that several stages read comes once, to all of them."""
+    """Bytes per tier: an operand that several stages read alike comes once, to all of them."""
     inside = {s.name for s in stages}
-    read: dict[tuple[str, str], float] = {}
+    read: dict[tuple[str, str, str], float] = {}
     written: dict[tuple[str, str], float] = {}
     for s in stages:
         for r in s.reads:
             if r.other not in inside:
                 again = tiles if loading == "again" and r.access == "held" else 1
                 size = r.tile * again if again > 1 else r.total
-                read[r.other, r.name] = max(read.get((r.other, r.name), 0.0), size)
+                key = (r.other, r.name, r.access)
+                read[key] = max(read.get(key, 0.0), size)
         for w in s.writes:
             if w.other:
                 written[w.other, w.name] = w.total
     return {
         tier: Traffic(
-            sum(b for (t, _), b in read.items() if t == tier),
+            sum(b for (t, *_), b in read.items() if t == tier),
             sum(b for (t, _), b in written.items() if t == tier),
         )
-        for tier in dict.fromkeys(t for t, _ in (*read, *written))
+        for tier in dict.fromkeys(key[0] for key in (*read, *written))
     }
 
 

@@ -1,0 +1,75 @@
+"""Simulations of mapped sections compute what the program means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from maquette.catalogue.machines import machine
+from maquette.ir import build as b
+from maquette.ir import evaluate
+from maquette.ir.bound import bound
+from maquette.ir.graph import Graph
+from maquette.models.config import Attention, Dense, Layer, ModelConfig, Norm, Rope
+from maquette.models.decoder import program
+from maquette.space.mapping import Options, mapped, part
+from maquette.space.mapping.values import simulate_values
+
+
+@pytest.fixture(scope="module")
+def layer():
+    mixer = Attention(4, 2, 16, rope=Rope(10000.0, 16))
+    kinds = {"dense": Layer(mixer, Dense(128))}
+    tiny = ModelConfig("tiny", "llama", 100, 64, kinds, ("dense",), Norm(), 128)
+    return program(tiny).parts["dense"]
+
+
+def run(graph, sizes, options, name="sn40l"):
+    """Largest difference from the interpreter, and the sections that were simulated."""
+    fixed, rng = bound(graph, sizes), np.random.default_rng(0)
+    inputs = {
+        n: 0.3 * rng.standard_normal([a.size.constant for a in v.axes])
+        for n, v in fixed.inputs.items()
+    }
+    expected = evaluate(fixed, inputs, precise=True)
+    chip = machine(name)
+    found = mapped(part(graph, sizes), chip, options)
+    outputs, runs = simulate_values(part(graph, sizes), found, chip, inputs)
+    renamed = {n.removeprefix("next_"): v for n, v in outputs.items()}
+    assert renamed.keys() == expected.keys()
+    error = max(np.abs(expected[n] - renamed[n]).max() for n in expected)
+    assert all(r.result.deadlock is None for r in runs)
+    return error, found.sections
+
+
+@pytest.mark.parametrize(
+    "sizes, tiles, cuts",
+    [
+        ({"b": 1, "s": 8, "t": 8}, 4, ()),  # a prompt, in one section
+        ({"b": 2, "s": 8, "t": 12}, 4, ()),  # with positions before it
+        ({"b": 2, "s": 1, "t": 5}, 2, None),  # one token of two sequences
+        ({"b": 2, "s": 1, "t": 5}, 1, ()),
+        ({"b": 4, "s": 1, "t": 5}, 4, ("k3", "k8")),  # in three sections
+    ],
+)
+def test_a_layer_tile_by_tile_is_the_layer(layer, sizes, tiles, cuts):
+    error, sections = run(layer, sizes, Options(tiles=(tiles,), cuts=cuts))
+    assert error < 1e-12
+    if cuts is not None:
+        assert len(sections) == len(cuts) + 1
+
+
+def test_plasticine_computes_it_too(layer):
+    error, _ = run(layer, {"b": 1, "s": 4, "t": 6}, Options(tiles=(4,), cuts=()), "plasticine")
+    assert error < 1e-12
+
+
+def test_what_needs_all_tiles_waits_for_them():
+    """Without a mask every query reads the last key: a second phase begins."""
+    x = b.activation("x", s="s", d=16)
+    q, k = (b.dot(x, b.weight(f"w_{n}", d=16, e=8), "d") for n in "qk")
+    scores = b.dot(q, k.rename(s="t"), "e")
+    y = b.dot(b.softmax(scores, "t"), x.rename(s="t"), "t")
+    error, (section,) = run(Graph("all", {"y": y.value}), {"s": 8}, Options(tiles=(4,), cuts=()))
+    assert error < 1e-12
+    assert any(r.access == "whole" for s in section.shares for r in s.stage.reads)
