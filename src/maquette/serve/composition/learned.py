@@ -31,7 +31,7 @@ class Sizes:
     length: int = 8
     hidden: int = 128  # of a specialist
     batch: int = 64
-    steps: int = 150  # of each specialist, and of the router
+    steps: int = 200  # of each specialist, and of the router
     rate: float = 5e-3
     router_rate: float = 0.1
     tests: int = 1000  # prompts per domain
@@ -128,19 +128,19 @@ def learn(
     made = domains(sizes.symbols, seed, names)
     rng = np.random.default_rng([seed, 1])
     experts = tuple(
-        _train(_model(sizes, sizes.hidden), _one(domain, sizes, rng), sizes.steps, sizes.rate)
+        _train(_model(sizes, sizes.hidden), _answers([domain], sizes, sizes.steps, rng), sizes)
         for domain in made
     )
     n = len(made)
     scores = t.nn.EmbeddingBag(sizes.symbols**2, n, mode="sum")
-    router = _train(scores, _which(made, sizes, rng), sizes.steps, sizes.router_rate)
+    router = _train(scores, _which(made, sizes, sizes.steps, rng), sizes, sizes.router_rate)
     each = 3 * sizes.batch * sizes.steps  # of training: forward, and twice as much backward
     total = each * (n * sizes.flops(sizes.hidden) + sizes.routing(n))
     answer = sizes.flops(sizes.hidden)
     widths = sizes.widest(answer + sizes.routing(n)), sizes.widest(n * answer)
     steps = [max(1, round(total / (3 * sizes.batch * sizes.flops(h)))) for h in widths]
     monolith, wide = (
-        _train(_model(sizes, h), _mixed(made, sizes, rng), k, sizes.rate)
+        _train(_model(sizes, h), _answers(made, sizes, k, rng), sizes)
         for h, k in zip(widths, steps, strict=True)
     )
     spent = [3.0 * sizes.batch * k * sizes.flops(h) for h, k in zip(widths, steps, strict=True)]
@@ -148,6 +148,7 @@ def learn(
     return Learned(sizes, seed, made, experts, router, monolith, wide, flops)
 
 
+@one_thread()
 def quality(of: Learned) -> tuple[Quality, ...]:
     """How well everything answers, domain by domain, on fresh prompts."""
     t, sizes = torch(), of.sizes
@@ -202,25 +203,32 @@ def _model(sizes: Sizes, hidden: int) -> Module:
 Batches = Iterator[tuple[Any, Any]]  # what a model reads, and the numbers it should name
 
 
-def _one(domain: Domain, sizes: Sizes, rng: np.random.Generator) -> Batches:
-    """Batches of one domain."""
-    return _mixed((domain,), sizes, rng)
+def _answers(made: Sequence[Domain], sizes: Sizes, steps: int, rng: np.random.Generator) -> Batches:
+    """So many batches of all domains, in equal parts as far as they divide."""
+    prompts, answers, _ = _drawn(made, sizes, steps, rng)
+    for x, y in zip(prompts, answers, strict=True):
+        yield one_hot(x, sizes.symbols), torch().from_numpy(y).flatten()
 
 
-def _mixed(made: Sequence[Domain], sizes: Sizes, rng: np.random.Generator) -> Batches:
-    """Batches of all domains, in equal parts as far as they divide."""
-    while True:
-        parts = [d.draw(n, sizes.length, rng) for d, n in _parts(made, sizes.batch)]
-        prompts, answers = (np.concatenate(column) for column in zip(*parts, strict=True))
-        yield one_hot(prompts, sizes.symbols), torch().from_numpy(answers).flatten()
+def _which(made: Sequence[Domain], sizes: Sizes, steps: int, rng: np.random.Generator) -> Batches:
+    """The same for the router: the number of the domain is the answer."""
+    prompts, _, numbers = _drawn(made, sizes, steps, rng)
+    for x in prompts:
+        yield pairs(x, sizes.symbols), torch().from_numpy(numbers)
 
 
-def _which(made: Sequence[Domain], sizes: Sizes, rng: np.random.Generator) -> Batches:
-    """Batches of all domains for the router: the number of the domain is the answer."""
-    while True:
-        parts = [d.draw(n, sizes.length, rng)[0] for d, n in _parts(made, sizes.batch)]
-        numbers = np.repeat(np.arange(len(made)), [len(p) for p in parts])
-        yield pairs(np.concatenate(parts), sizes.symbols), torch().from_numpy(numbers)
+def _drawn(
+    made: Sequence[Domain], sizes: Sizes, steps: int, rng: np.random.Generator
+) -> tuple[Symbols, Symbols, Symbols]:
+    """Prompts and answers, (steps, batch, length) each, and the domains of a batch's rows."""
+    parts = _parts(made, sizes.batch)
+    drawn = [domain.draw(steps * n, sizes.length, rng) for domain, n in parts]
+    columns = zip(*drawn, strict=True)
+    prompts, answers = (
+        np.concatenate([rows.reshape(steps, -1, sizes.length) for rows in column], axis=1)
+        for column in columns
+    )
+    return prompts, answers, np.repeat(np.arange(len(made)), [n for _, n in parts])
 
 
 def _parts(made: Sequence[Domain], batch: int) -> list[tuple[Domain, int]]:
@@ -228,16 +236,15 @@ def _parts(made: Sequence[Domain], batch: int) -> list[tuple[Domain, int]]:
     return [(d, batch // n + (i < batch % n)) for i, d in enumerate(made)]
 
 
-def _train(model: Module, batches: Batches, steps: int, rate: float) -> Module:
-    """Adam on cross-entropy over so many batches, its rate up and down once."""
+def _train(model: Module, batches: Batches, sizes: Sizes, rate: float | None = None) -> Module:
+    """Adam on cross-entropy over all batches, its rate falling in a line to nothing."""
     t = torch()
-    adam = t.optim.AdamW(model.parameters(), lr=rate)
-    rates = t.optim.lr_scheduler.OneCycleLR(adam, rate, total_steps=steps + 1)
-    for _ in range(steps):
-        x, y = next(batches)
+    rate, drawn = rate or sizes.rate, list(batches)
+    adam = t.optim.AdamW(model.parameters(), lr=rate, fused=True)
+    for i, (x, y) in enumerate(drawn):
+        adam.param_groups[0]["lr"] = rate * (1 - i / len(drawn))
         loss = t.nn.functional.cross_entropy(model(x).reshape(len(y), -1), y)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        rates.step()
     return model.eval()
