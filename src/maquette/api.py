@@ -35,8 +35,8 @@ from maquette.report.measures import of_output
 from maquette.search import simulation
 from maquette.search.deployment import Deployment, deploy
 from maquette.search.evaluate import DRAWS
+from maquette.search.obstacles import obstacles
 from maquette.search.plan import plan as search
-from maquette.search.plan import tried
 from maquette.search.simulation import Progress, Simulation
 from maquette.search.types import ASSUMED, Answer, Question, Targets, Wish
 from maquette.traffic.types import Requests
@@ -222,12 +222,15 @@ def _priced(on: On, overrides: Sequence[str]) -> tuple[System, ...]:
 
 
 def explain(model: str | ModelConfig, on: On, *, batch: int = 1, context: int = 1024,
-            **options: Any) -> Anatomy:  # fmt: skip
-    """Where the time of a decode step and of a prefill goes; options as in `deployment`."""
+            sensitivity: bool = False, **options: Any) -> Anatomy:  # fmt: skip
+    """Where the time of a decode step and of a prefill goes; options as in `deployment`.
+
+    With `sensitivity` also what each fact nobody vouches for is worth (`Anatomy.swings`).
+    """
     for name, value in (("batch", batch), ("context", context)):
         if value < 1:
             raise InputError(Fault(name, f"{value} is out of range", "1 or more"))
-    return anatomy(deployment(model, on, **options), batch, context)
+    return anatomy(deployment(model, on, **options), batch, context, sensitivity)
 
 
 def requests(preset: str | None = None, **choice: Any) -> Requests:
@@ -251,19 +254,23 @@ def simulate(
     percentile: float = 99.0,
     draws: int = DRAWS,
     seed: int = 0,
+    sensitivity: bool = False,
     progress: Progress = lambda *_: None,
     **options: Any,
 ) -> Simulation:
     """One deployment (options as in `deployment`) under `traffic`, a preset or requests.
 
-    Targets `ttft` and `tpot` are in seconds, at a percentile of requests.
+    Targets `ttft` and `tpot` are in seconds, at a percentile of requests.  With `sensitivity` also
+    what each fact nobody vouches for is worth (`Simulation.swings`).
     """
     stream, aims, held = together(
         lambda: requests(traffic, seed=seed) if isinstance(traffic, str) else traffic,
         lambda: targets(ttft, tpot, percentile),
         lambda: deployment(model, on, **options),
     )
-    return simulation.run(held, stream, aims, draws=draws, seed=seed, progress=progress)
+    return simulation.run(
+        held, stream, aims, draws=draws, seed=seed, sensitivity=sensitivity, progress=progress
+    )
 
 
 def targets(
@@ -372,26 +379,3 @@ def winner(answer: Answer) -> Simulation | None:
     again = simulation.run(held, question.requests, question.targets, draws=0)
     intervals = of_output(found.intervals)
     return replace(again, intervals=intervals, probability=found.probability)
-
-
-def obstacles(answer: Answer) -> list[Fault]:
-    """Why no plan that was asked for fits, and what is short; [] if some plan does."""
-    question = answer.question
-    if answer.interrupted or answer.outcomes:
-        return []
-    found: list[Fault] = []
-    stacks = ((s, name, fmt) for s, name, formats in tried(question) for fmt in formats)
-    for where, name, fmt in stacks:
-        chosen = engines.engine(name)
-        cal = calibrations.find(where.machine, name, question.calibrations)
-        policy = adjusted(engines.policy(chosen, where.machine), question.policy)
-        try:
-            deploy(
-                question.model, where, chosen, cal, wish=question.wish, policy=policy,
-                precision=PRECISIONS[fmt], replicas=question.replicas,
-            )  # fmt: skip
-        except InputError as error:
-            found += [f for f in error.faults if f not in found]
-        else:
-            return []
-    return found

@@ -127,17 +127,19 @@ def _to_cores(cal: Calibration, donor: Machine, machine: Machine) -> Calibration
 
     On one row a core makes as many multiply-adds as the donor's: a wider one wastes more.
     """
-    units = donor.compute.units, machine.compute.units
-    if machine.style != "wafer" or units[0] is None or units[1] is None:
+    before, after = _per_core(donor), _per_core(machine)
+    if machine.style != "wafer" or before is None or after is None:
         return cal
-    each = [
-        float(m.compute.matrix["bf16"].value) / float(n.value)
-        for m, n in zip((donor, machine), units, strict=True)
-    ]
-    rows = (cal.values["rows"] + 1) * each[1] / each[0] - 1
+    rows = (cal.values["rows"] + 1) * after / before - 1
     said = "; one row keeps a core as busy as there"
     values = {**cal.values, "rows": max(rows, 1e-3)}
     return replace(cal, values=values, source=cal.source + said)
+
+
+def _per_core(machine: Machine) -> float | None:
+    """Flops per second of one core; None where nobody says."""
+    units, peak = machine.compute.units, machine.compute.matrix.get("bf16")
+    return None if units is None or peak is None else float(peak.value) / float(units.value)
 
 
 def _to_host_link(cal: Calibration, donor: Machine, machine: Machine) -> Calibration:

@@ -21,6 +21,7 @@ from maquette.cli.values import POSITIVE
               help="Sequences that decode together in a replica.")  # fmt: skip
 @click.option("--context", type=POSITIVE, default=1024, show_default=True,
               help="Tokens each of them has, and the length of the prompt to prefill.")  # fmt: skip
+@options.sensitivity
 @options.as_json
 def explain(
     model: str,
@@ -32,6 +33,7 @@ def explain(
     calibration: str | None,
     batch: int,
     context: int,
+    sensitivity: bool,
     as_json: bool,
 ) -> None:
     """Explain a decode step and a prefill of MODEL: what each section waits for, and how long.
@@ -47,7 +49,7 @@ def explain(
         config, where, own = options.asked(model, machines, calibration)
         found = api.explain(
             config, where, batch=batch, context=context, engine=engine, **mesh, **formats,
-            policy=options.policy_changes(policy), calibration=own,
+            policy=options.policy_changes(policy), calibration=own, sensitivity=sensitivity,
         )  # fmt: skip
     if not as_json:
         warn(*found.warnings)

@@ -162,6 +162,10 @@ targets = bundle(
                  default=99.0, show_default=True, help="Of requests, at which targets hold."),
 )  # fmt: skip
 
+sensitivity = click.option("--sensitivity", is_flag=True,
+                           help="Also what each fact nobody vouches for is worth: a fifth less, "
+                                "a fifth more.")  # fmt: skip
+
 outputs = bundle(
     "outputs",
     click.option(

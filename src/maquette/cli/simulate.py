@@ -22,6 +22,7 @@ from maquette.cli.options import Values
 @options.targets
 @click.option("--draws", type=click.IntRange(min=0), default=8, show_default=True,
               help="Calibrations drawn for the 80 % intervals; 0 for none.")  # fmt: skip
+@options.sensitivity
 @options.outputs
 @options.as_json
 def simulate(
@@ -37,6 +38,7 @@ def simulate(
     traffic: Values,
     targets: Values,
     draws: int,
+    sensitivity: bool,
     outputs: Values,
     as_json: bool,
 ) -> None:
@@ -49,9 +51,9 @@ def simulate(
     from maquette.cli import fleets
 
     if fleet is not None:
-        fleets.serve(
-            fleet, traffic["requests"], traffic["seed"], calibration, outputs["out"], as_json
-        )
+        n, seed = traffic["requests"], traffic["seed"]
+        changes, out = machines["overrides"], outputs["out"]
+        fleets.serve(fleet, changes, n, seed, calibration, out, as_json)
         return
     model = fleets.needed(model, machines)
     from maquette import api
@@ -67,7 +69,7 @@ def simulate(
         found = api.simulate(
             config, where, engine=engine, **mesh, **prefill, **formats,
             policy=options.policy_changes(policy), calibration=own, traffic=stream, **targets,
-            draws=draws, seed=seed, progress=tell,
+            draws=draws, seed=seed, sensitivity=sensitivity, progress=tell,
         )  # fmt: skip
     document = simulated.document(found, seed)
     if not as_json:

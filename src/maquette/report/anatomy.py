@@ -26,6 +26,7 @@ from maquette.price.replica import stages
 from maquette.price.seconds import IDEAL, RESOURCES, sent, walk_seconds
 from maquette.price.work import Env
 from maquette.search.deployment import Deployment
+from maquette.search.sensitivity import Swing, step_figures, swings
 
 HANDOFF, HOST = "to the next stage", "host"
 
@@ -84,6 +85,7 @@ class Anatomy:
     context: int
     decode: Phase
     prefill: Phase
+    swings: tuple[Swing, ...] | None = None  # None: nobody asked for them
 
     @property
     def tokens_per_s(self) -> float:
@@ -115,7 +117,7 @@ class Anatomy:
         return tuple(found)
 
 
-def anatomy(deployment: Deployment, batch: int, context: int) -> Anatomy:
+def anatomy(deployment: Deployment, batch: int, context: int, sensitivity: bool = False) -> Anatomy:
     """A decode step of `batch` sequences at `context` tokens each, and the prefill of one prompt
     of `context` tokens, in as many chunks as the token budget makes of it."""
     budget = deployment.plan.policy.max_batched_tokens
@@ -128,6 +130,7 @@ def anatomy(deployment: Deployment, batch: int, context: int) -> Anatomy:
         context,
         _phase("decode", deployment, step),
         _phase("prefill", deployment, chunks),
+        swings(deployment, step_figures(batch, context)) if sensitivity else None,
     )
 
 

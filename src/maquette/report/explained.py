@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 
+from maquette.machines.types import System
 from maquette.price.interval import Estimate
 from maquette.price.seconds import RESOURCES
+from maquette.report import doubts
 from maquette.report.anatomy import Anatomy, Exchange, Line, Phase
 from maquette.report.document import Document, milliseconds, plain, stamp
 from maquette.report.listing import calibration_document
-from maquette.report.names import formats, occupied, parallel
+from maquette.report.names import formats, occupied, parallel, resource
 from maquette.report.numbers import amount, dollars, number, percent, seconds
 from maquette.report.tables import pairs, table
 from maquette.search.deployment import Deployment
+from maquette.search.sensitivity import Swing
 
 
 def document(found: Anatomy) -> Document:
@@ -32,7 +35,14 @@ def document(found: Anatomy) -> Document:
         "usd_per_mtok_output": found.usd_per_mtok_output,
         "fits": not found.warnings,
         "warnings": list(found.warnings),
+        **sensitivity(found.swings, deployment),
     }
+
+
+def sensitivity(swings: Sequence[Swing] | None, deployment: Deployment) -> Document:
+    """What doubtful facts are worth, where that was asked."""
+    found = None if swings is None else doubts.swings_document(swings, deployment)
+    return {"sensitivity": found}
 
 
 def deployed(deployment: Deployment) -> Document:
@@ -49,6 +59,7 @@ def deployed(deployment: Deployment) -> Document:
         "price_date": price.date if price else None,
         "price_source": price.per_hour.source if price else None,
         "calibration": calibration_document(deployment.calibration),
+        "doubtful_facts": doubts.document(deployment),
     }
 
 
@@ -120,10 +131,13 @@ def tables(found: Anatomy) -> Iterator[RenderableType]:
         prefill += f" in {found.prefill.steps} steps"
     for title, phase in ((decode, found.decode), (prefill, found.prefill)):
         yield ""
-        yield _phase_table(title, phase)
+        yield _phase_table(title, phase, deployment.system)
     if found.decode.exchanges:
         yield ""
         yield _exchange_table(found)
+    if found.swings is not None:
+        yield ""
+        yield doubts.swings_table(found.swings, deployment)
 
 
 def heading(deployment: Deployment) -> list[tuple[str, str]]:
@@ -139,6 +153,7 @@ def heading(deployment: Deployment) -> list[tuple[str, str]]:
                  f"{deployment.engine.title}"),
         ("cost", cost),
         ("priced by", f"{cal.basis}; {cal.source}"),
+        *doubts.lines(deployment),
     ]  # fmt: skip
 
 
@@ -154,17 +169,17 @@ def _memory_lines(found: Anatomy) -> list[tuple[str, str]]:
     ]
 
 
-def _phase_table(title: str, phase: Phase) -> RenderableType:
+def _phase_table(title: str, phase: Phase, system: System) -> RenderableType:
     heads = (
         "section",
         ">×",
-        *(f">{r}" for r in RESOURCES),
+        *(f">{resource(r, system)}" for r in RESOURCES),
         ">total",
         ">share",
         "bound",
         ">of light",
     )
-    rows = [_cells(line, phase.total) for line in phase.lines]
+    rows = [_cells(line, phase.total, system) for line in phase.lines]
     share = percent(phase.light / phase.total)
     whole = seconds(phase.total)
     rows.append(("all", "", *[""] * len(RESOURCES), whole, "100.0 %", "", share))
@@ -172,11 +187,12 @@ def _phase_table(title: str, phase: Phase) -> RenderableType:
     return table(title, heads, rows, caption=caption, total=True)
 
 
-def _cells(line: Line, total: float) -> tuple[str, ...]:
+def _cells(line: Line, total: float, system: System) -> tuple[str, ...]:
     resources = [seconds(x) if (x := getattr(line, r)) else "" for r in RESOURCES]
     light = percent(line.light / line.total) if line.light and line.total else ""
     share = percent(line.total / total)
-    return (line.name, str(line.times), *resources, seconds(line.total), share, line.bound, light)
+    return (line.name, str(line.times), *resources, seconds(line.total), share,
+            resource(line.bound, system), light)  # fmt: skip
 
 
 def _exchange_table(found: Anatomy) -> RenderableType:

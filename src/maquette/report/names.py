@@ -31,6 +31,16 @@ def spoken(text: str, systems: Iterable[System]) -> str:
     return text
 
 
+def resource(name: str, system: System) -> str:
+    """A resource as people say it: what nothing hides is launched only where kernels are.
+
+    >>> from maquette.catalogue.machines import system
+    >>> resource("launch", system("h100")), resource("launch", system("cs-3"))
+    ('launch', 'serial')
+    """
+    return "serial" if name == "launch" and system.machine.style != "kernel" else name
+
+
 def formats(precision: Precision) -> str:
     """One format where all roles share it: ``bf16``, else ``w:fp8 a:fp8 kv:bf16``."""
     roles = {precision.weights, precision.activations, precision.kv}
@@ -42,7 +52,9 @@ def parallel(plan: Plan) -> str:
     text = _times(plan.mesh, plan.replicas)
     if plan.prefill_mesh is not None:
         text += f" + {_times(plan.prefill_mesh, plan.prefill_replicas)} prefill"
-    return text
+    if plan.regions is not None:
+        text += f", {plan.regions} regions"
+    return text + (f", {plan.cold:.0%} of the weights streamed" if plan.cold else "")
 
 
 def _times(mesh: Mesh, replicas: int) -> str:

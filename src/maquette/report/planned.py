@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 
+from maquette.machines.types import System
 from maquette.report.document import Document, milliseconds, plain, stamp
 from maquette.report.listing import calibration_document
 from maquette.report.measures import (
@@ -19,7 +20,7 @@ from maquette.report.measures import (
     served,
     target_keys,
 )
-from maquette.report.names import devices, formats, occupied, parallel, spoken
+from maquette.report.names import devices, formats, occupied, parallel, resource, spoken
 from maquette.report.numbers import digits, dollars, percent, seconds
 from maquette.report.tables import listing, pairs, table
 from maquette.search.types import Answer, Explanation, FrontierPoint, Gain, Outcome, Question, Share
@@ -37,7 +38,7 @@ def document(answer: Answer) -> Document:
         **stamp("plan"),
         "model": question.model.name,
         "systems": [s.name for s in question.systems],
-        "engines": list(dict.fromkeys(k.rpartition("/")[2] for k in answer.calibrations)),
+        "engines": _engines(answer),
         **target_keys(question.targets),
         "pinned": _pinned(question),
         "targets_assumed": question.assumed,
@@ -100,6 +101,11 @@ def _point(p: FrontierPoint) -> Document:
     }
 
 
+def _engines(answer: Answer) -> list[str]:
+    """Those that were tried, whether asked for or by default."""
+    return list(dict.fromkeys(k.rpartition("/")[2] for k in answer.calibrations))
+
+
 def _explanation(found: Explanation) -> Document:
     return {
         "binding": found.binding,
@@ -155,7 +161,10 @@ def asked(answer: Answer) -> list[tuple[str, str]]:
     pinned = "".join(f", {k} {n} only" for k, n in _pinned(q).items())
     return [
         ("model", q.model.name),
-        ("on", ", ".join(map(devices, q.systems)) + f" with {', '.join(q.engines)}" + pinned),
+        (
+            "on",
+            ", ".join(map(devices, q.systems)) + f" with {', '.join(_engines(answer))}" + pinned,
+        ),
         ("traffic", q.requests.source),
         ("targets", ", ".join(aims) + " (assumed: none were given)" * q.assumed),
     ]
@@ -293,7 +302,9 @@ def _point_row(answer: Answer, p: FrontierPoint) -> tuple[str, ...]:
 def why(answer: Answer, found: Explanation) -> Iterator[RenderableType]:
     """What binds, what more would buy, and the next best plan."""
     heads = ("decode step", ">time", ">share", "bound")
-    yield table("What a decode step waits for", heads, share_rows(found.decode))
+    assert answer.winner is not None
+    shares = share_rows(found.decode, answer.winner.candidate.system)
+    yield table("What a decode step waits for", heads, shares)
     yield ""
     heads = ("ten percent more", ">TTFT", ">TPOT", ">sustained rate")
     yield table("What more would buy", heads, gain_rows(found.gains))
@@ -307,10 +318,12 @@ def rivals(answer: Answer, found: Explanation) -> list[str]:
     return [spoken(line, answer.question.systems) for line in found.runner_up]
 
 
-def share_rows(found: Sequence[Share], n: int = 6) -> list[tuple[str, ...]]:
+def share_rows(found: Sequence[Share], system: System, n: int = 6) -> list[tuple[str, ...]]:
     """The largest shares of a step."""
     rows: list[tuple[str, ...]] = []
-    rows += [(s.section, seconds(s.seconds), percent(s.share), s.resource) for s in found[:n]]
+    for s in found[:n]:
+        bound = resource(s.resource, system)
+        rows.append((s.section, seconds(s.seconds), percent(s.share), bound))
     rest = sum(s.seconds for s in found[n:])
     if rest:
         rows.append(("the rest", seconds(rest), percent(sum(s.share for s in found[n:])), ""))

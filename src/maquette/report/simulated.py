@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 
 from maquette.report.document import Document, stamp
-from maquette.report.explained import deployed, heading
+from maquette.report.doubts import swings_table
+from maquette.report.explained import deployed, heading, sensitivity
 from maquette.report.measures import (
     batches,
     bounds,
@@ -53,6 +54,7 @@ def document(found: Simulation, seed: int = 0) -> Document:
         "mean_output_tokens": float(requests.output_tokens.mean()),
         "seed": seed,
         "warnings": list(found.metrics.warnings),
+        **sensitivity(found.swings, found.deployment),
     }
 
 
@@ -65,6 +67,9 @@ def tables(found: Simulation) -> Iterator[RenderableType]:
     yield table("", heads, latency_rows(found.metrics))
     yield ""
     yield pairs("", summary(found))
+    if found.swings is not None:
+        yield ""
+        yield swings_table(found.swings, found.deployment)
 
 
 def summary(found: Simulation) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maquette.compiler.schedule import Schedule
-from maquette.machines.types import Fact, Machine, System
+from maquette.machines.types import Fact, Machine, Style, System
 from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
@@ -70,14 +70,15 @@ def shares(priced: tuple[Seconds, ...], cal: Calibration, seqs: float) -> tuple[
     return tuple(sorted(found, key=lambda s: -s.seconds))
 
 
-def binding(found: tuple[Share, ...]) -> str:
+def binding(found: tuple[Share, ...], style: Style = "kernel") -> str:
     """The resource a step waits for most, in one sentence."""
     by_resource: dict[str, float] = {}
     for s in found:
         by_resource[s.resource] = by_resource.get(s.resource, 0.0) + s.share
     name, share = max(by_resource.items(), key=lambda item: item[1])
-    first = next(s for s in found if s.resource == name)
-    return f"{100 * share:.0f} % of a decode step waits for {name}, most of it in {first.section!r}"
+    first = next(s for s in found if s.resource == name).section
+    name = "serial latency" if name == "launch" and style != "kernel" else name
+    return f"{100 * share:.0f} % of a decode step waits for {name}, most of it in {first!r}"
 
 
 def boosted(candidate: Candidate, cal: Calibration, what: str) -> tuple[Candidate, Calibration]:
@@ -157,7 +158,7 @@ def explained(
     return winner, Explanation(
         decode=decode,
         prefill=prefill,
-        binding=binding(decode),
+        binding=binding(decode, candidate.system.machine.style),
         gains=bought,
         runner_up=tuple(line for o in rivals(winner, ranked) for line in compare(winner, o)),
         saturation=saturation(setting, winner),

@@ -10,6 +10,7 @@ from maquette.catalogue import engines
 from maquette.catalogue.calibrations import find
 from maquette.catalogue.models import repository
 from maquette.compiler.lower import lower
+from maquette.machines.doubts import sentence
 from maquette.machines.types import System
 from maquette.models.decoder import program
 from maquette.plans.legality import PRECISIONS, native
@@ -17,11 +18,13 @@ from maquette.price.calibration import Calibration
 from maquette.price.seconds import priceable
 from maquette.search.assurance import assured
 from maquette.search.bounds import Load, load
-from maquette.search.contest import LIMIT, Contest, lines, rank
+from maquette.search.contest import LIMIT, Contest, Line, lines, rank
+from maquette.search.deployment import Deployment
 from maquette.search.evaluate import Setting, judge, run
 from maquette.search.explain import explained
 from maquette.search.launch import launch
 from maquette.search.screen import Screened, nondominated, screen
+from maquette.search.sensitivity import doubts
 from maquette.search.space import Space, space
 from maquette.search.types import Answer, Candidate, Explanation, Outcome, Question
 from maquette.traffic.describe import head
@@ -120,14 +123,23 @@ def _simulate(
             return outcome
         return assured(outcome, setting, question.confidence, question.seed)
 
+    known, *others = _classes(order)
     contest = Contest(judged)
     proven: set[int] = set()
+    aside: dict[int, Outcome] = {}
     try:
+        for apart in others:
+            own = Contest(judged)
+            own.run(apart)
+            aside |= own.outcomes
         while True:
-            contest.run(order)
-            contest.rival(order)
+            contest.run(known)
+            contest.rival(known)
+            if contest.best is None:
+                contest.outcomes = aside | contest.outcomes
             best = contest.best
             if best is None or len(question.requests) <= SCREENING or id(best) in proven:
+                contest.outcomes = aside | contest.outcomes
                 return contest, False
             progress("simulating all requests", len(proven), len(proven) + 1)
             candidate = best.candidate
@@ -136,7 +148,30 @@ def _simulate(
             proven.add(id(outcome))
             contest.outcomes[id(candidate)] = outcome
     except KeyboardInterrupt:
+        contest.outcomes = aside | contest.outcomes
         return contest, True
+
+
+def _classes(order: list[Line]) -> list[list[Line]]:
+    """Lines of known price, and those of each system without one: dollars do not compare them."""
+    known = [line for line in order if not line[0].cost[0]]
+    systems = dict.fromkeys(line[0].system.name for line in order if line[0].cost[0])
+    if not known and len(systems) <= 1:
+        return [order]
+    return [known, *([x for x in order if x[0].system.name == s] for s in systems)]
+
+
+def _doubts(question: Question, ground: Ground) -> str:
+    """What nobody vouches for of what prices the widest plan of a system."""
+    where, setting = ground.where, ground.setting
+    if not where.options:
+        return ""
+    widest = max(where.options, key=lambda o: o.plan.mesh.devices)
+    held = Deployment(
+        question.model, where.system, where.engine, widest.plan, setting.schedule,
+        setting.calibration, widest.memory,
+    )  # fmt: skip
+    return sentence(doubts(held))
 
 
 def _answer(
@@ -200,6 +235,8 @@ def _warnings(
             yield f"{machine.name}: {cal.basis}; {cal.source}"
         if machine.price is None:
             yield f"{machine.name} has no price: its plans rank by devices, after all with one"
+        if unsure := _doubts(question, g):
+            yield f"{machine.name}: nobody vouches for {unsure}"
     if len(question.requests) > SCREENING:
         yield f"candidates were compared on the first {SCREENING} requests, the winner run on all"
     if skipped:

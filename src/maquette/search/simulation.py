@@ -10,6 +10,7 @@ from maquette.errors import Fault, InputError
 from maquette.price.calibration import Calibration
 from maquette.search.deployment import Deployment
 from maquette.search.evaluate import DRAWS, figures, missed, spread
+from maquette.search.sensitivity import Swing, simulated_figures, swings
 from maquette.search.types import Interval, Targets
 from maquette.serve.energy import joules
 from maquette.serve.metrics import PERCENTILES, Metrics, summary
@@ -39,6 +40,7 @@ class Simulation:
     cpu_s: float
     joules: Interval  # of all devices, over the simulated time
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    swings: tuple[Swing, ...] | None = None  # None: nobody asked for them
     probability: float | None = None  # share of draws that keep the targets; None without any
 
     @property
@@ -82,9 +84,12 @@ class Simulation:
 
 def run(
     deployment: Deployment, requests: Requests, targets: Targets | None = None, *,
-    draws: int = DRAWS, seed: int = 0, progress: Progress = lambda *_: None,
+    draws: int = DRAWS, seed: int = 0, sensitivity: bool = False,
+    progress: Progress = lambda *_: None,
 ) -> Simulation:  # fmt: skip
     """Simulate, and again under `draws` calibrations of the posterior (0: no intervals).
+
+    With `sensitivity` once more for every doubtful fact of the machine, a fifth less and more.
 
     Raises:
         InputError: the requests and the deployment do not go together, with all faults.
@@ -105,12 +110,17 @@ def run(
         misses=missed(trace, wanted),
         cpu_s=used,
         joules=Interval(*energy),
+        swings=_swings(deployment, requests, wanted) if sensitivity else None,
     )
     if not draws or not (trace.status == FINISHED).any():
         return found
     intervals, kept = _spread(found, draws, seed, progress)
     aimed = wanted.ttft is not None or wanted.tpot is not None
     return replace(found, intervals=intervals, probability=kept if aimed else None)
+
+
+def _swings(deployment: Deployment, requests: Requests, wanted: Targets) -> tuple[Swing, ...]:
+    return swings(deployment, simulated_figures(requests, wanted.percentile))
 
 
 def _too_long(deployment: Deployment, requests: Requests) -> Fault:
