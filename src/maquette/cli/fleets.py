@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import click
 from maquette.cli.options import Values
 from maquette.errors import Fault, InputError
 
-GOES_ALONG = {"fleet", "requests", "seed", "calibration", "out", "as_json"}
+GOES_ALONG = {"fleet", "overrides", "requests", "seed", "calibration", "out", "as_json"}
 
 
-def serve(name: str, requests: int | None, seed: int, calibration: str | None, out: str | None,
-          as_json: bool) -> None:  # fmt: skip
+def serve(name: str, changes: Sequence[str], requests: int | None, seed: int,
+          calibration: str | None, out: str | None, as_json: bool) -> None:  # fmt: skip
     """Simulate the fleet of that name or file, print it, and write its document to `out`."""
     _alone(click.get_current_context())
     from maquette.catalogue.fleets import fleet
@@ -27,7 +28,7 @@ def serve(name: str, requests: int | None, seed: int, calibration: str | None, o
     from maquette.search.composition import compose
 
     place = folder(out, "--out") if out else None
-    asked = fleet(name)
+    asked = fleet(name, changes)
     if requests is not None:
         asked = replace(asked, traffic=replace(asked.traffic, requests=requests))
     with progress() as tell:

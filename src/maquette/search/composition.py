@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from maquette.catalogue import machines
-from maquette.catalogue.fleets import FleetFile, Site, Where, weights
+from maquette.catalogue.fleet_file import FleetFile, Site, Where
 from maquette.catalogue.requests import requests as requested
 from maquette.errors import Fault, InputError, MaquetteError, nearest
 from maquette.plans.types import Infeasible
@@ -122,7 +122,7 @@ def _stream(fleet: FleetFile, seed: int) -> tuple[Stream, Sequence[float]]:
     asked, popularity = requested(fleet.traffic.asked(seed)), fleet.popularity
     batch = fleet.traffic.batch or 0
     if popularity.file is None:
-        chances = shares(popularity, weights(fleet))
+        chances = shares(popularity, fleet.weights)
         return Stream(asked, drawn(chances, len(asked), seed), batch), chances
     named = _named(popularity.file, popularity.column, fleet.names, len(asked))
     counts = np.bincount(named, minlength=len(fleet.names))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from maquette.catalogue import calibrations, engines, machines, models
-from maquette.catalogue.fleets import FleetFile, Where, members
+from maquette.catalogue.fleet_file import FleetFile, Where
 from maquette.compiler.lower import lower
 from maquette.compiler.schedule import Schedule
 from maquette.errors import Fault, InputError
@@ -161,7 +161,7 @@ def nodes(
 ) -> list[Node] | Infeasible:
     """The groups of a system as nodes, the first one routing if the system does."""
     fleet = made.fleet
-    names, chosen = fleet.names, set(members(fleet, where.experts))
+    names, chosen = fleet.names, set(fleet.members(where.experts))
     by_name = {name: e.model for e in fleet.experts for name in e.names}
     mine = {i: by_name[name] for i, name in enumerate(names) if name in chosen}
     used = {*mine.values(), fleet.router.model} if routes else {*mine.values()}
