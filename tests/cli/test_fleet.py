@@ -1,0 +1,79 @@
+"""``maquette simulate --fleet`` as it is written, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cli.calling import call, succeed
+
+SMALL = ("simulate", "--fleet", "samba-coe", "--requests", 32)
+
+
+@pytest.fixture(scope="module")
+def document():
+    return succeed(*SMALL, "--json").document
+
+
+def test_document(document):
+    d = document
+    assert d["command"] == "simulate" and d["experts"] == 150 and d["requests"] == 32
+    assert d["largest_expert_gb"] == pytest.approx(13.48, abs=0.01)
+    names = [x["name"] for x in d["deployments"]]
+    assert names[0] == "SN40L node" and "DGX H100, 8 host links" in names
+    for x in d["deployments"]:
+        assert x["feasible"] and 0 < x["e2e_p50_ms"] <= x["e2e_p99_ms"]
+        assert x["hit_share"] + x["prefetched_share"] + x["copied_share"] == pytest.approx(1)
+        assert x["moved_gb"] == pytest.approx(x["copies"] * d["largest_expert_gb"])
+        assert x["systems"][0]["times_source"]
+
+
+def test_the_stronger_baseline_stands_beside_the_published_one(document):
+    by_name = {x["name"]: x for x in document["deployments"]}
+    for gpu in ("A100", "H100"):
+        one, eight = (by_name[f"DGX {gpu}, {n} host link{'s'[: n > 1]}"] for n in (1, 8))
+        assert one["copies"] == eight["copies"]
+        assert one["switching_share"] > eight["switching_share"]
+        assert one["requests_per_s"] < eight["requests_per_s"]
+
+
+def test_tables():
+    out = succeed(*SMALL).out
+    for part in ("150 of llama-2-7b", "DGX A100, 8 host links", "ddr to hbm", "switching"):
+        assert part in out
+
+
+def test_what_does_not_fit_is_said():
+    done = succeed(*SMALL, "--set", "fleet.experts.0.count=400", "--json")
+    node, dgx = done.document["deployments"][0], done.document["deployments"][-1]
+    assert node["feasible"] and not dgx["feasible"]
+    assert dgx["infeasible"]["unit"] == "GB" and dgx["infeasible"]["short_by"] > 0
+    assert any("cannot be" in w for w in done.document["warnings"])
+
+
+def test_document_is_written(tmp_path):
+    done = succeed(*SMALL, "--out", tmp_path)
+    assert json.loads((tmp_path / "fleet.json").read_text())["experts"] == 150
+    assert "wrote" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("llama-2-7b",), "--fleet and [MODEL]: do not go together"),
+        (("--on", "h100"), "--fleet and --on: do not go together"),
+        (("--tp", 2, "--rate", 3), "--fleet and --rate: do not go together"),
+        (("--set", "fleet.expert.count=3"), "expert: is not a known key"),
+    ],
+)
+def test_refused(arguments, said):
+    done = call("simulate", "--fleet", "samba-coe", *arguments)
+    assert done.code == 2 and said in done.err
+
+
+def test_without_a_fleet_model_and_machines_are_needed():
+    done = call("simulate")
+    assert done.code == 2 and "MODEL: is missing" in done.err
+    assert "--on: is missing" in call("simulate", "llama-2-7b").err
+    assert "did you mean samba-coe" in call("simulate", "--fleet", "sambacoe").err
