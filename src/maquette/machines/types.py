@@ -121,6 +121,7 @@ class Fabric:
     tracks: Fact[int]  # vector links between neighbours, per direction
     hop: Fact[int]  # cycles from switch to switch
     word: Fact[Bytes]  # of a lane
+    network: Literal["static", "packet"] = "static"  # whether a link is one stream's alone
 
 
 @dataclass(frozen=True)
