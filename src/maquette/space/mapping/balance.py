@@ -16,8 +16,7 @@ from maquette.machines.types import Fabric
 from maquette.plans.types import Infeasible
 from maquette.space.mapping.types import Share, Stage
 
-_STEPS = 60  # of bisection at most
-_NEAR = 1e-6  # relative width at which it ends
+_NEAR = 1e-4  # relative width at which bisection ends
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,10 @@ def balance(
     short = max(at_most, key=lambda n: at_most[n])
     if at_most[short] > 1:
         return Infeasible(f"not enough {short}", (at_most[short] - 1) * units[short], short)
-    low, high = floor, most
-    if max(over(low).values()) <= 1:
-        high = low
-    for _ in range(_STEPS):
-        if high - low <= _NEAR * high:
-            break
+    low = high = max(floor, sum(s.work for s in stages) / units["compute units"])
+    while max(over(high).values()) > 1:
+        low, high = high, min(2 * high, most)
+    while high - low > _NEAR * high:
         middle = (low + high) / 2
         low, high = (low, middle) if max(over(middle).values()) <= 1 else (middle, high)
     shares = tuple(share(s, held.get(s.name, 0.0), high, fabric) for s in stages)

@@ -88,7 +88,9 @@ class _Drawing:
         self.once = {s.stage.name for s in shares if self._once(s)}
         self.outs: dict[str, list[str]] = {n: [] for n in self.inside}
         self.depths = {(b.source, b.stage, b.name): b for b in self.section.buffers}
-        self.loaded: dict[tuple[str, str, Access], list[str]] = {}  # tier, operand, access → channels
+        self.loaded: dict[
+            tuple[str, str, Access], list[str]
+        ] = {}  # tier, operand, access → channels
 
     def _once(self, share: Share) -> bool:
         """Whether a stage makes the same for all tiles: it runs for the first alone."""

@@ -48,17 +48,17 @@ def part(graph: Graph, sizes: Mapping[str, int], sockets: int = 1) -> Part:
     >>> [k.name for k in found.kernels], found.stream
     (['k0'], ('n',))
     """
-    local = localise(graph)
-    symbols = {s for v in local.graph.values for a in v.axes for s in a.size.symbols}
-    mesh = shards(symbols, {"tp": sockets, "dp": 1, "ep": 1})
-    numbers = {n: round(v) for n, v in mesh.items() if n in symbols} | dict(sizes)
-    fixed = bound(local.graph, numbers)
+    numbers, sums = dict(sizes), tuple[float, ...]()
+    if sockets > 1:
+        local = localise(graph)
+        graph = local.graph
+        symbols = {s for v in graph.values for a in v.axes for s in a.size.symbols}
+        mesh = shards(symbols, {"tp": sockets, "dp": 1, "ep": 1})
+        numbers |= {n: round(v) for n, v in mesh.items() if n in symbols}
+        owed = (p.value for p in local.partials)
+        sums = tuple(float(points(v.axes)(numbers)) * v.dtype.bytes for v in owed)
+    fixed = bound(graph, numbers)
     flow = fuse(derive(_renamed(fixed)).graph)
-    sums = tuple(
-        float(points(p.value.axes)(numbers)) * p.value.dtype.bytes
-        for p in local.partials
-        if sockets > 1
-    )
     roles = {n: i.role for n, i in fixed.inputs.items()}
     roles |= {NEXT + n: r for n, r in roles.items() if n in fixed.outputs}
     return of_flow(flow, roles, sums, sockets)

@@ -166,11 +166,12 @@ def _finished(
         made.append(exact if isinstance(exact, Section) and exact.cycles <= rough.cycles else rough)
     total = sum(seconds(s, machine, options, alone) for s in made)
     summed, unpriced = _sums(part, machine)
+    both = max(total, summed) + min(total, summed) / made[0].tiles  # tile by tile, at once
     return Mapped(
         part.flow.name,
         machine.name,
         tuple(made),
-        total + summed,
+        both,
         0 if alone else len(made),
         unpriced,
     )
@@ -184,8 +185,9 @@ def _sums(part: Part, machine: Machine) -> tuple[float, tuple[str, ...]]:
     if link is None:
         size = sum(part.sums)
         return 0.0, (f"{len(part.sums)} sums over {part.sockets} sockets of {size:.4g} bytes",)
-    share = 2 * (part.sockets - 1) / part.sockets
-    return sum(share * b / link.bandwidth.value for b in part.sums), ()
+    steps = 2 * (part.sockets - 1)
+    wait = link.latency.value if link.latency is not None else 0.0
+    return sum(steps * (b / part.sockets / link.bandwidth.value + wait) for b in part.sums), ()
 
 
 def _tiles(part: Part) -> list[int]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from math import prod
+from math import inf, prod
 
 from maquette.compiler.kernel import Kernel, Result, Tensor
 from maquette.compiler.kernel import Stage as Pattern
+from maquette.ir.scalar import reads as arguments
 from maquette.machines.types import Fabric
 from maquette.space.mapping.causal import reads_earlier
 from maquette.space.mapping.part import Part, parts, tile
@@ -49,7 +50,10 @@ class _Walk:
             name = _named(pattern, stored)
             reads = dict[tuple[str, str], Stream]()
             for n in dict.fromkeys(pattern.reads):
-                for s in self._read(kernel, whole[n], small[n], local):
+                tensor, part = whole[n], small[n]
+                places = _placed(pattern, n)
+                most = _points(pattern, kernel) * places, _points(pattern, piece) * places
+                for s in self._read(kernel, tensor, part, local, most):
                     held = reads.get((s.name, s.other))
                     if held is None or held.tile < s.tile:
                         reads[s.name, s.other] = s
@@ -67,10 +71,19 @@ class _Walk:
             yield _stage(name, kernel.name, work, tuple(reads.values()), tuple(writes), self.fabric)
 
     def _read(
-        self, kernel: Kernel, whole: Tensor, small: Tensor, local: Mapping[str, _Made]
+        self,
+        kernel: Kernel,
+        whole: Tensor,
+        small: Tensor,
+        local: Mapping[str, _Made],
+        most: tuple[float, float],
     ) -> Iterator[Stream]:
-        """What arrives from a stage, and what of it lies in memory from before."""
-        total, each = _bytes(whole), _bytes(small)
+        """What arrives from a stage, and what of it lies in memory from before.
+
+        Elements at `most`, of all tiles and of one, are asked for.
+        """
+        width = whole.dtype.bytes
+        total, each = min(_bytes(whole), most[0] * width), min(_bytes(small), most[1] * width)
         if whole.name in local:
             made = local[whole.name]
             access: Access = "tile" if made.tile < made.total else "held"
@@ -160,6 +173,18 @@ def _stage(
         writes,
         work.depth,
     )
+
+
+def _placed(pattern: Pattern, name: str) -> float:
+    """How many elements of a tensor one point reads at coordinates of its own; ∞: all axes'."""
+    number = pattern.reads.index(name)
+    found = [a for leaf in pattern.leaves for a in arguments(leaf) if a.number == number]
+    return float(len(found)) if all(a.at for a in found) else inf
+
+
+def _points(pattern: Pattern, kernel: Kernel) -> float:
+    axes = {*pattern.over, *(a for r in pattern.results for a in r.axes)}
+    return float(prod(kernel.extents[a] for a in axes))
 
 
 def _dense(result: Result, extents: Mapping[str, int]) -> Tensor:
