@@ -41,13 +41,14 @@ def done(pattern: Pattern, view: Kernel, fabric: Fabric) -> Done:
     packing = chain * deep / max(1, len(dataflow.operations))  # functional units per one in use
     axes = {*pattern.over, *(a for r in pattern.results for a in r.axes)}
     points = float(prod(view.extents[a] for a in axes))
-    cycles = found.vector / (lanes * deep) * max(1.0, packing)
+    width = max(r.dtype.bytes for r in pattern.results)
+    numbers = lanes * max(1.0, fabric.word.value / width)  # of a vector: narrow ones share a lane
+    cycles = found.vector / (numbers * deep) * max(1.0, packing)
     path: Path = "vector" if dataflow.operations else "copy"
     passes, depth = 1.0, chain * deep
     if pattern.over:
         depth += lanes.bit_length()  # the tree across lanes
     if found.matrix:
-        width = max(r.dtype.bytes for r in pattern.results)
         array, thin = _contraction(found.matrix, found.reuse, width, fabric)
         side = isqrt(fabric.macs.value)
         cycles += min(array, thin)
@@ -59,7 +60,7 @@ def done(pattern: Pattern, view: Kernel, fabric: Fabric) -> Done:
     return Done(
         path,
         cycles,
-        max(1, ceil(points / lanes)),
+        max(1, ceil(points / numbers)),
         found.matrix + found.vector,
         chain,
         passes,
