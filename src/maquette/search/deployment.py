@@ -18,6 +18,7 @@ from maquette.plans.types import Infeasible, Mesh, Mode, Plan, Policy, Precision
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits, placed
 from maquette.price.step import Replica
+from maquette.price.styles import execution
 from maquette.search.fleet import Fleet, fleet, one
 from maquette.search.space import meshes, room
 from maquette.search.types import ANY, Wish
@@ -90,6 +91,7 @@ def deploy(
     spread = engine.spread and prefill is None
     most = system.devices // (replicas or 1) if spread else None
     plan, held = _first(made, schedule, system, engine, plan, wish, most)
+    _regions(system, plan, schedule.layers)
     mesh = plan.mesh
     if prefill is not None:
         apart = Wish(prefill.tp or mesh.tp, prefill.pp or mesh.pp, mesh.dp, mesh.ep)
@@ -109,6 +111,20 @@ def _supported(system: System, engine: Engine, precision: Precision) -> None:
     no = supported(system, engine, precision)
     if no is not None:
         raise InputError(Fault(f"{engine.name} on {system.name}", str(no)))
+
+
+def _regions(system: System, plan: Plan, layers: int) -> None:
+    """Raise InputError where regions are asked for that the plan cannot have."""
+    if plan.regions is None:
+        return
+    if not execution(system.machine).regions:
+        what = f"{system.machine.name} is not cut into regions"
+        raise InputError(Fault("regions", what, "a wafer"))
+    if plan.cold:
+        raise InputError(Fault("regions", "streamed layers take turns on the whole wafer"))
+    if plan.regions > layers / plan.mesh.pp:
+        what = f"{plan.regions} for {layers / plan.mesh.pp:g} layers of a wafer"
+        raise InputError(Fault("regions", what, "at most one for each"))
 
 
 def _first(
