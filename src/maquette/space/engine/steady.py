@@ -76,7 +76,7 @@ class _Watch:
         self._slots = np.diff(state.offsets)
         self._queue = np.repeat(np.arange(len(plan.queues)), self._slots)
         self._place = np.arange(len(self._queue)) - state.offsets[self._queue]
-        self._met: dict[bytes, _Seen] = {}
+        self._met: dict[bool, dict[bytes, _Seen]] = {True: {}, False: {}}  # by whether marked
 
     def skip(self, state: State, now: int, mark: int) -> int:
         """Add all the periods that surely follow, where one is known; cycles added."""
@@ -85,11 +85,12 @@ class _Watch:
             [now], state.actors[:, _COUNTED].ravel(), state.queues[:, :OfQueue.HIGH].ravel(),
             state.tiers[:, OfTier.BYTES],
         ])  # fmt: skip
-        before = self._met.get(key)
+        met = self._met[mark >= 0]
+        before = met.get(key)
         added = counters - before.counters if before else None
-        if len(self._met) >= _KEPT:
-            self._met.clear()
-        self._met[key] = _Seen(counters, added)
+        if len(met) >= _KEPT:
+            met.clear()
+        met[key] = _Seen(counters, added)
         if added is None or before is None or before.added is None:
             return 0
         if not np.array_equal(added, before.added):
@@ -98,7 +99,7 @@ class _Watch:
         if times < 1:
             return 0
         self._add(state, added, times)
-        self._met.clear()
+        self._met[False].clear()  # marked states are of longer periods, which the skip is part of
         return int(added[0]) * times
 
     def _key(self, state: State, now: int, mark: int) -> bytes:
