@@ -6,7 +6,7 @@ Layers repeat; what is equal is tiled, emitted, compiled and kept once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from maquette.compiler.kernel import Kernel, Result, Stage, Tensor
 from maquette.ir.scalar import Apply, Arg, Index, Scalar
@@ -59,7 +59,8 @@ def _renamed(kernel: Kernel, before: Names, after: Names) -> Kernel:
 
     def tensor(t: Tensor) -> Tensor:
         held = tuple(axes[a] for a in t.axes)
-        return replace(t, name=values[t.name], axes=held, buffer=buffers[t.buffer])
+        buffer = buffers[t.buffer]
+        return Tensor(values[t.name], t.dtype, held, t.shape, t.strides, buffer, t.offset)
 
     return Kernel(
         after.kernel,
@@ -74,13 +75,10 @@ def _stage(stage: Stage, names: Mapping[str, str], axes: Mapping[str, str]) -> S
     results = tuple(
         Result(names[r.name], tuple(axes[a] for a in r.axes), r.dtype) for r in stage.results
     )
-    return replace(
-        stage,
-        results=results,
-        over=tuple(axes[a] for a in stage.over),
-        leaves=tuple(_body(x, axes) for x in stage.leaves),
-        reads=tuple(names[n] for n in stage.reads),
-    )
+    over = tuple(axes[a] for a in stage.over)
+    leaves = tuple(_body(x, axes) for x in stage.leaves)
+    reads = tuple(names[n] for n in stage.reads)
+    return Stage(stage.kind, results, over, stage.monoid, leaves, reads)
 
 
 def _body(body: Scalar, axes: Mapping[str, str]) -> Scalar:

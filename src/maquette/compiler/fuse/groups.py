@@ -6,7 +6,7 @@ computed twice, and if the choices allow it.  Groups never wait for each other i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from itertools import count
 
 from maquette.compiler.fuse.binding import Binding, bind, solved
@@ -31,6 +31,7 @@ class _Grouping:
         self._groups: dict[int, Group] = {}
         self._homes: dict[Value, set[int]] = {}
         self._numbers = count()
+        self._bindings: dict[Hashable, Binding | None] = {}  # layers repeat
 
     def run(self) -> list[Group]:
         for value, parts in self._made.items():
@@ -88,11 +89,15 @@ class _Grouping:
             if member is None or self._homes[read.source] != {group.number}:
                 return None
             targets += [(c, member.place(axis)) for axis, c in read.at]
-        return bind(piece, targets, group.axes)
+        form = tuple(targets), tuple(piece.loops.items()), tuple(group.axes.items())
+        if form not in self._bindings:
+            self._bindings[form] = bind(piece, targets, group.axes)
+        return self._bindings[form]
 
     def _after(self, group: Group, needed: Iterable[int]) -> None:
         """`group` runs after the needed ones, and so does all that runs after it."""
-        new = {n for o in needed for n in (o, *self._groups[o].before)} - {group.number}
+        needed = tuple(needed)
+        new = set(needed).union(*(self._groups[o].before for o in needed)) - {group.number}
         group.before |= new
         for other in self._groups.values():
             if group.number in other.before:
@@ -136,7 +141,8 @@ class _Grouping:
             if other.number in g.before:
                 g.before.discard(other.number)
                 if g is not group:
-                    g.before |= {group.number, *group.before}
+                    g.before |= group.before
+                    g.before.add(group.number)
 
     def _siblings(self) -> None:
         """Row kernels over one domain that read one tensor run as one."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from maquette.compiler.fuse.emit import Names, Stores, components, kernel
 from maquette.compiler.fuse.group import Group
 from maquette.compiler.fuse.windows import Held
-from maquette.compiler.kernel import Kernel, Tensor
+from maquette.compiler.kernel import Kernel, Result, Stage, Tensor
 from maquette.ir.patterns import Value
 
 
@@ -95,15 +95,13 @@ def _called(
         called[tensor.name] = fresh
 
     def renamed(tensor: Tensor) -> Tensor:
-        return replace(tensor, name=called[tensor.name], buffer=buffers[tensor.buffer])
+        t, buffer = tensor, buffers[tensor.buffer]
+        return Tensor(called[t.name], t.dtype, t.axes, t.shape, t.strides, buffer, t.offset)
 
-    stages = tuple(
-        replace(
-            s,
-            results=tuple(replace(r, name=called[r.name]) for r in s.results),
-            reads=tuple(called[r] for r in s.reads),
-        )
-        for s in made.stages
-    )
+    def stage(s: Stage) -> Stage:
+        results = tuple(Result(called[r.name], r.axes, r.dtype) for r in s.results)
+        return Stage(s.kind, results, s.over, s.monoid, s.leaves, tuple(called[r] for r in s.reads))
+
+    stages = tuple(map(stage, made.stages))
     inputs, outputs = tuple(map(renamed, made.inputs)), tuple(map(renamed, made.outputs))
     return Kernel(name, made.extents, inputs, outputs, stages)
