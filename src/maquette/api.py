@@ -33,6 +33,7 @@ from maquette.price.seconds import priceable
 from maquette.report.anatomy import Anatomy, anatomy
 from maquette.report.measures import of_output
 from maquette.search import simulation
+from maquette.search.composition import Composed, compose
 from maquette.search.deployment import Deployment, deploy
 from maquette.search.evaluate import DRAWS
 from maquette.search.obstacles import obstacles
@@ -54,6 +55,7 @@ __all__ = [
     "Simulation",
     "Targets",
     "compile",
+    "compose",
     "deployment",
     "engine",
     "explain",
@@ -109,7 +111,17 @@ def _in_notebooks(self: object) -> str:
 
 # Results are plain data that know no report; notebooks ask them for HTML all the same.
 _METHOD = "_repr_html_"
-for _kind in (Answer, Simulation, Anatomy, Machine, System, ModelConfig, Engine, Calibration):
+for _kind in (
+    Answer,
+    Simulation,
+    Composed,
+    Anatomy,
+    Machine,
+    System,
+    ModelConfig,
+    Engine,
+    Calibration,
+):
     setattr(_kind, _METHOD, _in_notebooks)
 
 

@@ -41,6 +41,18 @@ def test_documents_are_documented(arguments):
     assert keys(document) == documented(arguments[0])
 
 
+def test_the_document_of_a_fleet_is_documented():
+    few = ("--requests", 8, "--set", "fleet.experts.0.count=400")  # some deployments cannot be
+    document = succeed("simulate", "--fleet", "samba-coe", *few, "--json").document
+    known = documented("simulate --fleet")
+    section = TEXT.split("\n## simulate --fleet\n")[1].split("\n## ")[0]
+    assert document.keys() - FIRST == {k for k in known if "[" not in k}
+    for part in document["deployments"]:
+        inside = [part, *part["systems"], *part.get("nodes", ()), part.get("infeasible", {})]
+        stems = {re.sub(r"_(mean|p\d+)_ms$", "_*", k) for keyed in inside for k in keyed}
+        assert not {k for k in stems if f"`{k}`" not in section}
+
+
 def test_documents_of_rows_are_documented(tmp_path):
     lines = ["hardware,engine,version,model,precision,tp,batch,input_tokens,output_tokens,tpot_s"]
     lines += [f"h100-sxm,vllm,0.10,llama-3.1-8b,bf16,1,{b},512,128,0.009" for b in range(1, 7)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import floor
+from typing import Any
 
 from rich.console import RenderableType
 
+from maquette.machines.doubts import doubtful, sentence
+from maquette.machines.types import Fact
 from maquette.plans.types import Infeasible
 from maquette.report.document import Document, milliseconds, stamp
 from maquette.report.numbers import amount, digits, percent, seconds
@@ -18,7 +21,7 @@ from maquette.serve.composition.figures import Figures, figures
 from maquette.serve.composition.types import History, Swapping
 from maquette.serve.metrics import Spread
 
-LATENCIES = {"ttft": "ttft", "e2e": "e2e", "routing": "routing", "waiting": "waiting"}
+LATENCIES = ("ttft", "e2e", "routing", "waiting")
 
 
 def document(found: Composed) -> Document:
@@ -84,6 +87,7 @@ def _system(on: Hosted) -> Document:
         "experts_in_both_tiers": floor(on.cliffs.both),
         "times": on.basis,
         "times_source": on.source,
+        "doubtful_facts": sorted(doubts(on)),
     }
 
 
@@ -126,6 +130,13 @@ def _node(history: History, i: int) -> Document:
         "evictions": use.evictions,
         "moved_gb": use.bytes_moved / 1e9,
     }
+
+
+def doubts(on: Hosted) -> Mapping[str, Fact[Any]]:
+    """Facts of a machine that nobody vouches for, of the parts that these figures can depend on."""
+    parts = ("tiers", "links") if on.basis == "stated" else ("tiers", "links", "compute", "serial")
+    found = doubtful(on.system.machine)
+    return {path: fact for path, fact in found.items() if path.split(".")[0] in parts}
 
 
 def expected_hits(found: Composed, served: Served) -> float | None:
@@ -173,6 +184,10 @@ def tables(found: Composed) -> Iterator[RenderableType]:
     heads = ("system", ">fast", ">reserved", ">cold", ">copies at", "path",
              ">resident", ">cold holds", ">both hold", "~times")  # fmt: skip
     yield table("memory, in experts", heads, list(_memory(found)))
+    unsure = [(on.system.name, sentence(d)) for on in _offers(found) if (d := doubts(on))]
+    if unsure:
+        yield ""
+        yield pairs("unsure of", list(dict(unsure).items()))
 
 
 def _traffic(found: Composed) -> str:
@@ -202,10 +217,14 @@ def _rows(found: Composed) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _memory(found: Composed) -> Iterator[tuple[str, ...]]:
+def _offers(found: Composed) -> list[Hosted]:
+    """What systems offer, each once."""
     offers = [on for served in found.served for on in served.hosted]
-    seen = {(on.system.name, on.tiers, on.reserve, on.basis): on for on in offers}
-    for on in seen.values():
+    return list({(on.system.name, on.tiers, on.reserve, on.basis): on for on in offers}.values())
+
+
+def _memory(found: Composed) -> Iterator[tuple[str, ...]]:
+    for on in _offers(found):
         at = on.cliffs
         yield (
             on.system.name,

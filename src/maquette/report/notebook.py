@@ -11,9 +11,10 @@ from maquette.machines.types import Machine, System
 from maquette.models.config import ModelConfig
 from maquette.plans.engine import Engine
 from maquette.price.calibration import Calibration
-from maquette.report import explained, listing, planned, simulated
+from maquette.report import composed, explained, listing, planned, simulated
 from maquette.report.anatomy import Anatomy
 from maquette.report.tables import html, write
+from maquette.search.composition import Composed
 from maquette.search.simulation import Simulation
 from maquette.search.types import Answer
 
@@ -26,6 +27,7 @@ def parts(thing: object) -> Iterable[RenderableType]:
 
 parts.register(Answer, planned.tables)
 parts.register(Simulation, simulated.tables)
+parts.register(Composed, composed.tables)
 parts.register(Anatomy, explained.tables)
 parts.register(Machine, lambda m: listing.machine(m)[1])
 parts.register(System, lambda s: listing.machine(s.machine)[1])

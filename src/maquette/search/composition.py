@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from maquette.catalogue import machines
+from maquette.catalogue import fleets, machines
 from maquette.catalogue.fleet_file import FleetFile, Site, Where
 from maquette.catalogue.requests import requests as requested
 from maquette.errors import Fault, InputError, MaquetteError, nearest
@@ -55,22 +55,27 @@ class Composed:
 
 
 def compose(
-    fleet: FleetFile,
+    fleet: str | FleetFile,
     *,
-    seed: int = 0,
+    overrides: Sequence[str] = (),
     calibration: Sequence[Calibration] = (),
+    seed: int = 0,
     progress: Progress = lambda *_: None,
 ) -> Composed:
-    """Simulate every deployment of `fleet` on the same requests for the same experts.
+    """Experts behind a router on every deployment of a fleet: a name, a file, or one in Python.
 
-    A deployment that does not fit is `Infeasible`, with what it is short of.  Raises InputError
-    for choices that contradict each other.
+    All deployments serve the same requests for the same experts; one that does not fit is
+    `Infeasible`, with what it is short of.  `overrides` are what-ifs of a file.  Raises
+    InputError for choices that contradict each other.
 
-    >>> from maquette.catalogue.fleets import fleet
-    >>> found = compose(fleet("samba-coe"))
+    >>> found = compose("samba-coe", overrides=["fleet.traffic.requests=16"])
     >>> found.served[0].hosted[0].tiers.path, found.served[-1].hosted[0].tiers.path
     ('ddr to hbm', 'host to hbm over 8 links')
     """
+    if isinstance(fleet, str):
+        fleet = fleets.fleet(fleet, overrides)
+    elif overrides:
+        raise InputError(Fault("overrides", "need a fleet by name", hint="change it in Python"))
     stream, chances = _stream(fleet, seed)
     made = Models(fleet, calibration)
     served = []
