@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maquette.ir import Graph, Map, make
-from maquette.ir.build import Tensor, dot, exp, tensor
+from maquette.ir.build import Tensor, concat, dot, exp, tensor
 from maquette.ir.scalar import Apply, Arg, Index, Lit
 
 
@@ -81,3 +81,36 @@ def neighbours(n=4096, d=64):
 
 
 FASTER = (linear_attention, low_rank, adapters, last_token, mean_pool, chain)
+
+
+def delayed(s=512, d=512):
+    """A product of every token and of the one before it, which for the first is given."""
+    x, first, w = f32("x", s=s, d=d), f32("first", s=1, d=d), f32("w", "weight", d=d, e=d)
+    before = concat("s", first, x.slice("s", 0, s - 1))
+    return graph("delayed", y=dot(before, w, "d") * dot(x, w, "d"))
+
+
+def windows(s=512, d=512):
+    """Products of what neighbours are mapped to."""
+    x, w = f32("x", s=s, d=d), f32("w", "weight", d=d, e=d)
+    later, sooner = (dot(x.slice("s", n, s - 1), w, "d") for n in (1, 0))
+    return graph("windows", y=later * sooner)
+
+
+def _masked(name, s, d, test):
+    q, k, v = (f32(n, **{a: s}, d=d) for n, a in (("q", "s"), ("k", "t"), ("v", "t")))
+    scores = dot(q, k, "d")
+    body = Apply("where", (test, Arg(0), Lit(0.0)))
+    kept = make(Map, axes=scores.axes, dtype="f32", args=(scores.value,), body=body, section="")
+    return graph(name, y=dot(Tensor(kept), v.rename(d="e"), "t"))
+
+
+def causal(s=2048, d=64):
+    """Linear attention to what came before."""
+    return _masked("causal", s, d, Apply("le", (Index("t"), Index("s"))))
+
+
+def banded(s=2048, d=64, width=128):
+    """Products with what lies so near."""
+    near = Apply("lt", (Index("s"), Apply("add", (Index("t"), Lit(width)))))
+    return _masked("banded", s, d, Apply("and", (Apply("le", (Index("t"), Index("s"))), near)))

@@ -18,6 +18,10 @@ class Untyped(Exception):
     """An operator that does not fit its operands.  A rule that makes one does not apply."""
 
 
+class Useless(Untyped):
+    """A right side that is true, if it is, of no place that anybody would take it for."""
+
+
 class Names(frozenset[str]):
     """The axes of an operand, as rules speak of them, with what else is known of it."""
 
@@ -252,8 +256,14 @@ def _real(x: Names) -> bool:
     return x.facts.dtype.kind == "float"
 
 
+def _mask(x: Names) -> bool:
+    """Whether a value is a test of coordinates."""
+    return x.facts.dtype.kind == "bool" and x.facts.weak
+
+
 FUNCTIONS: dict[str, Any] = {
     "NONE": frozenset(), "len": len, "size": _size_of, "axis": _axis_of, "at_most": _at_most,
     "positive": _positive, "fresh": _fresh, "names": _names, "count": _count, "real": _real,
-    "constant": lambda x: x.facts.constant, "padding": _padding, "__builtins__": {},
+    "constant": lambda x: x.facts.constant, "padding": _padding, "mask": _mask,
+    "__builtins__": {},
 }  # fmt: skip

@@ -63,6 +63,8 @@ class Field:
         one, two, three = seed % 65521, seed % 32749, seed % 9973
         if len(args) == 1:
             return ((x * x % PRIME * one + x * two) % PRIME * x + three) % PRIME
+        if op in ("max", "min"):  # of which the order of operands is none of their meaning
+            return (((x * x + y * y) % PRIME + x + y) % PRIME * one + x * y % PRIME * two) % PRIME
         return (x * x % PRIME * one % PRIME + x * y % PRIME * two + y * three) % PRIME
 
     def fold(self, op: str, array: Array, axes: tuple[int, ...]) -> Array:
@@ -144,6 +146,8 @@ def _inverse(x: Array) -> Array:
 def _map(numbers: Field | Whole, value: Map, operands: Sequence[Array]) -> Array:
     names = [a.name for a in value.axes]
     shape = tuple(_whole(a.size) for a in value.axes)
+    if all(a.dtype.kind != "float" for a in value.args) and value.dtype.kind != "float":
+        numbers = Whole()  # coordinates and tests of them are ordered, and below zero as well
 
     def at(body: Scalar) -> Any:
         match body:

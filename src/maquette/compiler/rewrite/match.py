@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
+from maquette.compiler.rewrite.building import build, coerced
 from maquette.compiler.rewrite.egraph import COMMUTATIVE, Cause, EGraph, ENode, Untyped
+from maquette.compiler.rewrite.mend import right_side
 from maquette.compiler.rewrite.terms import OPERATORS, PARAMETERS, Expr, Node, Num, Rule, Term, Var
 from maquette.ir.scalar import OPS
-from maquette.ir.sizes import size
 
 Env: TypeAlias = dict[str, Any]
 Found: TypeAlias = tuple[Env, tuple[ENode, ...]]
@@ -20,7 +21,6 @@ POINTWISE = {
     "f": frozenset(op for op, (n, _) in OPS.items() if n == 1 and not op.startswith("to_")),
     "g": frozenset(op for op, (n, _) in OPS.items() if n == 2 and op != "mul"),
 }
-LENIENT = frozenset({"rename", "slice", "split", "shift"})  # leave alone what lacks their axis
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ def apply(match: Match, graph: EGraph) -> bool:
             env[name] = (
                 shared(env) if isinstance(shared, Expr) else _held(graph, build(shared, env, graph))
             )
-        for n, (root, term) in enumerate(zip(match.roots, match.rule.right, strict=True)):
+        for n, root in enumerate(match.roots):
             graph.section = graph[root].section
-            made = build(term, env, graph)
+            made = right_side(match.rule, n, env, graph)
             joined = graph.union(root, made, match.nodes[n] if n else match.nodes[0]) or joined
     except Untyped:
         pass  # the right side makes no sense here; nothing was joined
@@ -126,50 +126,6 @@ def apply(match: Match, graph: EGraph) -> bool:
 
 def _held(graph: EGraph, id: int) -> Any:
     return graph[id].facts.names
-
-
-class Builder(Protocol):
-    """Where terms are built: an e-graph, or a list of values."""
-
-    def add(self, op: str, params: tuple[Any, ...], kids: tuple[int, ...] = ...) -> int: ...
-    def find(self, id: int) -> int: ...
-    def __getitem__(self, id: int) -> Any: ...
-
-
-def build(term: Term, env: Mapping[str, Any], graph: Builder) -> int:
-    """The class of a term under a binding of its variables."""
-    match term:
-        case Var(name):
-            return graph.find(env[name].held)
-        case Num(value):
-            return graph.add("lit", (value,))
-    kids = tuple(build(a, env, graph) for a in term.args)
-    params = parameters(term.op, term.params, env)
-    if redundant(term.op, params, lambda: graph[kids[0]].facts.names):
-        return kids[0]
-    return graph.add(env.get(term.op, term.op), params, kids)
-
-
-def parameters(op: str, params: Sequence[Expr], env: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the parameters of an operator come to."""
-    return tuple(
-        _coerced(kind, p(env)) for kind, p in zip(PARAMETERS.get(op, ()), params, strict=True)
-    )
-
-
-def redundant(op: str, params: tuple[Any, ...], names: Callable[[], frozenset[str]]) -> bool:
-    """Whether an operator leaves its operand as it is: it speaks of no axis that is there."""
-    if op in ("sum", "amax", "amin", "spread"):
-        return not params[0]
-    if op == "rename" and params[0] == params[1]:
-        return True
-    return op in LENIENT and params[0] not in names()
-
-
-def _coerced(kind: str, value: Any) -> Any:
-    if kind == "size":
-        return size(value)
-    return frozenset(value) if kind == "set" else value
 
 
 def _key(graph: EGraph, value: Any) -> Any:
@@ -250,9 +206,8 @@ def _arguments(
     if len(args) == 1:
         yield from args[0](graph, kids[0], env, nodes)
         return
-    first, second = args
-    for inner, more in first(graph, kids[0], env, nodes):
-        yield from second(graph, kids[1], inner, more)
+    for inner, more in args[0](graph, kids[0], env, nodes):
+        yield from _arguments(args[1:], graph, kids[1:], inner, more)
 
 
 def _bound(
@@ -262,6 +217,6 @@ def _bound(
     for (name, expr, kind), value in zip(wanted, given, strict=True):
         if name is not None and name not in env:
             env = {**env, name: value}
-        elif _coerced(kind, expr(env)) != value:
+        elif coerced(kind, expr(env)) != value:
             return None
     return env

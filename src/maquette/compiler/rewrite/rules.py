@@ -161,6 +161,12 @@ VIEWS = (
     Rule("slice-of-parts", "slice(j, s, n, concat(i, a, b))",
          "concat(i, slice(j, s, n, a), slice(j, s, n, b))",
          "parts are sliced across one by one", when=("i != j",)),
+    Rule("slice-of-shifted", "slice(i, s, n, shift(i, t, a))", "slice(i, s + t, n, a)",
+         "a slice of what lies elsewhere is a slice there",
+         when=("at_most(0, s + t)", "at_most(s + t + n, size(i, a))")),
+    Rule("product-of-slice", "dot(S, slice(i, s, n, a), c)", "slice(i, s, n, dot(S, a, c))",
+         "windows that overlap are slices of one product",
+         when=("i not in S", "i not in c", "real(a)"), once=True),
     Rule("slice-of-all", "slice(i, s, n, a)", "a", "a slice of everything",
          when=("n == size(i, a)",)),
     Rule("rename-twice", "rename(j, k, rename(i, j, a))", "rename(i, k, a)",
@@ -213,9 +219,50 @@ PARTIAL = (
     Rule(
         "map-of-shifted",
         "f(shift(i, s, a))",
-        "where(inside(axis(i, a), s), shift(i, s, f(a)), f(0.0))",
+        "shift(i, s, f(a))",
         "computed once and read shifted; outside, where the shift reads zeros, corrected",
         when=("real(a)",),
+        partial=True,
+    ),
+    Rule(
+        "pair-of-shifted",
+        "g(shift(i, s, a), shift(i, s, b))",
+        "shift(i, s, g(a, b))",
+        "two values read at one distance are computed in place and read there",
+        when=("real(a)", "real(b)"),
+        partial=True,
+    ),
+    Rule(
+        "shifted-with-fixed",
+        "g(shift(i, s, a), c)",
+        "shift(i, s, g(a, c))",
+        "what does not vary along the axis is met before the shift; outside it meets zeros",
+        when=("i not in c", "real(a)", "real(c)"),
+        partial=True,
+    ),
+    Rule(
+        "shift-twice",
+        "shift(i, s, shift(i, t, a))",
+        "shift(i, s + t, a)",
+        "two shifts are one, but for what the first of them let fall off the end",
+        when=("real(a)",),
+        partial=True,
+    ),
+    Rule(
+        "product-of-delayed",
+        "dot(S, concat(i, z, slice(i, 0, n, a)), c)",
+        "shift(i, 0 - size(i, z), dot(S, a, c))",
+        "the product of what came before is that of now read later; what came first is multiplied",
+        when=("size(i, a) == size(i, z) + n", "i not in S", "i not in c", "real(a)"),
+        partial=True,
+    ),
+    Rule(
+        "product-of-advanced",
+        "dot(S, concat(i, slice(i, s, n, a), z), c)",
+        "shift(i, s, dot(S, a, c))",
+        "the product of what comes next is that of now read ahead; what comes last is multiplied",
+        when=("size(i, a) == s + n", "size(i, z) == s", "i not in S", "i not in c", "real(a)"),
+        partial=True,
     ),
     Rule(
         "pad-product",
@@ -238,6 +285,31 @@ FINITE: Sequence[Rule] = (
          when=("c <= a | b", "real(a)")),
     Rule("cancel-taken", "sub(sub(a, c), sub(b, c))", "sub(a, b)", "what both sides lose goes",
          when=("c <= a | b", "real(a)")),
+)  # fmt: skip
+
+# Block by block along a mask.  Not searched unless asked for: a mask of what came before makes a
+# recurrence, whose chunked form (`variants`) is quicker, and nobody finds that one in the blocks.
+BLOCKS: Sequence[Rule] = (
+    Rule(
+        "product-of-masked",
+        "dot(S, where(m, dot(T, a, b), 0.0), c)",
+        "dot(S, where(m, dot(T, a, b), 0.0), c)",
+        "block by block: what a mask of coordinates rules out goes, what it keeps needs no mask",
+        when=("mask(m)", "T", "real(a)"),
+        each=(("i", "S & m"), ("j", "m - S")),
+        once=True,
+        cuts=(("i", "8"), ("j", "8")),
+    ),
+    Rule(
+        "product-of-masked-out",
+        "dot(S, where(m, 0.0, dot(T, a, b)), c)",
+        "dot(S, where(m, 0.0, dot(T, a, b)), c)",
+        "block by block: what a mask of coordinates rules out goes, what it keeps needs no mask",
+        when=("mask(m)", "T", "real(a)"),
+        each=(("i", "S & m"), ("j", "m - S")),
+        once=True,
+        cuts=(("i", "8"), ("j", "8")),
+    ),
 )  # fmt: skip
 
 RULES: Sequence[Rule] = (*CONTRACTIONS, *ARITHMETIC, *MAXIMA, *VIEWS, *SHARING, *PARTIAL)

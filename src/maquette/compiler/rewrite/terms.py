@@ -92,6 +92,10 @@ class Rule:
     values that share operands together.  `each` binds an axis to every element of a set, `let`
     names what several right sides share, and `when` must hold.  A rule that is `once` is for what
     the user wrote, not for what rules made of it: it makes things larger, and again so.
+
+    A `partial` rule is right only where the index functions of both sides are the same; elsewhere
+    it is corrected, see `mend`.  With `cuts` the right side is computed box by box, each as simply
+    as it can be there: axes, and into how many parts they are cut.
     """
 
     name: str
@@ -102,6 +106,8 @@ class Rule:
     each: tuple[tuple[str, str], ...] = ()
     let: tuple[tuple[str, str], ...] = field(default=())
     once: bool = False
+    partial: bool = False
+    cuts: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def left(self) -> tuple[Term, ...]:
@@ -123,6 +129,10 @@ class Rule:
     @cached_property
     def binders(self) -> tuple[tuple[str, Expr], ...]:
         return tuple((n, Expr(t)) for n, t in self.each)
+
+    @cached_property
+    def cutting(self) -> tuple[tuple[Expr, Expr], ...]:
+        return tuple((Expr(n), Expr(t)) for n, t in self.cuts)
 
     def __str__(self) -> str:
         sides = f"{self.lhs}  =>  {self.rhs}"

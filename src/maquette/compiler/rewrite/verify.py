@@ -9,9 +9,11 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from maquette.compiler.rewrite.facts import Facts, Names, Untyped, infer
+from maquette.compiler.rewrite.building import build
+from maquette.compiler.rewrite.facts import Facts, Names, Untyped, Useless, infer
 from maquette.compiler.rewrite.field import Field, Whole, evaluate_in
-from maquette.compiler.rewrite.match import bound, build
+from maquette.compiler.rewrite.match import bound
+from maquette.compiler.rewrite.mend import right_side
 from maquette.compiler.rewrite.terms import Expr, Node, Num, Rule, Term, Var, operators
 from maquette.compiler.rewrite.values import Part, tensor
 from maquette.compiler.rewrite.values import build as value_of
@@ -49,6 +51,11 @@ class _Held:
     def __init__(self, facts: Facts, node: Any) -> None:
         self.facts, self.node = facts, node
         self.made: Part | None = None
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        """As an e-class has them."""
+        return () if isinstance(self.node, str) else (self.node,)
 
 
 class Expressions:
@@ -127,7 +134,10 @@ class Instances:
         for name, shared in self.rule.shared:
             made = shared(env) if isinstance(shared, Expr) else self._built(shared, env)
             env[name] = made
-        rights = [build(t, env, self.held) for t in self.rule.right]
+        try:
+            rights = [right_side(self.rule, n, env, self.held) for n in range(len(lefts))]
+        except Useless:
+            return None
         pairs = list(zip(lefts, rights, strict=True))
         for left, right in pairs:
             one, two = self.held[left].facts, self.held[right].facts
@@ -163,10 +173,20 @@ class Instances:
         constant = f"constant({name})" in self.asks and f"not constant({name})" not in self.asks
         if f"positive({name})" in self.asks and self.choose((True, False)):
             return self.held[self.held.add("lit", (self.choose((3, -2, 0)),))].facts.names
+        if f"mask({name})" in self.asks:
+            return self.held[self._mask()].facts.names
         if axes is None:
             axes = [Axis(n, self.sizes[n]) for n in self.pool if self.choose((True, False))]
         facts = Facts(tuple(axes), dtype("f32"), constant, False)
         return self.held[self.held.input(name, facts)].facts.names
+
+    def _mask(self) -> int:
+        """A test of one coordinate against another, so far away."""
+        one, two = (self.choose(self.pool[:3]) for _ in range(2))
+        first, second = (self.held.add("index", (Axis(n, self.sizes[n]),)) for n in (one, two))
+        away = self.held.add("lit", (self.choose((-2, 0, 1)),))
+        further = self.held.add("add", (), (second, away))
+        return self.held.add(self.choose(("lt", "le", "gt", "ge")), (), (first, further))
 
     def _concat(self, term: Node) -> int:
         """Two parts with the same axes but for the size of one."""
@@ -190,7 +210,7 @@ class Instances:
         """Operands under the second part, with the axes that they have under the first."""
         for arg in term.args:
             if isinstance(arg, Var) and arg.name not in self.env:
-                like = self.env["a"].facts.axes
+                like = self.env["a"].facts.axes if "a" in self.env else known.axes
                 more = size(self.choose(self.extents))
                 axes = [Axis(along, more) if a.name == along else a for a in like]
                 self.env[arg.name] = self._operand(arg.name, axes)
@@ -253,7 +273,7 @@ def flaw(
         else:
             given = {n: rng.uniform(0.5, 2, s) for n, s in shapes.items()}
             one, two = (_laid(_interpreted(v, given), v, left) for v in (left, right))
-            same = np.allclose(one, two, rtol=1e-9, atol=1e-9)
+            same = np.allclose(one, two, rtol=1e-9, atol=1e-9, equal_nan=True)
         if not same:
             return Flaw("field" if by == "field" else "interpreter", left, right)
     return None
