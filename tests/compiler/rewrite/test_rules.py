@@ -36,8 +36,9 @@ def test_rule_by_the_interpreter(rule):
 
 def verdict(mutant: Rule) -> str:
     """How a mutant is rejected, or why it need not be; ``missed`` if neither."""
+    more = 3 if any("fresh" in text for _, text in mutant.let) else 1  # names must meet by chance
     try:
-        found = tried(mutant, wanted=24, tries=250)
+        found = tried(mutant, wanted=24 * more, tries=250 * more)
     except CONFUSED:
         return "confused"
     if isinstance(found, Flaw):
@@ -66,7 +67,7 @@ def test_mutants_are_rejected(record_property):
     record_property("verdicts", dict(counts))
     print(f"{len(chosen)} mutants: {dict(counts)}; {1 - counts['missed'] / wrong:.2%} rejected")
     assert wrong >= 0.8 * len(chosen)
-    assert counts["missed"] <= 0.01 * wrong, counts
+    assert counts["missed"] <= 0.002 * wrong, counts
     assert counts["field"] >= 0.25 * wrong, "most mutants that make sense are caught by arithmetic"
 
 

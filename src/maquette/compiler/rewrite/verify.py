@@ -147,7 +147,9 @@ class Instances:
 
     def _fresh(self, name: str, taken: Collection[str]) -> str:
         """The worst that a fresh name may be: one in use wherever the rule did not think of."""
-        return str(self.choose([n for n in self.pool if n not in taken] or [f"{name}.1"]))
+        held = {n for v in self.env.values() if isinstance(v, Names) for n in v}
+        free = [n for n in self.pool if n not in taken]
+        return str(self.choose([n for n in free if n in held] or free or [f"{name}.1"]))
 
     def _built(self, term: Term, env: Env) -> Names:
         return self.held[build(term, env, self.held)].facts.names
