@@ -269,29 +269,16 @@ def _meshgrid(*tensors: Any, indexing: str = "ij") -> Any:
     return LOWERINGS["meshgrid"](held, indexing)
 
 
-@adapts("__rtruediv__", "__rdiv__")
-def _rdiv(x: Positional, y: Any) -> Any:
-    return LOWERINGS["div"](y, x)
+def _swapped(op: str) -> Adapter:
+    """An operator of Python's whose right operand was asked."""
+    return lambda x, y: LOWERINGS[op](y, x)
 
 
-@adapts("__rfloordiv__")
-def _rfloordiv(x: Positional, y: Any) -> Any:
-    return LOWERINGS["floor_divide"](y, x)
-
-
-@adapts("__rmod__")
-def _rmod(x: Positional, y: Any) -> Any:
-    return LOWERINGS["remainder"](y, x)
-
-
-@adapts("__rpow__")
-def _rpow(x: Positional, y: Any) -> Any:
-    return LOWERINGS["pow"](y, x)
-
-
-@adapts("__rmatmul__")
-def _rmatmul(x: Positional, y: Any) -> Any:
-    return LOWERINGS["matmul"](y, x)
+adapts("__rtruediv__", "__rdiv__")(_swapped("div"))
+adapts("__rfloordiv__")(_swapped("floor_divide"))
+adapts("__rmod__")(_swapped("remainder"))
+adapts("__rpow__")(_swapped("pow"))
+adapts("__rmatmul__")(_swapped("matmul"))
 
 
 @adapts("where")
