@@ -1,11 +1,11 @@
-"""Fit the calibrations of machines that do not run kernel by kernel, from `styles/`.
+"""Fit the calibrations of machines that do not run kernel by kernel.
 
     python validation/fit_styles.py
 
-Each machine is fitted from the prior of its style to the points marked ``fitted`` and, for SN40L,
-to decode steps that a published formula stands for.  The points are few, vendors' claims among
-them, so most of each calibration stays prior; its notes say which parameters.  What other machines
-of a style say comes by transfer (`transfer_from` in their files).
+Each machine is fitted from the prior of its style to the points of the catalogue marked ``fitted``
+and, for SN40L, to decode steps that a published formula in `styles/` stands for.  The points are
+few, vendors' claims among them, so most of each calibration stays prior; its notes say which
+parameters.  What other machines of a style say comes by transfer (`transfer_from` in their files).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from maquette.validate.points import Point, points, prepared, said
 HERE = Path(__file__).with_name("styles")
 DATE = "2026-11"
 HEADING = """Calibrations of machines that do not run kernel by kernel.  Written by
-validation/fit_styles.py from validation/styles; do not edit."""
+validation/fit_styles.py from catalogue/points and validation/styles; do not edit."""
 # As summaries of GPUs; of vendors' own figures more than twice that.
 SCATTER = {"sn40l": 0.11, "cs-2": 0.11, "corsair": 0.25, "groq-lpu": 0.25}
 SOURCES = {
@@ -87,7 +87,7 @@ def main() -> None:
     rows: dict[str, list[tuple[Point, float]]] = defaultdict(list)
     for point in reconstructed():
         rows[point.where.machine.name].append((point, point.band))
-    for point in points(HERE / "points.csv"):
+    for point in points():
         if point.use == "fitted":
             rows[point.where.machine.name].append((point, point.band / 2))
     found = [fit(name, own) for name, own in sorted(rows.items())]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from maquette.errors import InputError
-from maquette.validate.points import points, predicted
+from maquette.validate.points import SHIPPED, points, predicted
 
-FILE = Path(__file__).parents[2] / "validation" / "styles" / "points.csv"
-POINTS = points(FILE)
+POINTS = points()
 HELD = [p for p in POINTS if np.isfinite(p.band)]
 
 
@@ -40,7 +37,7 @@ def test_speculative_decoding_is_not_what_is_priced():
 
 
 def test_a_quantity_nobody_knows_is_refused(tmp_path):
-    text = FILE.read_text().replace("ttft_s", "smell")
+    text = SHIPPED.read_text().replace("ttft_s", "smell")
     (tmp_path / "points.csv").write_text(text)
     with pytest.raises(InputError, match="smell"):
         points(tmp_path / "points.csv")
