@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from maquette.bench.memory import extra_bytes
+from maquette.bench.others import others
 from maquette.errors import MaquetteError
 from maquette.run.timing import Sample, Spread, in_turns, kept, often, ratios, spread
 
@@ -74,6 +75,7 @@ class Held:
     facts: Mapping[str, Any]
     standings: tuple[Standing, ...]
     turns: int  # of ours
+    others: float | None = None  # share of all processors that other work had meanwhile
 
 
 @dataclass
@@ -110,17 +112,19 @@ def hold(
         for e, run in zip(able, runs, strict=True)
     ]
     most = shares([max(e.seconds, _LENGTH) for e in able], budget, turns)
+    share = others()
     samples = in_turns(
         runs,
         turns=[max(most) if e.name == OURS else n for e, n in zip(able, most, strict=True)],
         times=times,
         progress=lambda done, of: progress(f"{case.name}: timing", done, of),
     )
+    had = share()
     for entry, taken in zip(able, samples, strict=True):
         entry.samples = taken
     ours = next((e.samples for e in able if e.name == OURS), None)
     standings = tuple(_standing(e, ours) for e in entries)
-    return Held(case.name, case.facts, standings, max(map(len, samples), default=0))
+    return Held(case.name, case.facts, standings, max(map(len, samples), default=0), had)
 
 
 def shares(seconds: Sequence[float], budget: float, most: int) -> list[int]:

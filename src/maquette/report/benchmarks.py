@@ -22,6 +22,7 @@ def document(
         **about(name, processor, versions),
         "cases": [
             {**plain(h.facts), "name": h.name, "turns": h.turns,
+             "others_percent": None if h.others is None else h.others * 100,
              "speedup_over": _speedups(h), "contenders": [_standing(s, h) for s in h.standings]}
             for h in held
         ],
@@ -91,6 +92,7 @@ def _ratio(value: Spread | None) -> Document:
     }
 
 
+_QUIET = 0.03  # of all processors that other work may have, and be left unsaid
 HEADS = (
     "",
     "",
@@ -112,6 +114,12 @@ def tables(title: str, held: Sequence[Held]) -> Iterator[RenderableType]:
     """What a person reads."""
     rows = [(h.name if i == 0 else "", *_cells(s)) for h in held for i, s in enumerate(h.standings)]
     yield table(title, HEADS, rows, caption=CAPTION)
+    disturbed = [h for h in held if (h.others or 0.0) > _QUIET]
+    if disturbed:
+        shares = [(h.name, percent(h.others or 0.0, 0)) for h in disturbed]
+        yield ""
+        yield table("Other work on this machine", ("", ">of all processors"), shares,
+                    caption="times beside it are not to be trusted; repeat them")  # fmt: skip
     yield from _own(held)
     failed = [(h.name, s.name, s.failed) for h in held for s in h.standings if s.failed]
     if failed:
@@ -144,7 +152,10 @@ def line(held: Held, took: float) -> str:
         if s.slower is not None and s.name != OURS
     ]
     time = "no time of ours" if ours is None else seconds(ours.median)
-    return f"{held.name}: {'; '.join([time, ', '.join(others)])} ({took:.0f} s)"
+    told = f"{held.name}: {'; '.join([time, ', '.join(others)])} ({took:.0f} s)"
+    if (held.others or 0.0) > _QUIET:
+        told += f"; other work had {percent(held.others or 0.0, 0)} of the processor"
+    return told
 
 
 def _cells(s: Standing) -> tuple[str, ...]:
