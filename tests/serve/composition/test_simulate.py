@@ -206,3 +206,16 @@ def test_one_batch_after_another():
     done = simulate(composition([GB] * 2, 2 * GB), stream([0, 1, 0, 1, 0], batch=2))
     assert done.arrival_ns.tolist()[2:4] == [done.finish_ns[1]] * 2
     assert done.arrival_ns[4] == done.finish_ns[3]
+
+
+def test_of_equal_nodes_the_one_that_has_the_expert():
+    timing = stated(10, 1)
+    hosted = dict.fromkeys(range(3), timing)
+    nodes = [
+        Node(name, hosted, frozenset(), 2 * GB, 1e12, router=timing if name == "a" else None)
+        for name in ("a", "b")
+    ]
+    of = Composition(("x", "y", "z"), (GB,) * 3, tuple(nodes), Swapping(), 1)
+    done = simulate(of, stream([0, 1, 0, 1, 1, 0], batch=2))
+    assert done.node.tolist() == [0, 1, 0, 1, 1, 0]
+    assert done.found.tolist() == [COPIED, COPIED, RESIDENT, RESIDENT, RESIDENT, RESIDENT]

@@ -101,10 +101,17 @@ class _Simulation:
             self._send(now)
 
     def _queue(self, rid: int, now: int) -> None:
-        """Hand a routed request to the least loaded node that hosts its expert."""
+        """Hand a routed request to the least loaded node that hosts its expert.
+
+        Of equally loaded ones to one that has it in its fast tier.
+        """
         expert = self.experts[rid]
         self.times["routed_ns"][rid] = now
-        chosen = min(self.hosts[expert], key=lambda i: (self.nodes[i].waiting, i))
+
+        def load(i: int) -> tuple[int, bool, int]:
+            return self.nodes[i].waiting, expert not in self.nodes[i].tier, i
+
+        chosen = min(self.hosts[expert], key=load)
         self.nodes[chosen].queue.append((rid, expert))
 
     def _record(self, i: int, job: Job) -> None:
