@@ -13,7 +13,7 @@ from maquette.catalogue.machines import machine
 from maquette.plans.types import Infeasible
 from maquette.space.engine import simulate
 from maquette.space.engine.controllers import Leaf, Pipeline, cycles, network
-from maquette.space.mapping.balance import balance, share
+from maquette.space.mapping.balance import balance, hurried, share
 from maquette.space.mapping.types import Stage, Stream
 
 FABRIC = machine("plasticine").fabric
@@ -83,3 +83,20 @@ def test_the_interval_is_that_of_the_metapipeline(works, tiles):
     times = [s.cycles for s in found.shares]
     assert cycles(nest) == (tiles - 1) * found.interval + sum(times)
     assert simulate(network(nest)).cycles == cycles(nest)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 2000), min_size=2, max_size=3), st.integers(4, 12))
+def test_a_single_tile_hurries_through_all_stages(works, units):
+    """Σ w / p of stages in a row, against every sharing there is."""
+    stages = [stage(f"s{i}", float(w)) for i, w in enumerate(works)]
+    small = fabric(compute=units)
+    found = hurried(stages, {}, small, 1e9)
+    assert sum(s.compute for s in found) <= units
+    ways = product(range(1, units + 1), repeat=len(works))
+    best = min(
+        sum(1 + -(-w // n) for w, n in zip(works, p, strict=True)) for p in ways if sum(p) <= units
+    )
+    taken = sum(s.cycles for s in found)
+    assert best <= taken <= 1.35 * best + len(works)
+    assert taken <= sum(s.cycles for s in balance(stages, {}, small).shares) * 1.35

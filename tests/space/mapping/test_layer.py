@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from maquette.catalogue.machines import machine
@@ -53,6 +55,11 @@ def test_netlists_name_units_once_and_join_only_them(layer, sn40l):
         assert len(set(names)) == len(names)
         assert {u for n in made.nets for u in (n.source, *n.sinks)} <= set(names)
         assert all(0 <= n.activity <= 1 for n in made.nets)
+        memory = {u.name for u in made.units if u.kind == "memory"}
+        arriving = Counter[str]()
+        for net in made.nets:
+            arriving.update({u: net.activity for u in net.sinks if u in memory})
+        assert max(arriving.values()) <= 1  # one write port
 
 
 def test_a_prompt_in_one_section_streams_through_attention(layer, sn40l):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from maquette.machines.types import Fabric
-from maquette.space.mapping.types import Section, Share
+from maquette.space.mapping.types import Access, Section, Share
 from maquette.space.netlist import Net, NetKind, Netlist, Unit
 
 
@@ -21,10 +21,17 @@ def netlist(section: Section, fabric: Fabric) -> Netlist:
         name = share.stage.name
         units += [Unit(n, "compute", name) for n in _names(name, "c", share.compute)]
         units += [Unit(n, "memory", name) for n in _names(name, "m", share.memory)]
-    gates = [f"g{i}" for i in range(section.generators)]
+    gates = [f"g{i}" for i in range(_gates(section, fabric))]
     units += [Unit(g, "generator") for g in gates]
     nets = [*_feeds(section, fabric), *_results(section, fabric), *_border(section, gates, fabric)]
     return Netlist(section.name, tuple(units), tuple(nets))
+
+
+def _gates(section: Section, fabric: Fabric) -> int:
+    """Generators that streams are spread over: those of the bandwidth, or as many as have ports."""
+    leaving = sum(s.compute for s in section.shares if any(w.other for w in s.stage.writes))
+    ports = -(-leaving // fabric.vector_inputs.value)
+    return min(max(section.generators, ports, 1), fabric.generators.value)
 
 
 def _names(stage: str, letter: str, count: int) -> list[str]:
@@ -79,18 +86,24 @@ def _results(section: Section, fabric: Fabric) -> Iterator[Net]:
 
 
 def _border(section: Section, gates: Sequence[str], fabric: Fabric) -> Iterator[Net]:
+    """Streams from memory, one for every generator and operand, and to it."""
     inside = {s.stage.name for s in section.shares}
-    sinks: dict[str, list[str]] = {g: [] for g in gates}
-    turn = 0
-    arriving = 0.0
+    readers: dict[tuple[str, str, Access], list[Share]] = {}
+    rates: dict[tuple[str, str, Access], float] = {}
     for share in section.shares:
-        outer = [r for r in share.stage.reads if r.other not in inside]
-        arriving += sum(r.tile for r in outer if r.access == "tile") or sum(r.total for r in outer)
-        for unit in _memory(share) if outer else ():
-            sinks[gates[turn % len(gates)]].append(unit)
-            turn += 1
-    rate = _activity(arriving, len(gates), section, fabric)
-    yield from (Net(g, tuple(held), "vector", rate) for g, held in sinks.items() if held)
+        for r in share.stage.reads:
+            if r.other not in inside:
+                key = (r.other, r.name, r.access)
+                readers.setdefault(key, []).append(share)
+                again = r.access == "tile" or section.loading == "again"
+                rates[key] = r.tile if again else r.total / section.tiles
+    for key, shares in readers.items():
+        sinks: dict[str, list[str]] = {}
+        for share in shares:
+            for gate, held in _slices(gates, _memory(share)):
+                sinks.setdefault(gate, []).extend(held)
+        rate = _activity(rates[key], len(sinks), section, fabric)
+        yield from (Net(g, tuple(dict.fromkeys(held)), "vector", rate) for g, held in sinks.items())
     for share in section.shares:
         leaving = sum(w.tile for w in share.stage.writes if w.other)
         if leaving:

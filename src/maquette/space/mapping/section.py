@@ -14,9 +14,12 @@ from typing import get_args
 from maquette.errors import Fault, InputError
 from maquette.machines.types import Fabric, Machine
 from maquette.plans.types import Infeasible
-from maquette.space.mapping.balance import Balanced, balance
+from maquette.space.mapping.balance import Balanced, balance, hurried
 from maquette.space.mapping.buffers import buffers, phases
 from maquette.space.mapping.types import Loading, Section, Share, Stage, Traffic
+
+_FEW = 16  # tiles for which filling the pipeline counts
+_SLACKS = (1.0, 2.0, 16.0)  # of the balanced interval, what stages may take
 
 
 def section(
@@ -29,8 +32,8 @@ def section(
 ) -> Section | Infeasible:
     """The section of `stages` under the loading of what is held that runs soonest.
 
-    `exact` takes depths of buffers from the linear programme.  Where no loading fits, what the one
-    that needs least is short of.
+    `exact` takes depths of buffers from the linear programme, and hurries where tiles are few.
+    Where no loading fits, what the one that needs least is short of.
     """
     best: Section | Infeasible | None = None
     for loading in get_args(Loading):
@@ -62,6 +65,13 @@ def _loaded(
     moved = traffic(stages, tiles, loading)
     rates = {n: rate(machine, fabric, n) for n in moved}
     time = _time(found, stages, tiles, loading, moved, rates)
+    waits = time.binding.endswith("bandwidth")
+    for slack in _SLACKS if exact and tiles <= _FEW and not waits else ():
+        shares = hurried(stages, held, fabric, slack * found.interval)
+        other = replace(found, shares=shares, interval=max(s.cycles for s in shares))
+        tried = _time(other, stages, tiles, loading, moved, rates)
+        if tried.cycles < time.cycles:
+            found, time = other, tried
     vector = fabric.lanes.value * fabric.word.value
     asked = sum(t.total for t in moved.values()) / vector
     cycles, binding = time.cycles, time.binding
