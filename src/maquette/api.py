@@ -20,13 +20,13 @@ from maquette.catalogue.models import model
 from maquette.compiler.lower import lower
 from maquette.errors import Fault, InputError, UnknownName, together
 from maquette.ir.dtypes import DTYPES
-from maquette.ir.graph import Graph
+from maquette.ir.graph import Graph, Program
 from maquette.machines.types import Machine, System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
 from maquette.plans.legality import PRECISIONS, adjusted, native
-from maquette.plans.types import Precision
+from maquette.plans.types import Infeasible, Precision
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits
 from maquette.price.seconds import priceable
@@ -40,6 +40,9 @@ from maquette.search.obstacles import obstacles
 from maquette.search.plan import plan as search
 from maquette.search.simulation import Progress, Simulation
 from maquette.search.types import ASSUMED, Answer, Question, Targets, Wish
+from maquette.space.laid import Laid, LaidProgram
+from maquette.space.laid import lay as laying
+from maquette.space.mapping import Options, part
 from maquette.traffic.types import Requests
 from maquette.units import Seconds
 
@@ -59,6 +62,7 @@ __all__ = [
     "deployment",
     "engine",
     "explain",
+    "lay",
     "machine",
     "model",
     "obstacles",
@@ -243,6 +247,58 @@ def explain(model: str | ModelConfig, on: On, *, batch: int = 1, context: int = 
         if value < 1:
             raise InputError(Fault(name, f"{value} is out of range", "1 or more"))
     return anatomy(deployment(model, on, **options), batch, context, sensitivity)
+
+
+def lay(
+    model: str | ModelConfig,
+    on: str | System,
+    *,
+    overrides: Sequence[str] = (),
+    parts: Sequence[str] | None = None,
+    batch: int = 1,
+    tokens: int = 1,
+    context: int = 4096,
+    seed: int = 0,
+    progress: Progress = lambda *_: None,
+) -> LaidProgram:
+    """A step of a model on a dataflow chip, mapped to units, simulated, placed and routed.
+
+    `parts` names some of ``embed``, ``head`` and the kinds of layers, or ``layer``: the kind that
+    occurs most often; all of them if not given.  Each of `batch` sequences has `tokens` new tokens
+    and `context` in all.  Several devices share every part by tensor parallelism.  Raises
+    InputError for machines that are no dataflow chip and for what has no room or route on it.
+    """
+    config, (where, *others) = together(lambda: _config(model), lambda: systems(on, overrides))
+    if others:
+        raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
+    whole = program(config)
+    sizes = {"b": batch, "s": tokens, "t": context}
+    for name, window in whole.windows.items():
+        sizes[name] = min(context, window + tokens - 1)
+    found: dict[str, Laid] = {}
+    for name in _parts(whole, parts):
+        repeats = Options(repeats=whole.times[name])
+        made = part(whole.parts[name], sizes, where.devices)
+        laid = laying(made, where.machine, repeats, seed=seed, progress=progress)
+        if isinstance(laid, Infeasible):
+            short = f"short by {laid.short_by:,.4g} {laid.unit}"
+            raise InputError(Fault(f"{config.name}: {name}", laid.reason, hint=short))
+        found[name] = laid
+    return LaidProgram(config.name, found, {name: whole.times[name] for name in found})
+
+
+def _parts(whole: Program, wanted: Sequence[str] | None) -> list[str]:
+    if wanted is None:
+        return list(whole.times)
+    layers = {n: t for n, t in whole.times.items() if n not in ("embed", "head")}
+    usual = max(layers, key=lambda n: layers[n])
+    names = [usual if name == "layer" else name for name in wanted]
+    unknown = [
+        UnknownName("part", n, {*whole.times, "layer"}) for n in names if n not in whole.times
+    ]
+    if unknown:
+        raise InputError(*(f for error in unknown for f in error.faults))
+    return list(dict.fromkeys(names))
 
 
 def requests(preset: str | None = None, **choice: Any) -> Requests:

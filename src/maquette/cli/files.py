@@ -15,6 +15,7 @@ from maquette.report.files import folder, place, write
 if TYPE_CHECKING:
     from maquette.search.simulation import Simulation
     from maquette.search.types import Answer
+    from maquette.space.laid import LaidProgram
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,21 @@ class Files:
             made = text()
             for path in places:
                 _say(write(path, made))
+
+
+def layout(place: Path, found: LaidProgram, document: Mapping[str, Any]) -> None:
+    """Write what was laid out into a folder: document, a picture per section, a timeline each."""
+    import json
+
+    from maquette.report.floorplan import floorplan
+    from maquette.report.pipeline import pipeline
+
+    _say(write(place / "map.json", dumps(document)))
+    for name, laid in found.parts.items():
+        for section in laid.sections:
+            _say(write(place / f"{section.section.name}.svg", floorplan(section)))
+        text = json.dumps(pipeline(laid), allow_nan=False)
+        _say(write(place / f"{name}.timeline.json", text))
 
 
 def _say(path: Path) -> None:

@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "Find the cheapest deployment that keeps latency targets, and say why.",
     "simulate": "Replay a trace, or a made-up stream, against one deployment.",
     "explain": "Where the time of one step goes, section by section.",
+    "map": "Lay a model out on the units of a dataflow chip.",
     "show": "What the catalogue knows, with units and sources.",
     "compile": "Compile a function or module of yours, and say what was made of it.",
     "bench": "Compare what is compiled with the framework, side by side.",

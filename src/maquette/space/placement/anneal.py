@@ -118,4 +118,5 @@ class _Board:
         pins = self._pins[net]
         rows = [self._rows[p] for p in pins]
         columns = [self._columns[p] for p in pins]
-        return self._weights[net] * (max(rows) - min(rows) + max(columns) - min(columns))
+        span: float = max(rows) - min(rows) + max(columns) - min(columns)
+        return self._weights[net] * span

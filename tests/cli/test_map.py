@@ -1,0 +1,89 @@
+"""``maquette map`` end to end, on a small model."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from maquette.cli.main import main
+
+TINY = {
+    "model_type": "llama", "vocab_size": 512, "hidden_size": 256, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 512,
+    "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "torch_dtype": "bfloat16",
+    "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(TINY))
+    return str(path)
+
+
+def invoked(*arguments: str):
+    return CliRunner().invoke(main, ["map", *arguments])
+
+
+def test_a_layer_is_mapped_simulated_placed_and_drawn(tiny: str, tmp_path: Path) -> None:
+    out = tmp_path / "map"
+    found = invoked(
+        tiny, "--layer", "--on", "sn40l", "--context", "128", "--out", str(out), "--json"
+    )
+    assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    assert document == json.loads((out / "map.json").read_text())
+    (part,) = document["parts"]
+    assert part["times"] == 2
+    assert document["time_us"] == pytest.approx(2 * part["time_us"])
+    for section in part["sections"]:
+        assert section["simulated_cycles"] == pytest.approx(section["analytic_cycles"], rel=0.1)
+        used = sum(s["compute_units"] for s in section["stages"])
+        assert used == section["compute_units"] <= 1040
+        assert section["network_slowdown"] == 1.0
+        picture = ElementTree.fromstring((out / f"{section['name']}.svg").read_text())
+        shapes = [e.tag.partition("}")[2] for e in picture.iter()]
+        assert shapes.count("circle") == 1040
+        assert shapes.count("rect") > 1040
+    events = json.loads((out / f"{part['name']}.timeline.json").read_text())["traceEvents"]
+    slices = [e for e in events if e["ph"] == "X"]
+    stages = {e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    assert slices and {s["name"] for p in part["sections"] for s in p["stages"]} <= stages
+    assert all(e["dur"] >= 0 for e in slices)
+
+
+def test_the_whole_step_is_every_part_as_often_as_it_runs(tiny: str) -> None:
+    document = json.loads(invoked(tiny, "--on", "plasticine", "--context", "64", "--json").stdout)
+    names = [p["name"] for p in document["parts"]]
+    assert names[0] == "embed" and names[-1] == "head"
+    total = sum(p["times"] * p["time_us"] for p in document["parts"])
+    assert document["time_us"] == pytest.approx(total)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--on", "h100"), "h100-sxm: has no fabric"),
+        (("--on", "sn40l", "--part", "heads"), "did you mean head?"),
+        (("--on", "sn40l,sn10"), "2 systems are named"),
+        (("--on", "plasticine", "--part", "head", "--tokens", "0"), "--tokens"),
+    ],
+)
+def test_what_cannot_be_laid_out(tiny: str, arguments, said: str, capsys) -> None:
+    found = invoked(tiny, *arguments)
+    assert found.exit_code == 2
+    assert said in found.output + capsys.readouterr().err
+
+
+def test_a_chip_that_is_too_small_says_what_is_short() -> None:
+    found = invoked(
+        "llama-3.1-8b", "--layer", "--on", "plasticine", "--set", "machine.fabric.memory=4",
+        "--set", "machine.fabric.compute=2",
+    )  # fmt: skip
+    assert found.exit_code == 2
+    assert "short by" in found.output
