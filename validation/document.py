@@ -11,12 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from maquette.validate.compare import Line, compare
+from maquette.validate.points import points, predicted
 from maquette.validate.score import NOISE_FLOORS
 from maquette.validate.shelf import shelf
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "validation.md"
 TEXT = Path(__file__).with_name("document.md")
+QUANTITIES = {
+    "tokens_per_s_user": "tokens/s for one user",
+    "output_tokens_per_s": "output tokens/s",
+    "ttft_s": "TTFT of the batch, s",
+}
 
 
 def main() -> None:
@@ -33,6 +39,7 @@ def page() -> str:
     return TEXT.read_text(encoding="utf-8").format(
         offline=offline(by_file["mlperf_inference.csv"]),
         fitted=summaries(by_file),
+        styles=styles(),
         floors=floors(),
     )
 
@@ -75,6 +82,20 @@ def summaries(by_file: dict[str, list[Line]]) -> str:
              f"{np.median(null):.0%}")
         )  # fmt: skip
     return table(("file", "figures", "median error", "largest", "roofline"), rows, 1)
+
+
+def styles() -> str:
+    """Published speeds of machines that do not run kernel by kernel."""
+    rows = []
+    for p in points():
+        ours, band = predicted(p), "" if np.isnan(p.band) else f"± {p.band:.0%}"
+        cut = f"tp{p.tp}" + (f" pp{p.pp}" if p.pp > 1 else "")
+        rows.append(
+            (p.system, f"{p.model}, {cut}, batch {p.batch}", f"{QUANTITIES[p.quantity]}; {p.use}",
+             f"{p.value:,.4g}", f"{ours:,.4g}", f"{ours / p.value - 1:+.0%}", band)
+        )  # fmt: skip
+    heads = ("machine", "model", "figure", "published", "ours", "error", "band")
+    return table(heads, rows, 3)
 
 
 def floors() -> str:

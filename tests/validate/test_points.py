@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from maquette.errors import InputError
+from maquette.validate.compare import compare
 from maquette.validate.points import SHIPPED, points, predicted
+from maquette.validate.shelf import shelf
 
 POINTS = points()
 HELD = [p for p in POINTS if np.isfinite(p.band)]
@@ -41,3 +43,18 @@ def test_a_quantity_nobody_knows_is_refused(tmp_path):
     (tmp_path / "points.csv").write_text(text)
     with pytest.raises(InputError, match="smell"):
         points(tmp_path / "points.csv")
+
+
+def test_measured_rows_of_other_styles_are_priced(tmp_path):
+    """Rows as LLM-Inference-Bench has them; an engine that does not run there is not priced."""
+    (tmp_path / "rows.csv").write_text(
+        "hardware,devices,engine,model,precision,batch,input_tokens,output_tokens,"
+        "output_tokens_per_s\n"
+        "SN40L,8,SambaFlow,Meta-Llama-3-8B,bf16,1,1024,1024,646\n"
+        "SN40L,8,,Meta-Llama-3-70B,bf16,1,1024,1024,86\n"
+        "SN40L,8,vLLM,Meta-Llama-3-70B,bf16,1,1024,1024,86\n"
+    )
+    lines, why = compare(tmp_path, shelf())
+    assert [x.engine for x in lines] == ["vendor", "vendor"]
+    assert all(abs(x.error) < 0.10 for x in lines)
+    assert why == {"vllm does not run on sn40l": 1}

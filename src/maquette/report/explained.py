@@ -70,6 +70,7 @@ def memory(deployment: Deployment) -> Document:
         "memory_capacity_gb": held.capacity / 1e9,
         "memory_usable_gb": held.usable / 1e9,
         "memory_weights_gb": held.weights / 1e9,
+        "memory_cold_weights_gb": held.cold / 1e9,
         "memory_activations_gb": held.activations / 1e9,
         "memory_reserve_gb": held.reserve / 1e9,
         "memory_kv_gb": held.kv / 1e9,
@@ -161,10 +162,11 @@ def _memory_lines(found: Anatomy) -> list[tuple[str, str]]:
     held = found.deployment.memory
     parts = (("weights", held.weights), ("activations", held.activations),
              ("engine", held.reserve), ("KV cache", held.kv))  # fmt: skip
+    cold = f"; {amount(held.cold, 'B')} of weights streamed from beyond" if held.cold else ""
     words = ", ".join(f"{name} {amount(size, 'B')}" for name, size in parts)
     room = f"{held.kv_tokens:,.0f} tokens, {held.kv_tokens / found.context:,.0f} such sequences"
     return [
-        ("memory", f"{words} of {amount(held.capacity, 'B')} per device"),
+        ("memory", f"{words} of {amount(held.capacity, 'B')} per device{cold}"),
         ("KV room", f"{room} per replica"),
     ]
 

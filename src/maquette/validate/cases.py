@@ -128,10 +128,11 @@ def _subject(
 ) -> tuple[Subject | None, int, str]:
     hardware, engine, version, model, fmt, moe, kv, memory = key
     bare, count = (hardware, None) if shelf.machine_names(hardware) else counted(hardware)
-    engine, version = engine or given.get("engine", "vllm"), version or given.get("version", "")
+    version = version or given.get("version", "")
     by_file = given.get(f"machine:{squeeze(bare)}")
     sized = f"{bare} {memory}GB" if memory not in ("nan", "") else bare
     machine = by_file or shelf.machine_names(sized) or shelf.machine_names(bare)
+    engine = engine or given.get("engine") or _usual(machine, shelf)
     stack = shelf.engine_names(engine)
     name = given.get(f"model:{squeeze(model)}") or shelf.model_names(model)
     formats = _formats(fmt, moe, model, *shelf.checkpoint(name)) if name else ("bf16", "bf16")
@@ -149,12 +150,18 @@ def _subject(
     ]
     if not (machine and stack and name and formats and cache):
         return None, count or 1, "; ".join(wrong)
-    if shelf.machines[machine].style != "kernel":
-        return None, count or 1, f"{machine}: pricing {shelf.machines[machine].style} is not yet"
     stack = engine_at(stack, version)
     if stack not in shelf.engines:
         return None, count or 1, f"unknown engine {stack!r}"
+    if shelf.machines[machine].style not in shelf.engines[stack].styles:
+        return None, count or 1, f"{stack} does not run on {machine}"
     return Subject(machine, stack, name, Precision(*formats, kv=cache[0])), count or 1, ""
+
+
+def _usual(machine: str | None, shelf: Shelf) -> str:
+    """The engine where neither a row nor its file names one: what serves on such a machine."""
+    style = shelf.machines[machine].style if machine else "kernel"
+    return next((e.name for e in shelf.engines.values() if style in e.styles and e.spread), "vllm")
 
 
 def _formats(fmt: str, moe: str, model: str, native: str, experts: bool) -> tuple[str, str] | None:

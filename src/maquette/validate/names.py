@@ -26,6 +26,7 @@ MACHINE_RULES: tuple[tuple[str, str], ...] = (
 ENGINE_RULES: tuple[tuple[str, str], ...] = (
     (r"vllm", "vllm"), (r"sglang", "sglang"), (r"tensorrtllm|trtllm|tensorrt|trt", "tensorrt-llm"),
     (r"deepspeed|optimum|habana", "deepspeed"),
+    (r"samba|cerebras|groq|dmatrix", "vendor"),
 )  # fmt: skip
 # Words at the end of a model's name that do not change its shape …
 MODEL_ENDINGS = (
