@@ -137,7 +137,7 @@ def _emitter(made: Plan, processor: Processor, workspace: _Workspace) -> _Emitte
     state = State(made, processor.lanes)
     tensors = (*made.kernel.inputs, *made.kernel.outputs)
     state.pointers = {t.name: pointer(i) for i, t in enumerate(tensors)}
-    state.past = _past(made.kernel, processor)
+    state.how = _how(made.kernel, processor)
     return _Emitter(state, workspace)
 
 
@@ -152,16 +152,21 @@ def _block(emitter: _Emitter, threads: bool, processor: Processor) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-def _past(kernel: Kernel, processor: Processor) -> frozenset[str]:
-    """Outputs that no cache could hold until they are read: writing them must not read them."""
+def _how(kernel: Kernel, processor: Processor) -> dict[str, str]:
+    """How outputs are stored that are not near: "nt" past the caches, "ah" fetched ahead.
+
+    Past them go those that no cache could hold until they are read: writing must not read them.
+    """
     room = processor.l2 * processor.threads
     moved = {t.name: prod(t.shape) * t.dtype.bytes for t in (*kernel.inputs, *kernel.outputs)}
-    if sum(moved.values()) < PAST * room:
-        return frozenset()
-    held = {t.buffer for t in kernel.inputs}
-    return frozenset(
-        t.name for t in kernel.outputs if moved[t.name] > room and t.buffer not in held
-    )
+    total, held = sum(moved.values()), {t.buffer for t in kernel.inputs}
+    if total < room:
+        return {}
+    past = total >= PAST * room
+    return {
+        t.name: "nt" if past and moved[t.name] > room and t.buffer not in held else "ah"
+        for t in kernel.outputs
+    }
 
 
 def _work(made: Plan, node: Node) -> int:

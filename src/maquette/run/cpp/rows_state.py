@@ -46,7 +46,7 @@ class State:
         self.levels = [0]  # of the scope inside them, by how many
         self.tensors = {t.name: t for t in (*plan.kernel.inputs, *plan.kernel.outputs)}
         self.pointers: dict[str, str] = {}
-        self.past: frozenset[str] = frozenset()  # outputs that are written past the caches
+        self.how: Mapping[str, str] = {}  # outputs are stored, where that matters
 
     @contextmanager
     def loops(

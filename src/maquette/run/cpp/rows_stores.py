@@ -32,7 +32,7 @@ def put_out(s: State, step: Step, name: str, made: Sequence[Made]) -> None:
             _store_square(s, place, square, [coordinates(at) for at, _ in square])
             continue
         for at, value in square:
-            store(s.w, place, coordinates(at), value, s.active(at), name in s.past)
+            store(s.w, place, coordinates(at), value, s.active(at), s.how.get(name, ""))
 
 
 def _squares(

@@ -3,7 +3,8 @@
 ``V`` holds `lanes` floats, ``VI`` as many 32-bit integers; a mask is a ``VI`` of 0 and -1.  Loads
 are overloaded on the type they read: narrow floats widen to ``V``, integers to ``VI``, bytes of
 booleans to a mask.  Stores narrow again, bf16 by rounding to the nearest, ties to even; ``stnt``
-writes past the caches, and is to be followed by a ``fence``.
+writes past the caches, and is to be followed by a ``fence``; ``stah`` fetches ahead what is written
+next, where the processor stops at the end of a page.
 
 The text needs ``-O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast`` and must not be
 compiled with -ffast-math: range reductions and NaN would not survive it.
@@ -200,6 +201,10 @@ FN void stnt(float *p, V x) {
 #endif
 }
 template <class T, class X> FN void stnt(T *p, X x) { st(p, x); }
+template <class T, class X> FN void stah(T *p, X x) {  // what follows a page is fetched meanwhile
+  __builtin_prefetch((const char *)p + 4096, 1);
+  st(p, x);
+}
 FN void fence() {
 #if defined(__SSE__)
   __builtin_ia32_sfence();

@@ -62,9 +62,12 @@ def store(
     coordinates: Sequence[Affine],
     value: Val,
     active: int | None,
-    past: bool = False,
+    how: str = "",
 ) -> None:
-    """Write `value` (its first `active` lanes, None for all), past the caches if `past`."""
+    """Write `value` (its first `active` lanes, None for all).
+
+    Whole vectors go past the caches if `how` is "nt", and fetch what is next if it is "ah".
+    """
     value = w.cast(value, place.kind)
     address = place.address(coordinates)
     pointer = _pointer(place, address)
@@ -78,7 +81,7 @@ def store(
         raise NotYet(Fault(place.base, "stores to irregular addresses"))
     elif address.stride == 1:
         what = f"{pointer}, {w.vector(value)}"
-        w.line(f"st{'nt' * past}({what});" if active is None else f"stn({what}, {active});")
+        w.line(f"st{how}({what});" if active is None else f"stn({what}, {active});")
     else:
         count = w.lanes if active is None else active
         w.line(f"sts({pointer}, {w.vector(value)}, {address.stride}, {count});")
