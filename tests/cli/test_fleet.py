@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -65,6 +66,8 @@ def test_document_is_written(tmp_path):
         (("--on", "h100"), "--fleet and --on: do not go together"),
         (("--tp", 2, "--rate", 3), "--fleet and --rate: do not go together"),
         (("--set", "fleet.expert.count=3"), "expert: is not a known key"),
+        (("--experts", "3,x"), "'3,x' is no list of numbers"),
+        (("--experts", "3", "--perfetto", "t.json"), "one timeline for many numbers"),
     ],
 )
 def test_refused(arguments, said):
@@ -72,8 +75,29 @@ def test_refused(arguments, said):
     assert done.code == 2 and said in done.err
 
 
+def test_curve_over_experts():
+    d = succeed(*SMALL, "--experts", "20,150,400", "--json").document
+    assert [p["experts"] for p in d["curve"]] == [20, 150, 400] and "experts" not in d
+    few, some, many = (p["deployments"][2] for p in d["curve"])
+    assert few["switching_share"] == 0 < some["switching_share"] and not many["feasible"]
+    out = succeed(*SMALL, "--experts", "20,400").out
+    assert "GB short" in out and "cannot be" in out
+
+
+def test_timeline(tmp_path):
+    succeed(*SMALL, "--perfetto", tmp_path / "t.json")
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    names = {e["args"]["name"]: e["pid"] for e in events if e["ph"] == "M"}
+    mine = [e for e in events if e["pid"] == names["SN40L node: sn40lx8"] and e["ph"] == "X"]
+    runs = sorted((e["ts"], e["ts"] + e["dur"]) for e in mine if e["tid"] == 1)
+    assert all(a[1] <= b[0] + 1e-6 for a, b in pairwise(runs))
+    waits = sum(e["dur"] for e in mine if e["name"].startswith("wait for"))
+    assert waits == pytest.approx(sum(e["dur"] for e in mine if e["tid"] == 2))
+
+
 def test_without_a_fleet_model_and_machines_are_needed():
     done = call("simulate")
     assert done.code == 2 and "MODEL: is missing" in done.err
     assert "--on: is missing" in call("simulate", "llama-2-7b").err
+    assert "--experts: counts" in call("simulate", "llama-2-7b", "--experts", 3).err
     assert "did you mean samba-coe" in call("simulate", "--fleet", "sambacoe").err

@@ -2,43 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from maquette.cli.options import Values
 from maquette.errors import Fault, InputError
+from maquette.report.document import dumps
+from maquette.report.files import folder, place, write
 
-GOES_ALONG = {"fleet", "overrides", "requests", "seed", "calibration", "out", "as_json"}
+if TYPE_CHECKING:
+    from maquette.search.composition import Composed
+
+GOES_ALONG = {"fleet", "experts", "overrides", "requests", "seed", "calibration", "out",
+              "perfetto", "as_json"}  # fmt: skip
 
 
-def serve(name: str, changes: Sequence[str], requests: int | None, seed: int,
-          calibration: str | None, out: str | None, as_json: bool) -> None:  # fmt: skip
-    """Simulate the fleet of that name or file, print it, and write its document to `out`."""
+def serve(choice: Values, changes: Sequence[str], requests: int | None, seed: int,
+          calibration: str | None, outputs: Values, as_json: bool) -> None:  # fmt: skip
+    """Simulate the fleet of that name or file, print it, and write what was asked for."""
     _alone(click.get_current_context())
     from maquette.catalogue.fleets import fleet
     from maquette.cli.failure import warn
     from maquette.cli.options import calibrations
     from maquette.cli.printing import progress, publish
     from maquette.report import composed
-    from maquette.report.document import dumps
-    from maquette.report.files import folder, write
-    from maquette.search.composition import compose
+    from maquette.search.composition import compose, curve
 
-    place = folder(out, "--out") if out else None
-    asked = fleet(name, changes)
+    out, perfetto = _places(outputs, choice["experts"])
+    asked = fleet(choice["fleet"], changes)
     if requests is not None:
         asked = replace(asked, traffic=replace(asked.traffic, requests=requests))
+    own = calibrations(calibration)
     with progress() as tell:
-        found = compose(asked, seed=seed, calibration=calibrations(calibration), progress=tell)
-    document = composed.document(found)
-    if not as_json:
-        warn(*composed.warnings(found))
-    if place is not None:
-        click.echo(f"wrote {write(Path(place) / 'fleet.json', dumps(document))}", err=True)
-    publish(document, composed.tables(found), as_json)
+        if choice["experts"]:
+            counted = curve(asked, choice["experts"], seed=seed, calibration=own, progress=tell)
+        else:
+            found = compose(asked, seed=seed, calibration=own, progress=tell)
+    if choice["experts"]:
+        document, parts = composed.curve_document(counted), composed.curve_tables(counted)
+    else:
+        document, parts = composed.document(found), composed.tables(found)
+        if not as_json:
+            warn(*composed.warnings(found))
+        _timeline(found, out, perfetto)
+    _write(out / "fleet.json" if out else None, lambda: dumps(document))
+    publish(document, parts, as_json)
+
+
+def _places(outputs: Values, counts: Sequence[int] | None) -> tuple[Path | None, Path | None]:
+    """Where to write, once it is known that it can be written."""
+    if counts and outputs["perfetto"]:
+        what = "one timeline for many numbers of experts"
+        raise InputError(Fault("--perfetto and --experts", what, hint="choose one number"))
+    folders = folder(outputs["out"], "--out") if outputs["out"] else None
+    return folders, place(outputs["perfetto"], "--perfetto") if outputs["perfetto"] else None
+
+
+def _timeline(found: Composed, out: Path | None, perfetto: Path | None) -> None:
+    from maquette.report.swaps import swaps
+
+    for path in (out / "timeline.json" if out else None, perfetto):
+        _write(path, lambda: json.dumps(swaps(found), allow_nan=False))
+
+
+def _write(path: Path | None, text: Callable[[], str]) -> None:
+    if path is not None:
+        click.echo(f"wrote {write(path, text())}", err=True)
 
 
 def _alone(ctx: click.Context) -> None:
@@ -56,8 +90,10 @@ def _alone(ctx: click.Context) -> None:
         )
 
 
-def needed(model: str | None, machines: Values) -> str:
+def needed(model: str | None, machines: Values, fleet: Values) -> str:
     """The model, where neither it nor its machines are missing, as click would say it."""
+    if fleet["experts"] is not None:
+        raise InputError(Fault("--experts", "counts the experts of a fleet", hint="give --fleet"))
     ctx = click.get_current_context()
     missing = {"model": model, "on": machines["on"]}
     for param in ctx.command.params:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from maquette.cli.values import ABOVE_ZERO, DURATION, FILLED, LAYERS, POSITIVE, Finite
+from maquette.cli.values import ABOVE_ZERO, DURATION, FILLED, LAYERS, POSITIVE, Finite, Numbers
 from maquette.errors import Fault, InputError, MaquetteError, together
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -92,9 +92,14 @@ formats = bundle(
 
 model = click.argument("model", type=FILLED)
 model_or_fleet = click.argument("model", type=FILLED, required=False)
-fleet = click.option("--fleet", type=FILLED, metavar="FILE",
-                     help="Experts behind a router on the systems of this file, or of a name of "
-                          "the catalogue such as samba-coe, in place of MODEL and --on.")  # fmt: skip
+fleet = bundle(
+    "fleet",
+    click.option("--fleet", "fleet", type=FILLED, metavar="FILE",
+                 help="Experts behind a router on the systems of this file, or of a name of the "
+                      "catalogue such as samba-coe, in place of MODEL and --on."),
+    click.option("--experts", type=Numbers(), metavar="N,N,…",
+                 help="Numbers of the fleet's first experts to compare."),
+)  # fmt: skip
 
 engine = click.option("--engine", type=FILLED, metavar="NAME",
                       help="Serving engine; see maquette show engines.  [vllm, or the vendor's "

@@ -27,7 +27,7 @@ from maquette.cli.options import Values
 @options.as_json
 def simulate(
     model: str | None,
-    fleet: str | None,
+    fleet: Values,
     machines: Values,
     engine: str | None,
     mesh: Values,
@@ -50,12 +50,11 @@ def simulate(
     """
     from maquette.cli import fleets
 
-    if fleet is not None:
-        n, seed = traffic["requests"], traffic["seed"]
-        changes, out = machines["overrides"], outputs["out"]
-        fleets.serve(fleet, changes, n, seed, calibration, out, as_json)
+    if fleet["fleet"] is not None:
+        n, seed, changes = traffic["requests"], traffic["seed"], machines["overrides"]
+        fleets.serve(fleet, changes, n, seed, calibration, outputs, as_json)
         return
-    model = fleets.needed(model, machines)
+    model = fleets.needed(model, machines, fleet)
     from maquette import api
     from maquette.cli.failure import warn
     from maquette.cli.files import Files

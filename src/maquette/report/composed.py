@@ -178,7 +178,7 @@ def tables(found: Composed) -> Iterator[RenderableType]:
     ])  # fmt: skip
     yield ""
     heads = ("deployment", ">latency p50", ">p99", ">TTFT p50", ">req/s", ">switching",
-             ">hits", ">ahead", ">moved", ">against first")  # fmt: skip
+             ">hits", ">ahead", ">moved", ">× as long")  # fmt: skip
     yield table("", heads, list(_rows(found)))
     yield ""
     heads = ("system", ">fast", ">reserved", ">cold", ">copies at", "path",
@@ -188,6 +188,42 @@ def tables(found: Composed) -> Iterator[RenderableType]:
     if unsure:
         yield ""
         yield pairs("unsure of", list(dict(unsure).items()))
+
+
+def curve_document(found: Mapping[int, Composed]) -> Document:
+    """The fleet, and its deployments with each number of experts."""
+    first = document(next(iter(found.values())))
+    counted = {"experts", "experts_gb", "expert_models", "deployments", "warnings"}
+    points = [
+        {"experts": n, **{k: v for k, v in document(one).items() if k in counted - {"experts"}}}
+        for n, one in found.items()
+    ]
+    return {**{k: v for k, v in first.items() if k not in counted}, "curve": points}
+
+
+def curve_tables(found: Mapping[int, Composed]) -> Iterator[RenderableType]:
+    """Median latency and share of switching by number of experts."""
+    first = next(iter(found.values()))
+    sites = [served.site.name for served in first.served]
+    yield pairs(first.fleet.title, [("traffic", _traffic(first))])
+    for title, cell in (("median latency", _median), ("switching", _switching)):
+        rows = [
+            (name, *(cell(one.served[i]) for one in found.values())) for i, name in enumerate(sites)
+        ]
+        yield ""
+        yield table(f"{title}, by experts", ("deployment", *(f">{n}" for n in found)), rows)
+
+
+def _median(served: Served) -> str:
+    if isinstance(served.outcome, Infeasible):
+        return "cannot be"
+    return seconds(figures(served.outcome).e2e[50.0])
+
+
+def _switching(served: Served) -> str:
+    if isinstance(served.outcome, Infeasible):
+        return f"{digits(served.outcome.short_by)} {served.outcome.unit} short"
+    return percent(figures(served.outcome).switching_share)
 
 
 def _traffic(found: Composed) -> str:

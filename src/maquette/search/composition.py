@@ -76,8 +76,35 @@ def compose(
         fleet = fleets.fleet(fleet, overrides)
     elif overrides:
         raise InputError(Fault("overrides", "need a fleet by name", hint="change it in Python"))
+    return _composed(Models(fleet, calibration), seed, progress)
+
+
+def curve(
+    fleet: FleetFile,
+    counts: Sequence[int],
+    *,
+    calibration: Sequence[Calibration] = (),
+    seed: int = 0,
+    progress: Progress = lambda *_: None,
+) -> dict[int, Composed]:
+    """The same fleet with so many experts of its first group: where its memories end.
+
+    >>> found = curve(fleets.fleet("samba-coe"), [40, 400])
+    >>> [type(c.served[2].outcome).__name__ for c in found.values()]
+    ['History', 'Infeasible']
+    """
+    made, found = Models(fleet, calibration), {}
+    for done, n in enumerate(counts):
+        progress("counting experts", done, len(counts))
+        group, *others = fleet.experts
+        asked = fleets.checked(replace(fleet, experts=(replace(group, count=n), *others)))
+        found[n] = _composed(made.of(asked), seed)
+    return found
+
+
+def _composed(made: Models, seed: int, progress: Progress = lambda *_: None) -> Composed:
+    fleet = made.fleet
     stream, chances = _stream(fleet, seed)
-    made = Models(fleet, calibration)
     served = []
     for done, site in enumerate(fleet.deployments):
         progress(f"simulating {site.name}", done, len(fleet.deployments))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 from maquette.catalogue import calibrations, engines, machines, models
 from maquette.catalogue.fleet_file import FleetFile, Where
@@ -48,6 +50,13 @@ class Models:
         self.precision = PRECISIONS[fleet.precision]
         self._own = own
         self._lowered: dict[tuple[str, str], tuple[Program, Schedule]] = {}
+        self._priced: dict[tuple[Any, ...], Timing | Infeasible] = {}
+
+    def of(self, fleet: FleetFile) -> Models:
+        """The models of another fleet of the same precision, sharing what is known already."""
+        other = copy(self)
+        other.fleet = fleet
+        return other
 
     def engine(self, where: Where, system: System) -> Engine:
         """What serves on a system: as it says, as the fleet says, or what does by default."""
@@ -85,12 +94,20 @@ class Models:
 
     def timing(self, name: str, where: Where, system: System, tp: int) -> Timing | Infeasible:
         """How long a model takes on `tp` devices of a system: as stated, else as priced."""
-        engine, machine = self.engine(where, system), system.machine
-        made, schedule = self.lowered(name, engine)
-        layers = max(schedule.layers, 1)
+        engine = self.engine(where, system)
         if (known := where.times.get(name)) is not None:
+            layers = max(self.lowered(name, engine)[1].layers, 1)
             return Stated(known.prefill, known.step, known.source, layers)
-        mesh = Mesh(tp=tp)
+        key = (name, engine.name, where.on, where.set, tp)
+        if key not in self._priced:
+            self._priced[key] = self._price(name, engine, where, system, Mesh(tp=tp))
+        return self._priced[key]
+
+    def _price(
+        self, name: str, engine: Engine, where: Where, system: System, mesh: Mesh
+    ) -> Timing | Infeasible:
+        machine, (made, schedule) = system.machine, self.lowered(name, engine)
+        layers = max(schedule.layers, 1)
         no = (
             supported(system, engine, self.precision)
             or legal(made, layers, mesh)

@@ -25,10 +25,7 @@ class FastTier:
         self.free = node.room
         self.idle_ns = 0  # when the copy engine is done with what it was given
         self.evictions = 0
-        self.copy_ns = 0
-        self.copies = 0
-        self.prefetches = 0
-        self.bytes_moved = 0
+        self.log: list[tuple[int, int, int, int]] = []  # expert, start, end, whether ahead
 
     def __contains__(self, expert: int) -> bool:
         return expert in self._pinned or expert in self._copies
@@ -71,13 +68,15 @@ class FastTier:
         self.idle_ns = start + took
         self._copies[expert] = (start, self.idle_ns)
         self.free -= nbytes
-        self.copy_ns += took
-        self.copies += 1
-        self.bytes_moved += nbytes
+        self.log.append((expert, start, self.idle_ns, int(ahead)))
         if ahead:
             self._ahead.add(expert)
-            self.prefetches += 1
         return start, self.idle_ns
+
+    @property
+    def bytes_moved(self) -> int:
+        """By all copies."""
+        return sum(self._nbytes[expert] for expert, *_ in self.log)
 
 
 def copy_ns(nbytes: int, rate: float) -> int:

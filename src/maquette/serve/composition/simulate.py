@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 import numpy as np
 
 from maquette.serve.clock import ARRIVE, END
 from maquette.serve.composition.node import Job, NodeClock
-from maquette.serve.composition.types import Composition, History, Stream
+from maquette.serve.composition.types import Composition, History, Ints, Stream
 
 Event = tuple[int, int, int, int]  # ns, phase, serial, node or request
 
@@ -51,6 +52,7 @@ class _Simulation:
         self.heap: list[Event] = []
         self.serial = 0
         self.sent = self.answered = 0
+        self.runs: list[tuple[int, int, int, int, int]] = []
         self.times = {name: np.full(n, -1, np.int64) for name in _COLUMNS}
 
     def run(self) -> History:
@@ -74,6 +76,8 @@ class _Simulation:
             output_tokens=requests.output_tokens,
             expert=self.stream.expert,
             uses=tuple(n.use() for n in self.nodes),
+            runs=_rows(self.runs),
+            copies=_rows((i, *c) for i, n in enumerate(self.nodes) for c in n.tier.log),
         )
 
     def _advance(self, i: int, node: NodeClock, now: int) -> None:
@@ -92,6 +96,7 @@ class _Simulation:
         node = self.nodes[i]
         job, node.job = node.job, None
         assert job is not None
+        self.runs.append((i, job.expert, job.begin_ns, job.start_ns, now))
         if job.expert < 0:
             for rid in job.rids:
                 self._queue(rid, now)
@@ -140,6 +145,10 @@ class _Simulation:
     def _push(self, time: int, phase: int, which: int) -> None:
         self.serial += 1
         heappush(self.heap, (time, phase, self.serial, which))
+
+
+def _rows(rows: Iterable[tuple[int, ...]]) -> Ints:
+    return np.array(list(rows), np.int64).reshape(-1, 5)
 
 
 _COLUMNS = (

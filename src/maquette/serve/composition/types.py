@@ -115,6 +115,8 @@ class History:
     node: Ints
     found: Ints  # RESIDENT, AHEAD or COPIED; of those that join a run, what the run found
     uses: tuple[Use, ...]
+    runs: Ints  # (runs, 5): node, expert or -1 for the router, taken up, begun, done
+    copies: Ints  # (copies, 5): node, expert, begun, done, whether ahead of its run
 
     @property
     def end_ns(self) -> int:
