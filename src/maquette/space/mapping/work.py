@@ -38,12 +38,15 @@ def done(pattern: Pattern, view: Kernel, fabric: Fabric) -> Done:
     lanes, deep = fabric.lanes.value, fabric.stages.value
     dataflow = virtual(pattern)
     chain = max(1, len(partition(dataflow, Limits.of(fabric))))
-    packing = chain * deep / max(1, len(dataflow.operations))  # functional units per one in use
+    busy = max(1, len(dataflow.operations))
     axes = {*pattern.over, *(a for r in pattern.results for a in r.axes)}
     points = float(prod(view.extents[a] for a in axes))
     width = max(r.dtype.bytes for r in pattern.results)
     numbers = lanes * max(1.0, fabric.word.value / width)  # of a vector: narrow ones share a lane
-    cycles = found.vector / (numbers * deep) * max(1.0, packing)
+    if found.matrix:  # what is done beside it, on units as full as the whole chain's
+        cycles = found.vector / (numbers * deep) * max(1.0, chain * deep / busy)
+    else:  # a vector a cycle; operations on fewer points have no unit to themselves
+        cycles = points / numbers * max(1, ceil(chain * min(1.0, found.vector / points / busy)))
     path: Path = "vector" if dataflow.operations else "copy"
     passes, depth = 1.0, chain * deep
     if pattern.over:
