@@ -21,8 +21,8 @@ from maquette.space.engine.values import Step
 class Line:
     """A queue while it runs: rings of arrival and release times by slot, and of tokens."""
 
-    __slots__ = ("arrive", "held", "high", "latency", "puts", "release", "response", "seen",
-                 "size", "takes", "tokens")  # fmt: skip
+    __slots__ = ("arrive", "cramped", "held", "high", "hungry", "latency", "puts", "release",
+                 "response", "seen", "size", "takes", "tokens")  # fmt: skip
 
     def __init__(self, queue: Queue) -> None:
         self.size, self.held = queue.slots, queue.held
@@ -31,21 +31,25 @@ class Line:
         self.arrive: list[int] = []
         self.release: list[int] = []
         self.puts = self.takes = self.seen = self.high = 0
+        self.hungry: Runner | None = None  # who waits for a token
+        self.cramped: Runner | None = None  # who waits for room
 
     def peek(self, ahead: int = 0) -> Any:
         return self.tokens[(self.takes + ahead) % self.size]
 
     def take(self, count: int, now: int, release: int) -> None:
         """Take tokens at `now`; their slots are free from `release` on."""
-        size, seen, takes = self.size, self.seen, self.takes
-        while seen < self.puts and self.arrive[seen % size] <= now:
+        size, seen, puts, takes = self.size, self.seen, self.puts, self.takes
+        arrive = self.arrive
+        while seen < puts and arrive[seen % size] <= now:
             seen += 1
         self.seen = seen
         if seen - takes > self.high:
             self.high = seen - takes
-        for k in range(takes, takes + count):
-            self.release[k % size] = release
         self.takes = takes + count
+        while takes < self.takes:
+            self.release[takes % size] = release
+            takes += 1
 
     def put(self, time: int, token: Any) -> None:
         slot = self.puts % self.size
@@ -77,7 +81,7 @@ class Runner:
     """An actor while it runs."""
 
     __slots__ = ("actor", "blocked", "bytes", "end", "fired", "firings", "free", "full", "index",
-                 "inputs", "interval", "latency", "left", "memory", "near", "outputs", "phase",
+                 "inputs", "interval", "latency", "left", "memory", "outputs", "phase",
                  "phases", "place", "queued", "starved", "steer", "step", "stride", "tier",
                  "track")  # fmt: skip
 
@@ -90,7 +94,6 @@ class Runner:
         self.outputs = [lines[i] for i in actor.outputs]
         self.phases = [Phase(r, self.inputs, self.outputs) for r in actor.runs]
         self.steer: Steer | None = None if actor.runs else steer(node)
-        self.near: list[Runner] = []
         self.phase: Phase | None = None
         self.place = self.left = self.fired = self.free = self.end = 0
         self.starved = self.blocked = self.memory = 0
@@ -107,11 +110,14 @@ class Runner:
             self.phase = Phase(run, self.inputs, self.outputs) if run else None
         phase = self.phase
         if phase is None:
+            for line in self.inputs:
+                line.hungry = self
             return -1
         ready = room = 0
         for line, count in phase.needs:
             last = line.takes + count
             if last > line.puts:
+                line.hungry = self
                 return -1
             time = line.arrive[(last - 1) % line.size]
             if time > ready:
@@ -119,6 +125,7 @@ class Runner:
         for line, count in phase.gives:
             last = line.puts + count
             if last - line.takes > line.size:
+                line.cramped = self
                 return -1
             time = line.release[(last - 1) % line.size]
             if time > room:
@@ -168,11 +175,7 @@ class Loop:
             for i, (a, s) in enumerate(zip(plan.actors, steps or [None] * len(plan.actors),
                                            strict=True))
         ]  # fmt: skip
-        writer = {id(line): r for r in self.runners for line in r.outputs}
-        reader = {id(line): r for r in self.runners for line in r.inputs}
         for r in self.runners:
-            found = [r, *(writer[id(q)] for q in r.inputs), *(reader[id(q)] for q in r.outputs)]
-            r.near = list({n.index: n for n in found}.values())
             if r.step is not None and r.actor.name == f"{r.actor.node.name}.out":
                 r.step = _permuted(r)
 
@@ -180,36 +183,43 @@ class Loop:
         """Fire as `steady.Advance` says; changes `state`."""
         self._load(state)
         ready: list[tuple[int, int]] = []
+        for line in self.lines:
+            line.hungry = line.cramped = None
         for runner in self.runners:
             runner.queued = False
+        for runner in self.runners:
             self._offer(runner, ready)
         marked, mark = marks.tolist(), -1
-        while ready:
+        while ready and firings and mark < 0:
             now, index = heapq.heappop(ready)
             runner = self.runners[index]
-            runner.queued = False
-            self._fire(runner, now)
-            for near in runner.near:
-                if not near.queued:
-                    self._offer(near, ready)
+            phase = runner.phase
+            assert phase is not None
+            self._fire(runner, phase, now)
+            self._offer(runner, ready)
+            for line, _ in phase.takes:
+                if line.cramped is not None:
+                    waits, line.cramped = line.cramped, None
+                    self._offer(waits, ready)
+            for line, _ in phase.gives:
+                if line.hungry is not None:
+                    waits, line.hungry = line.hungry, None
+                    self._offer(waits, ready)
             firings -= 1
             if marked[index] and runner.begins():
                 mark = index
-                break
-            if not firings:
-                break
         self._store(state)
         return (ready[0][0] if ready else -1), mark
 
     def _offer(self, runner: Runner, ready: list[tuple[int, int]]) -> None:
-        start = runner.start()
-        if start >= 0:
-            runner.queued = True
-            heapq.heappush(ready, (start, runner.index))
+        if not runner.queued:
+            start = runner.start()
+            if start >= 0:
+                runner.queued = True
+                heapq.heappush(ready, (start, runner.index))
 
-    def _fire(self, runner: Runner, now: int) -> None:
-        phase = runner.phase
-        assert phase is not None
+    def _fire(self, runner: Runner, phase: Phase, now: int) -> None:
+        runner.queued = False
         if runner.full:
             runner.blocked += now - runner.free
         else:
@@ -229,7 +239,7 @@ class Loop:
             line.take(count, now, (end if line.held else now) + line.response)
         for place, (line, _) in enumerate(phase.gives):
             line.put(end + line.latency, None if tokens is None else tokens[place])
-        runner.end = max(end, free)
+        runner.end = end if end > free else free
         if self._limit:
             runner.note(now, end, self._limit)
         runner.advance()
