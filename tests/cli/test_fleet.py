@@ -84,6 +84,16 @@ def test_curve_over_experts():
     assert "GB short" in out and "cannot be" in out
 
 
+def test_show():
+    listed = succeed("show", "fleets", "--json").document
+    assert "samba-coe" in [f["name"] for f in listed["fleets"]]
+    one = succeed("show", "fleet", "samba-coe", "--json").document
+    assert one["experts"][0]["count"] == 150 and one["router"]["output_tokens"] == 20
+    shown = succeed("show", "fleet", "coe-policies").out
+    assert "prefetch = router" in shown and "h100x8, tp 1" in shown
+    assert "did you mean samba-coe" in call("show", "fleet", "samba").err
+
+
 def test_timeline(tmp_path):
     succeed(*SMALL, "--perfetto", tmp_path / "t.json")
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]

@@ -12,9 +12,9 @@ from maquette.errors import Fault, InputError
 if TYPE_CHECKING:
     from maquette.report.listing import Shown
 
-KINDS = ("machine", "model", "engine", "traffic", "calibration")
+KINDS = ("machine", "model", "engine", "traffic", "calibration", "fleet")
 PLURALS = {"machines": "machine", "models": "model", "engines": "engine", "presets": "traffic",
-           "calibrations": "calibration"}  # fmt: skip
+           "calibrations": "calibration", "fleets": "fleet"}  # fmt: skip
 
 
 @click.command()
@@ -26,7 +26,7 @@ PLURALS = {"machines": "machine", "models": "model", "engines": "engine", "prese
 def show(kind: str, names: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
     """Show what the catalogue knows, every number with its unit, kind and source.
 
-    KIND is machine, model, engine, traffic or calibration.  Without a NAME all are listed.
+    KIND is machine, model, engine, traffic, calibration or fleet.  Without a NAME all are listed.
     A NAME may also be a path; a calibration's is MACHINE or MACHINE/ENGINE.
     """
     from maquette.cli.printing import publish
@@ -56,6 +56,11 @@ def _one(kind: str, name: str, overrides: tuple[str, ...]) -> Shown:
         return listing.engine(engines.engine(name))
     if kind == "traffic":
         return listing.traffic(traffic.preset(name))
+    if kind == "fleet":
+        from maquette.catalogue.fleets import fleet
+        from maquette.report import fleets
+
+        return fleets.fleet(fleet(name), name)
     machine, _, engine = name.partition("/")
     found = calibrations.find(machines.machine(machine), engines.engine(engine or "vllm").name)
     return listing.calibration(found)
@@ -73,4 +78,9 @@ def _all(kind: str) -> Shown:
         return listing.engines(engines.engines())
     if kind == "traffic":
         return listing.presets(traffic.preset(n) for n in traffic.presets())
+    if kind == "fleet":
+        from maquette.catalogue.fleets import fleet, names
+        from maquette.report import fleets
+
+        return fleets.fleets({n: fleet(n) for n in names()})
     return listing.calibrations(calibrations.embedded())
