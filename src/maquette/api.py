@@ -19,20 +19,18 @@ from maquette.catalogue.machines import machine, system
 from maquette.catalogue.models import model
 from maquette.compiler.lower import lower
 from maquette.errors import Fault, InputError, UnknownName, together
-from maquette.ir.dtypes import DTYPES
-from maquette.ir.graph import Graph, Program
+from maquette.ir.graph import Graph
 from maquette.machines.types import Machine, System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
-from maquette.plans.legality import PRECISIONS, adjusted, native
-from maquette.plans.types import Infeasible, Precision
+from maquette.plans.legality import PRECISIONS, adjusted, native, precision
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits
 from maquette.price.seconds import priceable
 from maquette.report.anatomy import Anatomy, anatomy
 from maquette.report.measures import of_output
-from maquette.search import simulation
+from maquette.search import layout, simulation
 from maquette.search.composition import Composed, compose
 from maquette.search.deployment import Deployment, deploy
 from maquette.search.evaluate import DRAWS
@@ -40,9 +38,7 @@ from maquette.search.obstacles import obstacles
 from maquette.search.plan import plan as search
 from maquette.search.simulation import Progress, Simulation
 from maquette.search.types import ASSUMED, Answer, Question, Targets, Wish
-from maquette.space.laid import Laid, LaidProgram
-from maquette.space.laid import lay as laying
-from maquette.space.mapping import Options, part
+from maquette.space.laid import LaidProgram
 from maquette.traffic.types import Requests
 from maquette.units import Seconds
 
@@ -50,7 +46,6 @@ if TYPE_CHECKING:
     from maquette.run.program import Compiled
 
 On = str | System | Sequence[str | System]
-FORMATS = [d.name for d in DTYPES.values() if d.kind != "bool" and d.bits <= 16]
 
 __all__ = [
     "Answer",
@@ -115,17 +110,8 @@ def _in_notebooks(self: object) -> str:
 
 # Results are plain data that know no report; notebooks ask them for HTML all the same.
 _METHOD = "_repr_html_"
-for _kind in (
-    Answer,
-    Simulation,
-    Composed,
-    Anatomy,
-    Machine,
-    System,
-    ModelConfig,
-    Engine,
-    Calibration,
-):
+_SHOWN = (Answer, Simulation, Composed, Anatomy, Machine, System, ModelConfig, Engine, Calibration)
+for _kind in _SHOWN:
     setattr(_kind, _METHOD, _in_notebooks)
 
 
@@ -170,7 +156,7 @@ def deployment(
     if others:
         raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
     apart = Wish(prefill_tp, prefill_pp) if prefill_replicas else None
-    if apart is None and (prefill_tp or prefill_pp):
+    if not apart and (prefill_tp or prefill_pp):
         raise InputError(Fault("prefill_replicas", "is missing", "how many only prefill"))
     return deploy(
         config,
@@ -178,8 +164,7 @@ def deployment(
         chosen,
         calibrations.find(where.machine, chosen.name, calibration),
         wish=Wish(tp, pp, dp, ep),
-        precision=precision(config, weights or native(config.native, where.machine),
-                            activations, kv),
+        precision=precision(weights or native(config.native, where.machine), activations, kv),
         policy=adjusted(engines.policy(chosen, where.machine), policy or {}),
         replicas=replicas,
         prefill=apart,
@@ -188,22 +173,6 @@ def deployment(
         cold=cold,
         regions=regions,
     )  # fmt: skip
-
-
-def precision(
-    config: ModelConfig,
-    weights: str | None = None,
-    activations: str | None = None,
-    kv: str | None = None,
-) -> Precision:
-    """The formats of a deployment; the model's own where nothing is said."""
-    name = weights or config.native
-    roles = {k: v for k, v in (("activations", activations), ("kv", kv)) if v is not None}
-    wrong = [] if name in PRECISIONS else [UnknownName("precision", name, PRECISIONS)]
-    wrong += [UnknownName("format", v, FORMATS, k) for k, v in roles.items() if v not in FORMATS]
-    if wrong:
-        raise InputError(*(f for error in wrong for f in error.faults))
-    return replace(PRECISIONS[name], **roles)
 
 
 def _config(model: str | ModelConfig) -> ModelConfig:
@@ -271,34 +240,7 @@ def lay(
     config, (where, *others) = together(lambda: _config(model), lambda: systems(on, overrides))
     if others:
         raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
-    whole = program(config)
-    sizes = {"b": batch, "s": tokens, "t": context}
-    for name, window in whole.windows.items():
-        sizes[name] = min(context, window + tokens - 1)
-    found: dict[str, Laid] = {}
-    for name in _parts(whole, parts):
-        repeats = Options(repeats=whole.times[name])
-        made = part(whole.parts[name], sizes, where.devices)
-        laid = laying(made, where.machine, repeats, seed=seed, progress=progress)
-        if isinstance(laid, Infeasible):
-            short = f"short by {laid.short_by:,.4g} {laid.unit}"
-            raise InputError(Fault(f"{config.name}: {name}", laid.reason, hint=short))
-        found[name] = laid
-    return LaidProgram(config.name, found, {name: whole.times[name] for name in found})
-
-
-def _parts(whole: Program, wanted: Sequence[str] | None) -> list[str]:
-    if wanted is None:
-        return list(whole.times)
-    layers = {n: t for n, t in whole.times.items() if n not in ("embed", "head")}
-    usual = max(layers, key=lambda n: layers[n])
-    names = [usual if name == "layer" else name for name in wanted]
-    unknown = [
-        UnknownName("part", n, {*whole.times, "layer"}) for n in names if n not in whole.times
-    ]
-    if unknown:
-        raise InputError(*(f for error in unknown for f in error.faults))
-    return list(dict.fromkeys(names))
+    return layout.laid(config, where, parts, (batch, tokens, context), seed, progress)
 
 
 def requests(preset: str | None = None, **choice: Any) -> Requests:

@@ -74,9 +74,9 @@ def parse_lowered(text: str, graph: Graph, algebra: Callable[[Variant], Algebra]
     flow = Flow(
         name, _tensors(inputs), _tensors(outputs), tuple(kernels), tuple(Buffer(*b) for b in arena)
     )
-    variant = Variant(
-        **{k: frozenset(v) if isinstance(v, list) else v for k, v in held["variant"].items()}
-    )
+    chosen: Any = {k: frozenset(v) if isinstance(v, list) else v
+                   for k, v in held["variant"].items()}  # fmt: skip
+    variant = Variant(**chosen)
     alternatives = tuple(map(_alternative, held["alternatives"]))
     named, made = held["once"]
     once = parse(made) if made else Graph(named, {})
@@ -109,11 +109,13 @@ def _tensors(held: Iterable[Any]) -> tuple[Tensor, ...]:
 
 
 def _candidate(candidate: Candidate | None) -> list[Any] | None:
-    return candidate and [show_tiling(candidate.tiling), asdict(candidate.counts)]
+    if candidate is None:
+        return None
+    return [show_tiling(candidate.tiling), asdict(candidate.counts)]
 
 
 def _chosen(held: list[Any] | None) -> Candidate | None:
-    return held and Candidate(parse_tiling(held[0]), Counts(**held[1]))
+    return None if held is None else Candidate(parse_tiling(held[0]), Counts(**held[1]))
 
 
 def _alternative(held: Document) -> Alternative:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import gcd
 from typing import Any
 
-from maquette.errors import Fault, InputError
+from maquette.errors import Fault, InputError, UnknownName
 from maquette.ir.dtypes import DTYPES, dtype
 from maquette.ir.graph import Program
 from maquette.ir.patterns import Reduce
@@ -28,8 +28,23 @@ PRECISIONS: dict[str, Precision] = {
     "mxint8": Precision("mxint8", "mxint8", "mxint8"),
     "mxint4": Precision("mxint4", "mxint4", "mxint8"),
 }
+FORMATS = [d.name for d in DTYPES.values() if d.kind != "bool" and d.bits <= 16]
 WIDE = frozenset({"bf16", "f16", "f32"})  # products in them serve any model
 assert all({p.weights, p.activations, p.kv} <= set(DTYPES) for p in PRECISIONS.values())
+
+
+def precision(name: str, activations: str | None = None, kv: str | None = None) -> Precision:
+    """The formats of a deployment: those of a precision, and of single roles where said.
+
+    >>> precision("fp8", kv="fp8").kv
+    'fp8'
+    """
+    roles = {k: v for k, v in (("activations", activations), ("kv", kv)) if v is not None}
+    wrong = [] if name in PRECISIONS else [UnknownName("precision", name, PRECISIONS)]
+    wrong += [UnknownName("format", v, FORMATS, k) for k, v in roles.items() if v not in FORMATS]
+    if wrong:
+        raise InputError(*(f for error in wrong for f in error.faults))
+    return replace(PRECISIONS[name], **roles)
 
 
 def native(published: str, machine: Machine) -> str:
