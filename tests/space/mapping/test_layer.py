@@ -10,6 +10,7 @@ from maquette.catalogue.machines import machine
 from maquette.catalogue.models import model
 from maquette.models.decoder import program
 from maquette.space.mapping import Mapped, Options, mapped, netlist, part, show_mapped
+from maquette.space.mapping.partition import Limits
 
 
 @pytest.fixture(scope="module")
@@ -75,4 +76,10 @@ def test_a_prompt_in_one_section_streams_through_attention(layer, sn40l):
     assert ("next_keys", "prefix") in access and not any(a == "whole" for _, a in access)
     assert section.traffic["hbm"].read < 1.02 * (2048 * 4096 * 2 + 2 * 4096 * (1280 + 3 * 1792))
     assert section.compute >= 0.9 * sn40l.fabric.compute.value
+    units = [u for u in netlist(section, sn40l.fabric).units if u.kind == "compute"]
+    assert len(units) == section.compute < sum(s.compute for s in section.shares)
+    limits = Limits.of(sn40l.fabric)
+    needs = {s.stage.name: s.stage.needs for s in section.shares}
+    for group in section.together:
+        assert sum((needs[n] for n in group[1:]), start=needs[group[0]]).within(limits)
     assert "bound by compute units" in show_mapped(found, sn40l)

@@ -19,8 +19,9 @@ def netlist(section: Section, fabric: Fabric) -> Netlist:
     units: list[Unit] = []
     for share in section.shares:
         name = share.stage.name
-        units += [Unit(n, "compute", name) for n in _names(name, "c", share.compute)]
-        units += [Unit(n, "memory", name) for n in _names(name, "m", share.memory)]
+        if name == _host(name, section):
+            units += [Unit(n, "compute", name) for n in _compute(share, section)]
+        units += [Unit(n, "memory", name) for n in _memory(share)]
     gates = [f"g{i}" for i in range(_gates(section, fabric))]
     units += [Unit(g, "generator") for g in gates]
     nets = [*_feeds(section, fabric), *_results(section, fabric), *_border(section, gates, fabric)]
@@ -38,8 +39,13 @@ def _names(stage: str, letter: str, count: int) -> list[str]:
     return [f"{stage}.{letter}{i}" for i in range(count)]
 
 
-def _compute(share: Share) -> list[str]:
-    return _names(share.stage.name, "c", share.compute)
+def _host(name: str, section: Section) -> str:
+    """The stage under whose name the compute units of a stage are."""
+    return next((g[0] for g in section.together if name in g), name)
+
+
+def _compute(share: Share, section: Section) -> list[str]:
+    return _names(_host(share.stage.name, section), "c", share.compute)
 
 
 def _memory(share: Share) -> list[str]:
@@ -66,7 +72,7 @@ def _feeds(section: Section, fabric: Fabric) -> Iterator[Net]:
     for share in section.shares:
         read = sum(r.port for r in share.stage.reads)
         rate = _activity(read, share.memory, section, fabric)
-        for source, sinks in _slices(_memory(share), _compute(share)):
+        for source, sinks in _slices(_memory(share), _compute(share, section)):
             yield Net(source, tuple(sinks), _kind(read, fabric), rate)
 
 
@@ -79,7 +85,7 @@ def _results(section: Section, fabric: Fabric) -> Iterator[Net]:
         rate = _activity(written, share.compute, section, fabric)
         sinks: dict[str, list[str]] = {}
         for reader in readers:
-            for source, held in _slices(_compute(share), _memory(reader)):
+            for source, held in _slices(_compute(share, section), _memory(reader)):
                 sinks.setdefault(source, []).extend(held)
         for source, held in sinks.items():
             yield Net(source, tuple(dict.fromkeys(held)), _kind(written, fabric), rate)
@@ -108,5 +114,5 @@ def _border(section: Section, gates: Sequence[str], fabric: Fabric) -> Iterator[
         leaving = sum(w.tile for w in share.stage.writes if w.other)
         if leaving:
             rate = _activity(leaving, share.compute, section, fabric)
-            for i, source in enumerate(_compute(share)):
+            for i, source in enumerate(_compute(share, section)):
                 yield Net(source, (gates[i % len(gates)],), "vector", rate)

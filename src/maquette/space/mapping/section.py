@@ -16,6 +16,7 @@ from maquette.machines.types import Fabric, Machine
 from maquette.plans.types import Infeasible
 from maquette.space.mapping.balance import Balanced, balance, hurried
 from maquette.space.mapping.buffers import buffers, phases
+from maquette.space.mapping.partition import Limits, merge
 from maquette.space.mapping.types import Loading, Section, Share, Stage, Traffic
 
 _FEW = 16  # tiles for which filling the pipeline counts
@@ -89,7 +90,16 @@ def _loaded(
         max(found.interval, time.interval),
         cycles,
         binding,
+        _together(found.shares, fabric),
     )
+
+
+def _together(shares: Sequence[Share], fabric: Fabric) -> tuple[tuple[str, ...], ...]:
+    """Stages of one small body each that fit one unit: stages of its pipeline are shared out."""
+    small = {
+        s.stage.name: s.stage.needs for s in shares if s.compute == 1 and s.stage.needs is not None
+    }
+    return tuple(g for g in merge(small, Limits.of(fabric)) if len(g) > 1)
 
 
 def traffic(stages: Sequence[Stage], tiles: int, loading: Loading) -> dict[str, Traffic]:

@@ -172,6 +172,7 @@ def _stage(
         ported,
         writes,
         work.depth,
+        work.needs,
     )
 
 

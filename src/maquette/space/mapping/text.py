@@ -36,6 +36,7 @@ def show_section(section: Section, machine: Machine) -> str:
             f"  stage {s.stage.name} {s.stage.path}: work {s.stage.work:.6g} on {s.compute} PCU"
             f" {s.memory} PMU, {s.cycles:.4g} cycles"
         )
+    lines += [f"  one unit: {', '.join(group)}" for group in section.together]
     for b in section.buffers:
         lines.append(f"  buffer {b.source} -> {b.stage}: {b.name} {b.bytes:.6g} bytes x {b.depth}")
     return "\n".join(lines)

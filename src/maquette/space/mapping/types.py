@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from maquette.space.mapping.partition import Needs
+
 Path = Literal["matrix", "vector", "copy"]
 # tile: a piece for every tile.  held: the same for all tiles.  whole: all tiles must be there
 # before the first is read.  prefix: tile i reads tiles up to i.
@@ -46,6 +48,7 @@ class Stage:
     reads: tuple[Stream, ...]
     writes: tuple[Stream, ...]
     depth: int  # cycles from the first word in to the first word out
+    needs: Needs | None = None  # of a unit, where one holds the body and others may join it
 
     @property
     def port(self) -> float:
@@ -101,10 +104,12 @@ class Section:
     interval: float  # cycles from tile to tile
     cycles: float  # of the whole section, launch and configuration apart
     binding: str  # what keeps it from being shorter
+    together: tuple[tuple[str, ...], ...] = ()  # stages whose bodies share one compute unit
 
     @property
     def compute(self) -> int:
-        return sum(s.compute for s in self.shares)
+        """Compute units configured."""
+        return sum(s.compute for s in self.shares) - sum(len(g) - 1 for g in self.together)
 
     @property
     def memory(self) -> int:
@@ -114,7 +119,7 @@ class Section:
     def busy(self) -> float:
         """The share of its compute units' cycles that do work, once the pipeline is full."""
         work = sum(s.stage.work for s in self.shares)
-        return work / (self.interval * self.compute)
+        return work / (self.interval * sum(s.compute for s in self.shares))
 
 
 @dataclass(frozen=True)

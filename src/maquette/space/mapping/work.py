@@ -15,7 +15,7 @@ from maquette.compiler.kernel import Kernel
 from maquette.compiler.kernel import Stage as Pattern
 from maquette.machines.types import Fabric
 from maquette.price.kernel_work import work
-from maquette.space.mapping.partition import Limits, partition, virtual
+from maquette.space.mapping.partition import Limits, Needs, needs, partition, virtual
 from maquette.space.mapping.types import Path
 
 
@@ -28,6 +28,7 @@ class Done:
     widest: int
     flops: float
     chain: int
+    needs: Needs | None  # of a body that one unit holds
     passes: float  # of the larger operand through ports
     depth: int
 
@@ -66,6 +67,7 @@ def done(pattern: Pattern, view: Kernel, fabric: Fabric) -> Done:
         max(1, ceil(points / numbers)),
         found.matrix + found.vector,
         chain,
+        needs(dataflow.by_name, dataflow) if chain == 1 and not found.matrix else None,
         passes,
         depth,
     )
