@@ -144,3 +144,10 @@ def test_what_ifs(tmp_path):
 )
 def test_what_ifs_that_lead_nowhere(tmp_path, text, said):
     assert said in refused(tmp_path, GOOD, text)[0]
+
+
+def test_the_file_of_the_documentation(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "composition.md").read_text("utf-8")
+    found = fleet(write(tmp_path, text.split("```toml\n")[1].split("```")[0]))
+    assert len(found.names) == 101 and found.policy.prefetch == "router"
+    assert found.members(found.deployments[0].systems[1].experts)[0] == "chat-1"
