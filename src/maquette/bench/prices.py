@@ -63,6 +63,7 @@ class Judged:
     floor: Errors
     beaten_light: tuple[str, ...]  # measured faster than anything should be
     failed: tuple[tuple[str, str], ...]
+    fitted: Errors | None = None  # of the schedules that constants were fitted to, apart
 
 
 def observe(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -176,15 +177,16 @@ def price(each: int, repeats: int, budget: float, fit: bool, as_json: bool) -> N
     from maquette.report import prices as report
     from maquette.run.measured import kept, processor
 
-    constants, rate, host = FITTED, None, processor()
+    constants, rate, host, within = FITTED, None, processor(), None
     with progress() as tell:
         settings: Any = {"each": each, "turns": repeats, "budget": budget, "progress": tell}
         if fit:
             seen, _ = observe(SIZES, host, **settings)
             constants = fitted(seen, host, f"fitted here on {len(seen)} schedules of other sizes")
             rate = null_rate(seen)
+            within = judge(seen, host, constants, rate).price
         found, failed = observe(HELD_OUT, host, **settings)
-    judged = judge(found, host, constants, rate, failed)
+    judged = replace(judge(found, host, constants, rate, failed), fitted=within)
     document = report.document(judged, host, constants, kept())
     publish(document, report.tables(judged, host, constants), as_json)
 

@@ -26,6 +26,7 @@ def document(found: Judged, processor: Processor, constants: Constants, measured
         **_errors(found.null, "null_"),
         "null_model": "work over the rate of the median schedule",
         **_errors(found.floor, "repeat_"),
+        **({} if found.fitted is None else _errors(found.fitted, "fitted_")),
         "beat_the_light": list(found.beaten_light),
         "schedules_failed": [{"name": n, "why": why} for n, why in found.failed],
         "schedules": [
@@ -62,7 +63,13 @@ def tables(found: Judged, processor: Processor, constants: Constants) -> Iterato
     ]  # fmt: skip
     yield table(f"Our schedules on {processor.name}", heads, rows)
     yield ""
-    named = (("price", found.price), ("one rate for all", found.null), ("repeating", found.floor))
+    named: tuple[tuple[str, Errors], ...] = (
+        ("price", found.price),
+        ("one rate for all", found.null),
+        ("repeating", found.floor),
+    )
+    if found.fitted is not None:
+        named = (*named, ("price, where it was fitted", found.fitted))
     few = ("", ">n", ">median error", ">p90", ">bias")
     yield table("", few, [(name, *_cells(e)) for name, e in named], caption=constants.source)
     notes = [("beat the light", name) for name in found.beaten_light]
