@@ -64,6 +64,7 @@ def test_document_is_written(tmp_path):
     [
         (("llama-2-7b",), "--fleet and [MODEL]: do not go together"),
         (("--on", "h100"), "--fleet and --on: do not go together"),
+        (("--html", "x.html"), "a fleet has no page yet"),
         (("--tp", 2, "--rate", 3), "--fleet and --rate: do not go together"),
         (("--set", "fleet.expert.count=3"), "expert: is not a known key"),
         (("--experts", "3,x"), "'3,x' is no list of numbers"),

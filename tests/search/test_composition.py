@@ -105,6 +105,16 @@ def test_a_mixture_of_machines():
     assert done.uses[0].router_ns > 0 == done.uses[1].router_ns
 
 
+def test_limits_are_of_what_a_system_hosts():
+    larger = replace(
+        made(on(), experts=1),
+        experts=(Experts(SMALL, 1, "e"), Experts("llama-3.1-8b", 1, "big")),
+        deployments=(Site("both", (on(experts=("e",)), on("h100", experts=("big",)))),),
+    )
+    small, big = (h.cliffs.resident for h in compose(checked(larger)).served[0].hosted)
+    assert small > 28 and big < 5
+
+
 def test_zero_popularity_experts_take_room_and_are_never_asked_for():
     weighed = replace(
         made(), experts=(Experts(SMALL, 2, "a", 1.0), Experts(SMALL, 38, "b", 0.0)),

@@ -84,10 +84,10 @@ def _alone(ctx: click.Context) -> None:
         if p.name not in GOES_ALONG and p.name and ctx.get_parameter_source(p.name) is given
     ]
     if clash:
-        hint = "the fleet's file says it"
-        raise InputError(
-            *(Fault(f"--fleet and {c}", "do not go together", hint=hint) for c in clash)
-        )
+        what = "do not go together"
+        hints = {"--html": "a fleet has no page yet: --json, --out or --perfetto"}
+        own = "the fleet's file says it"
+        raise InputError(*(Fault(f"--fleet and {c}", what, hint=hints.get(c, own)) for c in clash))
 
 
 def needed(model: str | None, machines: Values, fleet: Values) -> str:

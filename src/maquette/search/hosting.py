@@ -37,7 +37,7 @@ class Hosted:
     tp: int  # devices that an expert is sharded over
     groups: int  # of so many devices, each with an expert of its own
     reserve: float  # bytes of router and KV cache, of all groups
-    cliffs: Cliffs  # of its largest expert
+    cliffs: Cliffs  # of the largest expert it hosts
     basis: str  # what the times of its models are: priced, or stated
     source: str  # and where they are from
 
@@ -134,7 +134,7 @@ def hosted(
     if where.host.links is not None and where.host.links % groups:
         what = f"{where.host.links} links for {groups} groups of devices"
         raise InputError(Fault("host.links", what, "as many for each group"))
-    largest = max(made.stored(e.model, where, system)[0] for e in made.fleet.experts)
+    largest = max(made.stored(name, where, system)[0] for name in _hosted_models(made.fleet, where))
     needs = _needs(made, where, system, requests, swapping, routes) * groups
     needs += made.stored(made.fleet.router.model, where, system)[0] if routes else 0
     reserve = needs if where.reserve is None else float(where.reserve)
@@ -151,6 +151,12 @@ def hosted(
     )
 
 
+def _hosted_models(fleet: FleetFile, where: Where) -> list[str]:
+    """The models of the experts that a system hosts, each once."""
+    chosen = {*fleet.members(where.experts)}
+    return sorted({e.model for e in fleet.experts if chosen & {*e.names}})
+
+
 def _needs(
     made: Models,
     where: Where,
@@ -162,7 +168,8 @@ def _needs(
     """Bytes of the KV cache of the longest batch."""
     tokens = int((requests.input_tokens + requests.output_tokens).max())
     routing = int(requests.input_tokens.max()) + made.fleet.router.output_tokens
-    each = [made.stored(e.model, where, system)[1] * tokens for e in made.fleet.experts]
+    mine = _hosted_models(made.fleet, where)
+    each = [made.stored(name, where, system)[1] * tokens for name in mine]
     if routes:
         each.append(made.stored(made.fleet.router.model, where, system)[1] * routing)
     return max(each) * swapping.max_batch
