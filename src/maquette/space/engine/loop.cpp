@@ -130,11 +130,11 @@ struct Loop {
             TierState &s = tiers[a.table.tier];
             s.free = std::max(s.free, now * t.parts) + a.table.bytes * t.perByte;
             s.bytes += a.table.bytes;
-            Int served = (s.free + t.parts - 1) / t.parts;
+            Int asked = s.free / t.parts, served = (s.free + t.parts - 1) / t.parts;
             end += served - now + t.latency;
-            if (served > free) {
-                a.state->memory += served - free;
-                free = served;
+            if (asked > free) {
+                a.state->memory += asked - free;
+                free = asked;
             }
         }
         a.state->free = free;

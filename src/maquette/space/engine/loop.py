@@ -226,11 +226,11 @@ class Loop:
             runner.starved += now - runner.free
         end, free = now + runner.latency, now + runner.interval
         if runner.tier >= 0:
-            served = self._serve(runner.tier, now, runner.bytes)
+            asked, served = self._serve(runner.tier, now, runner.bytes)
             end += served - now + self._rates[runner.tier][2]
-            if served > free:
-                runner.memory += served - free
-                free = served
+            if asked > free:
+                runner.memory += asked - free
+                free = asked
         runner.free = free
         tokens = None
         if runner.step is not None:
@@ -244,12 +244,12 @@ class Loop:
             runner.note(now, end, self._limit)
         runner.advance()
 
-    def _serve(self, tier: int, now: int, count: int) -> int:
-        """The cycle in which a request of some bytes, made now, has been served."""
+    def _serve(self, tier: int, now: int, count: int) -> tuple[int, int]:
+        """From which cycle on one may ask again after a request of some bytes; when it is done."""
         parts, per_byte, _ = self._rates[tier]
         self._free[tier] = free = max(self._free[tier], now * parts) + count * per_byte
         self._bytes[tier] += count
-        return -(-free // parts)
+        return free // parts, -(-free // parts)
 
     def _load(self, state: State) -> None:
         for q, line in enumerate(self.lines):
