@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maquette.catalogue.machines import machine
+from maquette.ir import build as b
+from maquette.ir.graph import Graph
 from maquette.plans.types import Infeasible
-from maquette.space.mapping.banking import Access, Banking, banked, conflicts, serves
+from maquette.space.mapping import Options, mapped, part
+from maquette.space.mapping.banking import Access, Banking, banked, conflicts, serves, turns
+
+FABRIC = machine("sn40l").fabric
 
 
 @pytest.mark.parametrize("banks", [4, 16, 32])
@@ -63,3 +70,23 @@ def test_reads_at_random_places_have_copies():
 def test_more_lanes_than_banks():
     found = banked([Access.row(32, 1)], 16)
     assert isinstance(found, Infeasible) and found.short_by == 16
+
+
+def test_what_an_array_reads_column_by_column_lies_in_stripes():
+    """A product takes one point of the summed axis a cycle; what wrote it ran along that axis."""
+    x = b.activation("x", m=64, k=32)
+    y = b.dot(b.tanh(b.dot(x, b.weight("w0", k=32, n=64), "k")), b.weight("w1", n=64, o=32), "n")
+    chip = machine("sn40l")
+    found = mapped(part(Graph("two", {"y": y.value}), {}), chip, Options(cuts=(), tiles=(2,)))
+    (section,) = found.sections
+    across = {(b.source, b.stage) for b in section.buffers if b.across}
+    products = [s.stage for s in section.shares if s.stage.path == "matrix"]
+    assert {n for _, n in across} == {p.name for p in products}
+    assert not any(b.across for b in section.buffers if b.name.startswith("w"))
+
+
+def test_too_few_banks_take_turns():
+    few = replace(FABRIC, banks=replace(FABRIC.banks, value=8))
+    assert (turns(True, FABRIC), turns(True, few), turns(False, few)) == (1, 2, 2)
+    odd = replace(FABRIC, banks=replace(FABRIC.banks, value=17))
+    assert turns(True, odd) == 1

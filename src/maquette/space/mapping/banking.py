@@ -10,11 +10,14 @@ stripe ``(i + j) mod banks`` (SN40L, MICRO 2024, §IV-B), which the search finds
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations, product
 from typing import TypeAlias
 
+from maquette.compiler.kernel import Stage, Tensor
+from maquette.machines.types import Fabric
 from maquette.plans.types import Infeasible
 
 Point: TypeAlias = tuple[int, ...]
@@ -106,6 +109,46 @@ def banked(
     if least > banks:
         return Infeasible("more lanes than banks", least - banks, "banks")
     return Infeasible(f"no banking of {banks} banks keeps every lane apart")
+
+
+def turns(across: bool, fabric: Fabric) -> int:
+    """Cycles that a memory unit takes to serve one vector that lanes ask for at once.
+
+    Written along one axis and read along another, banks must keep both apart.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> turns(True, machine("sn40l").fabric)
+    1
+    """
+    return _turns(across, fabric.lanes.value, fabric.banks.value)
+
+
+@cache
+def _turns(across: bool, lanes: int, banks: int) -> int:
+    asked = [Access.row(lanes, 2), Access.column(lanes, 2)] if across else [Access.row(lanes, 2)]
+    if isinstance(banked(asked, banks, blocks=(1,)), Banking):
+        return 1
+    return -(-lanes // banks)
+
+
+def read_lanes(
+    pattern: Stage, path: str, lane: str, axes: Sequence[str], tensors: Mapping[str, Tensor]
+) -> str:
+    """The axis along which the lanes that read a tensor of these axes lie.
+
+    An array takes one point of the summed axis a cycle, and so a vector along the axis that only
+    this operand has.  Else lanes lie as they do in the result, along `lane`, or where they are
+    summed along the last axis of the operand.
+    """
+    own = [a for a in axes if a not in pattern.over and a in pattern.results[-1].axes]
+    if path == "matrix":
+        others = [set(tensors[n].axes) for n in pattern.reads if tuple(tensors[n].axes) != axes]
+        alone = [a for a in own if not any(a in o for o in others)]
+        own = alone or own
+        return own[-1] if own else lane
+    if not pattern.over and lane in axes:
+        return lane
+    return axes[-1] if axes else ""
 
 
 def _candidates(

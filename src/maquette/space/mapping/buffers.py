@@ -125,7 +125,7 @@ def _buffer(
         size, depth = min(read.tile, CHUNK), 2
     elif (loading == "ahead" and tiles > 1) or read.total > read.tile:
         depth = 2
-    return Buffer(read.name, read.other, stage.name, size, depth)
+    return Buffer(read.name, read.other, stage.name, size, depth, read.across)
 
 
 def _edges(stages: Sequence[Stage]) -> Iterator[Edge]:

@@ -15,6 +15,7 @@ from maquette.compiler.kernel import Kernel, Result, Tensor
 from maquette.compiler.kernel import Stage as Pattern
 from maquette.ir.scalar import reads as arguments
 from maquette.machines.types import Fabric
+from maquette.space.mapping.banking import read_lanes, turns
 from maquette.space.mapping.causal import reads_earlier
 from maquette.space.mapping.part import Part, parts, tile
 from maquette.space.mapping.types import Access, Stage, Stream
@@ -28,6 +29,7 @@ class _Made:
     stage: str
     total: float
     tile: float
+    step: int  # elements from one lane to the next, as it is written
 
 
 @dataclass
@@ -44,24 +46,28 @@ class _Walk:
         whole = {t.name: t for t in kernel.inputs}
         small = {t.name: t for t in piece.inputs}
         local: dict[str, _Made] = {}
-        stored = {t.name: t.buffer for t in kernel.outputs}
+        outputs = {t.name: t for t in kernel.outputs}
+        stored = {n: t.buffer for n, t in outputs.items()}
         for pattern in kernel.stages:
             view = Kernel(kernel.name, piece.extents, tuple(small.values()), (), (pattern,))
             name = _named(pattern, stored)
+            work = done(pattern, view, self.fabric)
+            lane = _lane(pattern.results[-1], outputs, kernel)
             reads = dict[tuple[str, str], Stream]()
             for n in dict.fromkeys(pattern.reads):
                 tensor, part = whole[n], small[n]
                 places = _placed(pattern, n)
                 most = _points(pattern, kernel) * places, _points(pattern, piece) * places
-                for s in self._read(kernel, tensor, part, local, most):
+                step = _step(tensor, read_lanes(pattern, work.path, lane, tensor.axes, whole))
+                for s in self._read(kernel, tensor, part, local, most, step):
                     held = reads.get((s.name, s.other))
                     if held is None or held.tile < s.tile:
                         reads[s.name, s.other] = s
-            work = done(pattern, view, self.fabric)
             writes = []
             for r in pattern.results:
                 whole[r.name], small[r.name] = _dense(r, kernel.extents), _dense(r, piece.extents)
-                made = _Made(name, _bytes(whole[r.name]), _bytes(small[r.name]))
+                step = _step(outputs.get(r.name, whole[r.name]), _lane(r, outputs, kernel))
+                made = _Made(name, _bytes(whole[r.name]), _bytes(small[r.name]), step)
                 local[r.name] = made
                 buffer = stored.get(r.name, r.name)
                 if r.name in stored:
@@ -77,17 +83,19 @@ class _Walk:
         small: Tensor,
         local: Mapping[str, _Made],
         most: tuple[float, float],
+        step: int,
     ) -> Iterator[Stream]:
         """What arrives from a stage, and what of it lies in memory from before.
 
-        Elements at `most`, of all tiles and of one, are asked for.
+        Elements at `most`, of all tiles and of one, are asked for, lanes `step` apart.
         """
         width = whole.dtype.bytes
         total, each = min(_bytes(whole), most[0] * width), min(_bytes(small), most[1] * width)
         if whole.name in local:
             made = local[whole.name]
             access: Access = "tile" if made.tile < made.total else "held"
-            yield Stream(whole.buffer, made.stage, access, each, total, each)
+            across = step != made.step
+            yield Stream(whole.buffer, made.stage, access, each, total, each, across)
             return
         found = self.made.get(whole.buffer)
         fresh = 0.0
@@ -95,14 +103,15 @@ class _Walk:
             fresh = min(total, found.total)
             share = fresh / total if total else 0.0
             access = self._arrival(kernel, whole, total / each if each else 1.0, found)
-            yield Stream(whole.buffer, found.stage, access, each * share, fresh, each * share)
+            size, across = each * share, step != found.step
+            yield Stream(whole.buffer, found.stage, access, size, fresh, size, across)
         if total > fresh:
             role = self.part.roles.get(whole.buffer, "activation")
             pieces = total / each
             access = "tile" if pieces >= self.tiles > 1 else "held"
-            share = 1 - fresh / total
+            size, across = each * (1 - fresh / total), step != 1 and role != "weight"
             tier = self.tiers[role]
-            yield Stream(whole.buffer, tier, access, each * share, total - fresh, each * share)
+            yield Stream(whole.buffer, tier, access, size, total - fresh, size, across)
 
     def _arrival(self, kernel: Kernel, tensor: Tensor, pieces: float, made: _Made) -> Access:
         cut = made.total / made.tile if made.tile else 1.0
@@ -155,10 +164,11 @@ def _stage(
     fabric: Fabric,
 ) -> Stage:
     """The larger operand of a contraction passes the units once per block of the other's rows."""
-    ported = reads
-    if work.passes > 1 and reads:
-        largest = max(reads, key=lambda r: r.tile)
-        ported = tuple(replace(r, port=r.tile * work.passes) if r is largest else r for r in reads)
+    largest = max(reads, key=lambda r: r.tile, default=None)
+    ported = tuple(
+        replace(r, port=r.tile * (work.passes if r is largest else 1.0) * turns(r.across, fabric))
+        for r in reads
+    )
     vector = fabric.lanes.value * fabric.word.value
     arrival = sum(r.tile for r in reads) / (vector * fabric.vector_inputs.value)
     return Stage(
@@ -174,6 +184,20 @@ def _stage(
         work.depth,
         work.needs,
     )
+
+
+def _lane(result: Result, outputs: Mapping[str, Tensor], kernel: Kernel) -> str:
+    """The axis along which a result is written: that of neighbours in memory, else its last."""
+    out = outputs.get(result.name)
+    if out is None:
+        return result.axes[-1] if result.axes else ""
+    pairs = zip(out.axes, out.strides, strict=True)
+    return min(((s, a) for a, s in pairs if kernel.extents[a] > 1), default=(1, ""))[1]
+
+
+def _step(tensor: Tensor, axis: str) -> int:
+    """Elements from one point of an axis to the next; 1 for a tensor that has it not."""
+    return dict(zip(tensor.axes, tensor.strides, strict=True)).get(axis, 1)
 
 
 def _placed(pattern: Pattern, name: str) -> float:

@@ -38,7 +38,9 @@ def show_section(section: Section, machine: Machine) -> str:
         )
     lines += [f"  one unit: {', '.join(group)}" for group in section.together]
     for b in section.buffers:
-        lines.append(f"  buffer {b.source} -> {b.stage}: {b.name} {b.bytes:.6g} bytes x {b.depth}")
+        turned = ", striped" if b.across else ""
+        size = f"{b.bytes:.6g} bytes x {b.depth}{turned}"
+        lines.append(f"  buffer {b.source} -> {b.stage}: {b.name} {size}")
     return "\n".join(lines)
 
 

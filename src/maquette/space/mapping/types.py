@@ -32,6 +32,7 @@ class Stream:
     tile: float  # bytes that one tile touches
     total: float  # bytes, each once, over all tiles
     port: float  # bytes through ports of memory units per tile: `tile` times its reuse there
+    across: bool = False  # read along another axis than it was written: a transpose
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Buffer:
     stage: str
     bytes: float  # of one copy
     depth: int  # copies: 2 between neighbours, one more for every stage they are further apart
+    across: bool = False  # rows in, columns out: banks in a diagonal stripe
 
 
 @dataclass(frozen=True)
