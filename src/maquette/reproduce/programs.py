@@ -1,0 +1,103 @@
+"""Programs that claims are about, written as their papers write them."""
+
+from __future__ import annotations
+
+from maquette.ir.build import Tensor, dot, exp, softmax, tensor, where
+from maquette.ir.graph import Graph
+from maquette.ir.patterns import section
+
+
+def mixing(n: int, d: int, trained: bool = False) -> Graph:
+    """Softmax attention of one head over `n` tokens, a section for every kernel of Algorithm 0.
+
+    As it is `trained`, mask and dropout are kernels of their own.
+
+    >>> from maquette.ir.facts import by_section
+    >>> list(by_section(mixing(64, 8)))
+    ['scores', 'softmax', 'mix']
+    """
+    q, k, v = _heads(n, d)
+    with section("scores"):
+        scores = dot(q, k, "d") * d**-0.5
+    if trained:
+        with section("mask"):
+            scores = where(_bits("mask", n) > 0, scores, -1e4)
+    with section("softmax"):
+        shares = softmax(scores, "t")
+    if trained:
+        with section("dropout"):
+            shares = _bits("keep", n) * shares * (1 / 0.9)
+    with section("mix"):
+        return Graph("forward", {"o": dot(shares, v, "t").value})
+
+
+def backward(n: int, d: int, trained: bool = False) -> Graph:
+    """Gradients of `mixing` with the shares kept: the backward pass of Algorithm 0."""
+    q, k, v = _heads(n, d)
+    shares, do = _tensor("p", s=n, t=n), _tensor("do", s=n, e=d)
+    dropped = _tensor("dropped", s=n, t=n) if trained else shares
+    with section("dv"):
+        dv = dot(dropped, do, "s")
+    with section("dp"):
+        dp = dot(do, v, "e")
+    if trained:
+        with section("dropout"):
+            dp = _bits("keep", n) * dp * (1 / 0.9)
+    with section("ds"):
+        ds = shares * (dp - (shares * dp).sum("t"))
+    if trained:
+        with section("mask"):
+            ds = where(_bits("mask", n) > 0, ds, 0.0)
+    return _gradients("kept", q, k, ds, dv, d)
+
+
+def recomputing(n: int, d: int) -> Graph:
+    """The same gradients from one number a row that the forward pass leaves: Algorithm 4."""
+    q, k, v = _heads(n, d)
+    o, do = _tensor("o", s=n, e=d), _tensor("do", s=n, e=d)
+    shares = exp(dot(q, k, "d") * d**-0.5 - tensor("lse", "activation", "f32", s=n))
+    ds = shares * (dot(do, v, "e") - dot(do, o, "e"))
+    return _gradients("recomputed", q, k, ds, dot(shares, do, "s"), d)
+
+
+def plain(shifted: bool = True) -> Graph:
+    """Attention of symbolic sizes; not `shifted`: without the maximum, DAM's naive form."""
+    scores = dot(_tensor("q", s="s", d="d"), _tensor("k", t="t", d="d"), "d")
+    p = exp(scores - scores.max("t")) if shifted else exp(scores)
+    weighted = p / p.sum("t") * _tensor("v", t="t", e="e")
+    return Graph("plain", {"o": weighted.sum("t").value})
+
+
+def kept_blocks(rows: int, kept: int, block: int, d: int) -> Graph:
+    """`mixing` with a mask of blocks: each of `rows` blocks of queries meets `kept` of keys.
+
+    Keys and values are the blocks that the mask keeps, as whoever follows its table hands them
+    over: axis n counts them.
+    """
+    q = _tensor("q", i=rows, r=block, d=d)
+    k = _tensor("k", i=rows, n=kept, c=block, d=d)
+    v = _tensor("v", i=rows, n=kept, c=block, e=d)
+    scores = dot(q, k, "d") * d**-0.5
+    p = exp(scores - scores.max("n", "c"))
+    return Graph("blocks", {"o": (dot(p, v, "n", "c") / p.sum("n", "c")).value})
+
+
+def _heads(n: int, d: int) -> tuple[Tensor, Tensor, Tensor]:
+    return _tensor("q", s=n, d=d), _tensor("k", t=n, d=d), _tensor("v", t=n, e=d)
+
+
+def _tensor(name: str, **axes: int | str) -> Tensor:
+    return tensor(name, "activation", "f16", **axes)
+
+
+def _bits(name: str, n: int) -> Tensor:
+    """A byte for every score, as such kernels keep them."""
+    return tensor(name, "activation", "int8", s=n, t=n)
+
+
+def _gradients(name: str, q: Tensor, k: Tensor, ds: Tensor, dv: Tensor, d: int) -> Graph:
+    with section("dq"):
+        dq = dot(ds, k, "t") * d**-0.5
+    with section("dk"):
+        dk = dot(ds, q, "s") * d**-0.5
+    return Graph(name, {"dq": dq.value, "dk": dk.value, "dv": dv.value})
