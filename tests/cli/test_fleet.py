@@ -9,7 +9,8 @@ import pytest
 
 from cli.calling import call, succeed
 
-SMALL = ("simulate", "--fleet", "samba-coe", "--requests", 32)
+SMALL = ("simulate", "--fleet", "samba-coe", "--requests", 32, "--draws", 0)
+CURVE = ("simulate", "--fleet", "samba-coe", "--requests", 32, "--experts")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,7 @@ def test_document_is_written(tmp_path):
         (("--tp", 2, "--rate", 3), "--fleet and --rate: do not go together"),
         (("--set", "fleet.expert.count=3"), "expert: is not a known key"),
         (("--experts", "3,x"), "'3,x' is no list of numbers"),
+        (("--experts", "3", "--draws", "2"), "a curve has no intervals"),
         (("--experts", "3", "--perfetto", "t.json"), "one timeline for many numbers"),
     ],
 )
@@ -77,12 +79,22 @@ def test_refused(arguments, said):
 
 
 def test_curve_over_experts():
-    d = succeed(*SMALL, "--experts", "20,150,400", "--json").document
+    d = succeed(*CURVE, "20,150,400", "--json").document
     assert [p["experts"] for p in d["curve"]] == [20, 150, 400] and "experts" not in d
     few, some, many = (p["deployments"][2] for p in d["curve"])
     assert few["switching_share"] == 0 < some["switching_share"] and not many["feasible"]
-    out = succeed(*SMALL, "--experts", "20,400").out
+    out = succeed(*CURVE, "20,400").out
     assert "GB short" in out and "cannot be" in out
+
+
+def test_intervals():
+    few = ("--requests", 16, "--draws", 2, "--set", "fleet.experts.0.count=400")
+    d = succeed("simulate", "--fleet", "samba-coe", *few, "--json").document
+    priced, stated, no = d["deployments"][:3]
+    assert priced["e2e_p50_ms_low_80"] <= priced["e2e_p50_ms"] <= priced["e2e_p50_ms_high_80"]
+    assert priced["e2e_p50_ms_low_80"] < priced["e2e_p50_ms_high_80"]
+    assert stated["requests_per_s_low_80"] == pytest.approx(stated["requests_per_s_high_80"])
+    assert not no["feasible"] and "e2e_p50_ms_low_80" not in no
 
 
 def test_show():

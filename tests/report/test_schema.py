@@ -42,7 +42,14 @@ def test_documents_are_documented(arguments):
 
 
 def test_the_document_of_a_fleet_is_documented():
-    few = ("--requests", 8, "--set", "fleet.experts.0.count=400")  # some deployments cannot be
+    few = (
+        "--requests",
+        8,
+        "--draws",
+        0,
+        "--set",
+        "fleet.experts.0.count=400",
+    )  # some deployments cannot be
     document = succeed("simulate", "--fleet", "samba-coe", *few, "--json").document
     known = documented("simulate --fleet")
     section = TEXT.split("\n## simulate --fleet\n")[1].split("\n## ")[0]

@@ -161,6 +161,12 @@ def test_contradictions_name_their_system(where, said):
     assert f"it: {where.on}" in str(caught.value) and said in str(caught.value)
 
 
+def test_batches_are_no_larger_than_an_engine_runs():
+    many = made(Where("sn40l-node"), policy=Swapping(max_batch=100))
+    with pytest.raises(InputError, match=r"100 sequences of llama-3.2-1b, whose engine runs 64"):
+        compose(many)
+
+
 def test_stated_times_stand_in_for_prices():
     found = compose(fleet("samba-coe"))
     priced, stated = found.served[0], found.served[1]

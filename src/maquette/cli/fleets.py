@@ -18,12 +18,12 @@ from maquette.report.files import folder, place, write
 if TYPE_CHECKING:
     from maquette.search.composition import Composed
 
-GOES_ALONG = {"fleet", "experts", "overrides", "requests", "seed", "calibration", "out",
+GOES_ALONG = {"fleet", "experts", "overrides", "requests", "seed", "calibration", "draws", "out",
               "perfetto", "as_json"}  # fmt: skip
 
 
 def serve(choice: Values, changes: Sequence[str], requests: int | None, seed: int,
-          calibration: str | None, outputs: Values, as_json: bool) -> None:  # fmt: skip
+          calibration: str | None, draws: int, outputs: Values, as_json: bool) -> None:  # fmt: skip
     """Simulate the fleet of that name or file, print it, and write what was asked for."""
     _alone(click.get_current_context())
     from maquette.catalogue.fleets import fleet
@@ -42,7 +42,7 @@ def serve(choice: Values, changes: Sequence[str], requests: int | None, seed: in
         if choice["experts"]:
             counted = curve(asked, choice["experts"], seed=seed, calibration=own, progress=tell)
         else:
-            found = compose(asked, seed=seed, calibration=own, progress=tell)
+            found = compose(asked, seed=seed, calibration=own, draws=draws, progress=tell)
     if choice["experts"]:
         document, parts = composed.curve_document(counted), composed.curve_tables(counted)
     else:
@@ -56,6 +56,10 @@ def serve(choice: Values, changes: Sequence[str], requests: int | None, seed: in
 
 def _places(outputs: Values, counts: Sequence[int] | None) -> tuple[Path | None, Path | None]:
     """Where to write, once it is known that it can be written."""
+    given = click.get_current_context().get_parameter_source("draws")
+    if counts and given is click.core.ParameterSource.COMMANDLINE:
+        what = "do not go together: a curve has no intervals"
+        raise InputError(Fault("--draws and --experts", what))
     if counts and outputs["perfetto"]:
         what = "one timeline for many numbers of experts"
         raise InputError(Fault("--perfetto and --experts", what, hint="choose one number"))

@@ -52,7 +52,7 @@ def simulate(
 
     if fleet["fleet"] is not None:
         n, seed, changes = traffic["requests"], traffic["seed"], machines["overrides"]
-        fleets.serve(fleet, changes, n, seed, calibration, outputs, as_json)
+        fleets.serve(fleet, changes, n, seed, calibration, draws, outputs, as_json)
         return
     model = fleets.needed(model, machines, fleet)
     from maquette import api

@@ -12,6 +12,7 @@ from maquette.machines.doubts import doubtful, sentence
 from maquette.machines.types import Fact
 from maquette.plans.types import Infeasible
 from maquette.report.document import Document, milliseconds, stamp
+from maquette.report.measures import bounds
 from maquette.report.numbers import amount, digits, percent, seconds
 from maquette.report.tables import pairs, table
 from maquette.search.composition import Composed, Served
@@ -40,7 +41,7 @@ def document(found: Composed) -> Document:
         "popularity": str(fleet.popularity),
         "never_asked_experts": list(found.unused),
         "precision": fleet.precision,
-        "traffic": requests.source,
+        "traffic": _traffic(found),
         "batch": fleet.traffic.batch,
         "requests": len(requests),
         "seed": found.seed,
@@ -63,6 +64,7 @@ def _deployment(found: Composed, served: Served) -> Document:
         **made,
         "feasible": True,
         **_figures(figures(served.outcome)),
+        **_intervals(served),
         "expected_hit_share": expected_hits(found, served),
         "nodes": [_node(served.outcome, i) for i in range(len(served.outcome.uses))],
     }
@@ -114,6 +116,15 @@ def _figures(f: Figures) -> Document:
         "evictions": f.evictions,
         "moved_gb": f.bytes_moved / 1e9,
     }
+
+
+def _intervals(served: Served) -> Document:
+    """``e2e_p50_ms_low_80`` and so on, where calibrations were drawn."""
+    keys: Document = {}
+    for name, found in served.intervals.items():
+        label, scale = (name, 1.0) if name.endswith("per_s") else (f"{name[:-1]}ms", 1e3)
+        keys[f"{label}_low_80"], keys[f"{label}_high_80"] = found.low * scale, found.high * scale
+    return keys
 
 
 def _node(history: History, i: int) -> Document:
@@ -177,9 +188,9 @@ def tables(found: Composed) -> Iterator[RenderableType]:
         ("source", fleet.source or "–"),
     ])  # fmt: skip
     yield ""
-    heads = ("deployment", ">latency p50", ">p99", ">TTFT p50", ">req/s", ">switching",
+    columns = ("deployment", ">latency p50", ">p99", ">req/s", ">switching",
              ">hits", ">ahead", ">moved", ">× as long")  # fmt: skip
-    yield table("", heads, list(_rows(found)))
+    yield table("", columns, list(_rows(found)))
     yield ""
     heads = ("system", ">fast", ">reserved", ">cold", ">copies at", "path",
              ">resident", ">cold holds", ">both hold", "~times")  # fmt: skip
@@ -227,23 +238,24 @@ def _switching(served: Served) -> str:
 
 
 def _traffic(found: Composed) -> str:
-    batch = found.fleet.traffic.batch
-    return f"batches of {batch}: {found.requests.source}" if batch else found.requests.source
+    """What is served; a batch is drawn as if so many clients were there."""
+    batch, source = found.fleet.traffic.batch, found.requests.source
+    clients = f"closed loop of {batch} client{'s' if batch != 1 else ''}"
+    return source.replace(clients, f"batches of {batch}") if batch else source
 
 
 def _rows(found: Composed) -> Iterator[tuple[str, ...]]:
     first: Figures | None = None
     for served in found.served:
         if isinstance(served.outcome, Infeasible):
-            yield (served.site.name, "cannot be", *("–",) * 8)
+            yield (served.site.name, "cannot be", *("–",) * 7)
             continue
         f = figures(served.outcome)
         first = first or f
         yield (
             served.site.name,
-            seconds(f.e2e[50.0]),
+            seconds(f.e2e[50.0], bounds(served.intervals, "e2e_p50_s")),
             seconds(f.e2e[99.0]),
-            seconds(f.ttft[50.0]),
             digits(f.requests_per_s),
             percent(f.switching_share),
             percent(f.resident_share),

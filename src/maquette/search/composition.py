@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,11 @@ from maquette.catalogue.requests import requests as requested
 from maquette.errors import Fault, InputError, MaquetteError, nearest
 from maquette.plans.types import Infeasible
 from maquette.price.calibration import Calibration
+from maquette.search.evaluate import central
+from maquette.search.evaluate import drawn as drawn_calibrations
 from maquette.search.hosting import Hosted, Models, hosted, nodes
+from maquette.search.types import Interval
+from maquette.serve.composition.figures import figures
 from maquette.serve.composition.popularity import drawn, shares
 from maquette.serve.composition.simulate import simulate
 from maquette.serve.composition.types import Composition, History, Ints, Node, Stream, Swapping
@@ -35,6 +39,7 @@ class Served:
     swapping: Swapping
     hosted: tuple[Hosted, ...]
     outcome: History | Infeasible
+    intervals: Mapping[str, Interval] = field(default_factory=dict)  # of `headline`, 80 %
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +65,15 @@ def compose(
     overrides: Sequence[str] = (),
     calibration: Sequence[Calibration] = (),
     seed: int = 0,
+    draws: int = 0,
     progress: Progress = lambda *_: None,
 ) -> Composed:
     """Experts behind a router on every deployment of a fleet: a name, a file, or one in Python.
 
     All deployments serve the same requests for the same experts; one that does not fit is
-    `Infeasible`, with what it is short of.  `overrides` are what-ifs of a file.  Raises
-    InputError for choices that contradict each other.
+    `Infeasible`, with what it is short of.  `overrides` are what-ifs of a file; so many `draws`
+    from the calibrations' posteriors give intervals.  Raises InputError for choices that
+    contradict each other.
 
     >>> found = compose("samba-coe", overrides=["fleet.traffic.requests=16"])
     >>> found.served[0].hosted[0].tiers.path, found.served[-1].hosted[0].tiers.path
@@ -76,7 +83,36 @@ def compose(
         fleet = fleets.fleet(fleet, overrides)
     elif overrides:
         raise InputError(Fault("overrides", "need a fleet by name", hint="change it in Python"))
-    return _composed(Models(fleet, calibration), seed, progress)
+    made = Models(fleet, calibration)
+    found = _composed(made, seed, progress)
+    if not draws:
+        return found
+    others = []
+    for i in range(draws):
+        progress("drawing calibrations", i, draws)
+        others.append(_composed(made.drawn(partial(_draw, i, draws, seed)), seed))
+    served = (_sure(one, [o.served[k] for o in others]) for k, one in enumerate(found.served))
+    return replace(found, served=tuple(served))
+
+
+def headline(history: History) -> dict[str, float]:
+    """The figures that have intervals."""
+    f = figures(history)
+    return {"e2e_p50_s": f.e2e[50.0], "e2e_p99_s": f.e2e[99.0], "requests_per_s": f.requests_per_s}
+
+
+def _draw(i: int, n: int, seed: int, cal: Calibration) -> Calibration:
+    return list(drawn_calibrations(cal, n, seed))[i]
+
+
+def _sure(served: Served, others: Sequence[Served]) -> Served:
+    """What was served, with the central 80 % of what others make of it."""
+    if isinstance(served.outcome, Infeasible):
+        return served
+    point = headline(served.outcome)
+    known = [headline(o.outcome) for o in others if isinstance(o.outcome, History)]
+    found = {k: central(v, [other[k] / v for other in known]) for k, v in point.items()}
+    return replace(served, intervals=found)
 
 
 def curve(

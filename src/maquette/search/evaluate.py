@@ -141,7 +141,7 @@ def spread(
         kept += not missed(trace, targets)
         for name, value in figures(trace, targets.percentile).items():
             ratios[name].append(value / base[name] if base[name] else 1.0)
-    return {name: _central(point[name], found) for name, found in ratios.items()}, kept / draws
+    return {name: central(point[name], found) for name, found in ratios.items()}, kept / draws
 
 
 def drawn(cal: Calibration, n: int, seed: int) -> Iterator[Calibration]:
@@ -151,7 +151,7 @@ def drawn(cal: Calibration, n: int, seed: int) -> Iterator[Calibration]:
         yield slower(at, float(np.exp(rng.normal(0.0, cal.residual))))
 
 
-def _central(point: float, ratios: Sequence[float]) -> Interval:
+def central(point: float, ratios: Sequence[float]) -> Interval:
     """The central 80 % of draws; a mode at the edge of a skewed posterior is still inside."""
     known = [r for r in ratios if not np.isnan(r)] or [float("nan")]
     low, high = np.quantile(known, [0.1, 0.9])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -51,11 +51,18 @@ class Models:
         self._own = own
         self._lowered: dict[tuple[str, str], tuple[Program, Schedule]] = {}
         self._priced: dict[tuple[Any, ...], Timing | Infeasible] = {}
+        self._drawn: Callable[[Calibration], Calibration] = lambda cal: cal
 
     def of(self, fleet: FleetFile) -> Models:
         """The models of another fleet of the same precision, sharing what is known already."""
         other = copy(self)
         other.fleet = fleet
+        return other
+
+    def drawn(self, change: Callable[[Calibration], Calibration]) -> Models:
+        """The same models under other calibrations."""
+        other = copy(self)
+        other._priced, other._drawn = {}, change
         return other
 
     def engine(self, where: Where, system: System) -> Engine:
@@ -90,7 +97,8 @@ class Models:
 
     def calibration(self, where: Where, system: System) -> Calibration:
         """What prices the engine of a system."""
-        return calibrations.find(system.machine, self.engine(where, system).name, self._own)
+        found = calibrations.find(system.machine, self.engine(where, system).name, self._own)
+        return self._drawn(found)
 
     def timing(self, name: str, where: Where, system: System, tp: int) -> Timing | Infeasible:
         """How long a model takes on `tp` devices of a system: as stated, else as priced."""
@@ -194,6 +202,9 @@ def nodes(
         timing = made.timing(name, where, on.system, on.tp)
         if isinstance(timing, Infeasible):
             return replace(timing, reason=f"{name}: {timing.reason}")
+        if isinstance(timing, Priced) and swapping.max_batch > timing.max_seqs:
+            what = f"{swapping.max_batch} sequences of {name}, whose engine runs {timing.max_seqs}"
+            raise InputError(Fault("policy.max_batch", what, f"at most {timing.max_seqs}"))
         timings[name] = timing
     nbytes = {i: made.stored(model, where, on.system)[0] for i, model in mine.items()}
     share = replace(on.tiers, fast=on.tiers.fast / on.groups)

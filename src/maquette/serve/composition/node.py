@@ -72,7 +72,8 @@ class NodeClock:
             found = AHEAD if ahead else RESIDENT
         else:
             # What is being copied can leave: copies follow one another, so it is done by then.
-            tier.make_room(expert)
+            fits = tier.make_room(expert)
+            assert fits, "an expert that does not fit is infeasible"
             copy, found = tier.copy(expert, now, ahead=False), COPIED
         timing = self.node.hosted[expert]
         run = timing.run(tuple(prompts[r] for r in rids), tuple(outputs[r] for r in rids))

@@ -71,6 +71,7 @@ class Priced:
 
     def __init__(self, replica: Replica, layers: int) -> None:
         self.layers = layers
+        self.max_seqs = replica.max_seqs
         self._budget = replica.max_batched_tokens
         self._costs = Costs(replica.step, replica.max_batched_tokens, replica.max_seqs)
 
