@@ -112,6 +112,8 @@ def runs(node: Node) -> tuple[Run, ...]:
     ins, outs, n = len(node.inputs), len(node.outputs), node.count
     one = (1,) * ins
     match node.kind:
+        case "fold" | "pack" | "repeat" if not n:
+            return ()
         case "fold" | "pack":
             none = (0,) * outs
             last = Run(1, one, one, (1,) * outs)

@@ -234,11 +234,15 @@ class Loop:
         runner.free = free
         tokens = None
         if runner.step is not None:
-            tokens = runner.step([line.peek() for line, _ in phase.takes])
+            tokens = runner.step([line.peek() for line, _ in phase.needs])
         for line, count in phase.takes:
             line.take(count, now, (end if line.held else now) + line.response)
-        for place, (line, _) in enumerate(phase.gives):
-            line.put(end + line.latency, None if tokens is None else tokens[place])
+        for place, (line, count) in enumerate(phase.gives):
+            if count == 1:
+                line.put(end + line.latency, None if tokens is None else tokens[place])
+            elif tokens is not None:  # several at once are a list
+                for token in tokens[place]:
+                    line.put(end + line.latency, token)
         runner.end = end if end > free else free
         if self._limit:
             runner.note(now, end, self._limit)

@@ -44,6 +44,17 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """A token that ends a row; of rank 2, rows of rows, and so on.
+
+    Where rows are of lengths that only the tokens know, sources give stops among their tokens, and
+    a `count` of 0 means until a stop.  Nodes that do not end rows pass stops on.
+    """
+
+    rank: int = 1
+
+
+@dataclass(frozen=True)
 class Tier:
     """A memory that several nodes share: bytes per cycle in all, and cycles until data are there.
 
@@ -79,6 +90,11 @@ class Node:
     merge      takes each token from the input that `order` says; or, where `order` is empty, that
                its first input says, counting the others from 0
     =========  ==================================================================================
+
+    With a `count` of 0 fold and pack take tokens until a stop, and give the stop on with one rank
+    less, or not at all; repeat then has a second input and gives its token for every token there
+    until a stop, which it passes on.  A stop that steers a partition goes to every output, one that
+    steers a merge is taken from every input.
 
     A node of several outputs other than a partition gives the same token to each, or one of several
     bodies to each.  Bodies read the inputs as ``$0, $1, …``, a tuple counting as its components.

@@ -13,10 +13,12 @@ from maquette.space.engine.types import KINDS, Channel, Network, Node, Tier
 # kind: (fewest, most) inputs and outputs; -1: any number
 _PORTS: Mapping[str, tuple[int, int, int, int]] = {
     "source": (0, 0, 1, -1), "sink": (1, -1, 0, 0), "map": (1, -1, 1, -1),
-    "fold": (1, -1, 1, -1), "scan": (1, -1, 1, -1), "repeat": (1, 1, 1, -1),
+    "fold": (1, -1, 1, -1), "scan": (1, -1, 1, -1), "repeat": (1, 2, 1, -1),
     "flatten": (1, 1, 1, -1), "pack": (1, 1, 1, -1), "buffer": (1, 1, 1, -1),
     "partition": (1, 2, 1, -1), "merge": (1, -1, 1, -1),
 }  # fmt: skip
+
+ROWS = ("fold", "pack", "repeat")  # kinds that a count of 0 lets stops steer
 
 
 def verify(
@@ -97,9 +99,13 @@ def _node(node: Node, network: Network) -> Iterator[Fault]:
         if found < least or (most >= 0 and found > most):
             wanted = f"{least}" if least == most else f"{least} or more"
             yield Fault(node.name, f"a {node.kind} with {found} {verb}", wanted)
-    for field, least in (("interval", 0), ("latency", 0), ("bytes", 0), ("count", 1)):
+    few = 0 if node.kind in ROWS or node.kind == "source" else 1
+    for field, least in (("interval", 0), ("latency", 0), ("bytes", 0), ("count", few)):
         if getattr(node, field) < least:
             yield Fault(node.name, f"{field} {getattr(node, field)}", f"{least} or more")
+    if node.kind == "repeat" and len(node.inputs) != 2 - bool(node.count):
+        wanted = "a token to repeat, and the rows to repeat it for where there is no count"
+        yield Fault(node.name, f"a repeat with {len(node.inputs)} inputs", wanted)
     yield from _order(node)
     tiers = [t.name for t in network.tiers]
     if node.tier and node.tier not in tiers:
@@ -136,6 +142,9 @@ def _values(node: Node, values: bool, functions: Mapping[str, Any]) -> Iterator[
     if node.kind in ("partition", "merge") and not node.order and not values:
         hint = "simulate with values, or give it an order"
         yield Fault(node.name, f"a {node.kind} that tokens steer, without values", "", hint)
+    if node.kind in ROWS and not node.count and not values:
+        hint = "simulate with values, or give it a count"
+        yield Fault(node.name, f"a {node.kind} that stops steer, without values", "", hint)
     if not values:
         return
     if node.call and node.call not in functions:
