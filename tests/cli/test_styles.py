@@ -61,6 +61,7 @@ def test_streaming_and_regions_are_said():
     [(("--on", "h100", "--regions", 2), "is not cut into regions"),
      (("--on", "cs-3", "--regions", 99), "at most one for each"),
      (("--on", "cs-3", "--regions", 4, "--cold", 1), "take turns on the whole wafer"),
+     (("--on", "cs-3x2", "--stages", "8,24"), "is cut evenly"),
      (("--on", "cs-3x2", "--tp", 2), "nothing is cut over wafers"),
      (("--on", "corsair", "--weights", "bf16"), "has no bf16 products"),
      (("--on", "h100", "--engine", "vendor"), "does not run on")],

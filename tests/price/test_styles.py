@@ -15,6 +15,8 @@ from maquette.catalogue.machines import machine
 from maquette.catalogue.models import model
 from maquette.compiler.lower import lower
 from maquette.errors import InputError
+from maquette.machines.checks import facts
+from maquette.machines.doubts import scaled
 from maquette.models.decoder import program
 from maquette.plans.legality import PRECISIONS, native
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy
@@ -111,6 +113,33 @@ def test_light_itself_beats_neither_bytes_nor_flops(name, batch, logs):
     bound = max(bound, 2 * read * batch / tp / peak)
     for c in (IDEAL, cal):
         assert total(decode_step(name, plan, c, batch, 16.0)) >= bound * 0.999
+
+
+@pytest.mark.parametrize("name", MESHES)
+@settings(max_examples=10, deadline=None)
+@given(
+    batch=st.integers(1, 64),
+    factor=st.floats(1.0, 4.0),
+    cold=st.sampled_from([0.0, 0.5]),
+    data=st.data(),
+)
+def test_more_of_anything_is_never_slower(name, batch, factor, cold, data):
+    device, schedule = machine(name), lowered("llama-3.1-8b")
+    cold = 0.0 if name == "groq-lpu" else cold
+    plan = plan_on(name, cold=cold)
+    rates = [p for p, _ in facts(device) if p.endswith("bandwidth") or ".matrix." in p]
+    better = scaled(device, data.draw(st.sampled_from(rates)), factor)
+    shape = uniform(schedule, batch, 1.0, 1000.0)
+    took = []
+    for each in (device, better):
+        mesh = mesh_of(plan)
+        env = {
+            **mesh_environment(schedule, mesh),
+            **formats(each, plan.precision, schedule),
+            **batch_environment(schedule, mesh, prefill=nothing(schedule), decode=shape),
+        }
+        took.append(total(walk_seconds(schedule, each, prior(name), env)))
+    assert took[1] <= took[0] * (1 + 1e-12)
 
 
 # -- the step model ------------------------------------------------------------------------------

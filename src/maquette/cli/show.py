@@ -61,9 +61,10 @@ def _one(kind: str, name: str, overrides: tuple[str, ...]) -> Shown:
         from maquette.report import fleets
 
         return fleets.fleet(fleet(name), name)
-    machine, _, engine = name.partition("/")
-    found = calibrations.find(machines.machine(machine), engines.engine(engine or "vllm").name)
-    return listing.calibration(found)
+    text, _, engine = name.partition("/")
+    machine = machines.machine(text)
+    chosen = engines.engine(engine or engines.default(machine))
+    return listing.calibration(calibrations.find(machine, chosen.name))
 
 
 def _all(kind: str) -> Shown:

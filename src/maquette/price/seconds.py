@@ -47,6 +47,18 @@ IDEAL = replace(
 )  # fmt: skip
 
 
+def binding(seconds: Sequence[float], total: float) -> str:
+    """The resource that takes longest, of `seconds` in the order of RESOURCES.
+
+    What takes longer than `total` is hidden behind other sections of a pipeline.
+
+    >>> binding([3.0, 0.0, 2.0, 0.0, 1.0], 3.0), binding([3.0, 0.0, 2.0, 0.0, 1.0], 2.5)
+    ('matrix', 'memory')
+    """
+    seen = [s if s <= total * (1 + 1e-9) else -1.0 for s in seconds]
+    return RESOURCES[max(range(len(RESOURCES)), key=seen.__getitem__)]
+
+
 @dataclass(frozen=True)
 class Seconds:
     """Seconds of one section over all its occurrences, by resource; arrays broadcast."""
@@ -62,7 +74,7 @@ class Seconds:
     @property
     def bound(self) -> str:
         """The resource that takes longest (of a scalar price)."""
-        return max(RESOURCES, key=lambda r: float(np.max(getattr(self, r))))
+        return binding([float(np.max(getattr(self, r))) for r in RESOURCES], np.max(self.total))
 
 
 def priceable(machine: Machine) -> None:
@@ -162,17 +174,17 @@ def pipeline_seconds(
         matrix, vector, memory = (
             sum((getattr(b, r) for b in own), start=0.0) for r in ("matrix", "vector", "memory")
         )
-        total = launch + _binding(sums["tokens", "tokens"], (0.0, 0.0, 0.0, link - wait))
+        total = launch + _answered(sums["tokens", "tokens"], (0.0, 0.0, 0.0, link - wait))
         for b in own:
             mine = (b.matrix, b.vector, b.memory, 0.0)
-            total = total + _binding(sums[b.part, b.phase], mine)
+            total = total + _answered(sums[b.part, b.phase], mine)
         yield Seconds(
             section, matrix * times, vector * times, memory * times, (link - wait) * times,
             launch * times, total * times,
         )  # fmt: skip
 
 
-def _binding(sums: Sequence[Any], mine: Sequence[Any]) -> Any:
+def _answered(sums: Sequence[Any], mine: Sequence[Any]) -> Any:
     """One section's seconds on the resource that takes longest over all sections."""
     longest = np.maximum.reduce(np.broadcast_arrays(*sums))
     found: Any = mine[-1]

@@ -23,7 +23,7 @@ from maquette.price.interval import Estimate, estimate
 from maquette.price.network import collective
 from maquette.price.rates import formats
 from maquette.price.replica import stages
-from maquette.price.seconds import IDEAL, RESOURCES, sent, walk_seconds
+from maquette.price.seconds import IDEAL, RESOURCES, binding, sent, walk_seconds
 from maquette.price.work import Env
 from maquette.search.deployment import Deployment
 from maquette.search.sensitivity import Swing, step_figures, swings
@@ -194,8 +194,7 @@ def _lines(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes) -
 
 
 def _line(name: str, times: int, row: Sequence[float]) -> Line:
-    bound = RESOURCES[max(range(len(RESOURCES)), key=lambda i: row[i])]
-    return Line(name, times, row[0], row[1], row[2], row[3], row[4], row[5], row[6], bound)
+    return Line(name, times, *row, binding(row[:-2], row[-2]))
 
 
 def _besides(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes) -> list[Line]:

@@ -91,7 +91,7 @@ def deploy(
     spread = engine.spread and prefill is None
     most = system.devices // (replicas or 1) if spread else None
     plan, held = _first(made, schedule, system, engine, plan, wish, most)
-    _regions(system, plan, schedule.layers)
+    _layout(system, plan, schedule.layers)
     mesh = plan.mesh
     if prefill is not None:
         apart = Wish(prefill.tp or mesh.tp, prefill.pp or mesh.pp, mesh.dp, mesh.ep)
@@ -113,8 +113,11 @@ def _supported(system: System, engine: Engine, precision: Precision) -> None:
         raise InputError(Fault(f"{engine.name} on {system.name}", str(no)))
 
 
-def _regions(system: System, plan: Plan, layers: int) -> None:
-    """Raise InputError where regions are asked for that the plan cannot have."""
+def _layout(system: System, plan: Plan, layers: int) -> None:
+    """Raise InputError where stages or regions are asked for that the machine does not have."""
+    if plan.stages and execution(system.machine).even:
+        what = f"work is cut evenly over the stages of {system.machine.name}"
+        raise InputError(Fault("stages", what, "--pp alone"))
     if plan.regions is None:
         return
     if not execution(system.machine).regions:

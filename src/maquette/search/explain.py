@@ -21,6 +21,7 @@ from maquette.price.environment import (
 )
 from maquette.price.rates import formats
 from maquette.price.seconds import RESOURCES, Seconds, walk_seconds
+from maquette.price.seconds import binding as bound
 from maquette.search.bounds import Load
 from maquette.search.contest import rivals
 from maquette.search.evaluate import Setting, figures, missed, run, spread
@@ -63,7 +64,7 @@ def shares(priced: tuple[Seconds, ...], cal: Calibration, seqs: float) -> tuple[
     host = cal["step"] + cal["seq"] * seqs
     total = sum(float(row[-1]) for row in seconds.values()) + host
     found = [
-        Share(name, RESOURCES[int(np.argmax(row[:-1]))], float(row[-1]), float(row[-1]) / total)
+        Share(name, bound(row[:-1], float(row[-1])), float(row[-1]), float(row[-1]) / total)
         for name, row in seconds.items()
     ]
     found.append(Share("host", "host", host, host / total))
