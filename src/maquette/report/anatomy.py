@@ -194,7 +194,9 @@ def _lines(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes) -
 
 
 def _line(name: str, times: int, row: Sequence[float]) -> Line:
-    return Line(name, times, *row, binding(row[:-2], row[-2]))
+    matrix, vector, memory, link, launch, total, light = row
+    bound = binding(row[:-2], total)
+    return Line(name, times, matrix, vector, memory, link, launch, total, light, bound)
 
 
 def _besides(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes) -> list[Line]:

@@ -64,7 +64,9 @@ def shares(priced: tuple[Seconds, ...], cal: Calibration, seqs: float) -> tuple[
     host = cal["step"] + cal["seq"] * seqs
     total = sum(float(row[-1]) for row in seconds.values()) + host
     found = [
-        Share(name, bound(row[:-1], float(row[-1])), float(row[-1]), float(row[-1]) / total)
+        Share(
+            name, bound(row[:-1].tolist(), float(row[-1])), float(row[-1]), float(row[-1]) / total
+        )
         for name, row in seconds.items()
     ]
     found.append(Share("host", "host", host, host / total))
