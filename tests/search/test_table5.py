@@ -1,0 +1,31 @@
+"""Table V from prices alone: a band, for nothing is fitted and the prompts are not published."""
+
+from __future__ import annotations
+
+import pytest
+
+from maquette.search.table5 import priced_experts, priced_table5
+from maquette.serve.composition import published
+
+
+def test_all_eight_speedups_in_a_band_without_a_fit():
+    for row in priced_table5():
+        assert row.computed == pytest.approx(row.published, rel=0.25)
+
+
+def test_experts_alone():
+    found = priced_experts()
+    assert found.keys() == published.EXPERT.keys()
+    for key, ratio in found.items():
+        assert ratio == pytest.approx(published.EXPERT[key], rel=0.25)
+
+
+def test_eight_links_take_most_of_it_away():
+    one, eight = priced_table5(1), priced_table5(8)
+    assert all(b.computed < a.computed for a, b in zip(one, eight, strict=True))
+    assert eight[0].computed < 2.5 < 5 < one[0].computed
+
+
+def test_shorter_prompts_favour_the_machine_of_fewer_launches():
+    short, long = priced_table5(prompt=128), priced_table5(prompt=2048)
+    assert all(a.computed > b.computed for a, b in zip(short, long, strict=True))
