@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from maquette.ir.build import Tensor, dot, exp, softmax, tensor, where
+from maquette.compiler.derive import derive
+from maquette.compiler.fuse import fuse
+from maquette.compiler.kernel import Kernel
+from maquette.ir.build import Tensor, dot, exp, iota, reduce, softmax, tensor, where
 from maquette.ir.graph import Graph
+from maquette.ir.monoids import Monoid
 from maquette.ir.patterns import section
+from maquette.ir.scalar import Apply, Arg, Lit
+from maquette.space.mapping.traffic import joined
 
 
 def mixing(n: int, d: int, trained: bool = False) -> Graph:
@@ -80,6 +86,32 @@ def kept_blocks(rows: int, kept: int, block: int, d: int) -> Graph:
     scores = dot(q, k, "d") * d**-0.5
     p = exp(scores - scores.max("n", "c"))
     return Graph("blocks", {"o": (dot(p, v, "n", "c") / p.sum("n", "c")).value})
+
+
+def product(m: int, k: int, n: int, format: str = "f32") -> Graph:
+    """An activation of m rows times a weight of k by n."""
+    x = tensor("x", "activation", format, m=m, k=k)
+    return Graph("product", {"y": dot(x, tensor("w", "weight", format, k=k, n=n), "k").value})
+
+
+def nearest(n: int, k: int, d: int) -> Graph:
+    """Which of k centroids is nearest to each of n points: the inner part of k-means."""
+    points = tensor("points", "activation", "f32", n=n, d=d)
+    centroids = tensor("centroids", "activation", "f32", k=k, d=d)
+    closer = Apply("le", (Arg(0), Arg(2)))
+    pair = Monoid(
+        "nearest",
+        (Lit(float("inf")), Lit(0)),
+        (Apply("min", (Arg(0), Arg(2))), Apply("where", (closer, Arg(1), Arg(3)))),
+    )
+    apart = ((points - centroids) * (points - centroids)).sum("d")
+    return Graph("nearest", {"near": reduce(pair, ("k",), apart, iota("k", k))[1].value})
+
+
+def streamed(graph: Graph) -> Kernel:
+    """What derivation makes of a program, all its kernels as the stages of one."""
+    kernels = fuse(derive(graph).graph).kernels
+    return joined([k for k in kernels if isinstance(k, Kernel)])
 
 
 def _heads(n: int, d: int) -> tuple[Tensor, Tensor, Tensor]:

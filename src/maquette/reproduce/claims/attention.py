@@ -13,7 +13,7 @@ from maquette.compiler.kernel import Kernel
 from maquette.ir.facts import by_section, section_traffic, work
 from maquette.ir.graph import Graph
 from maquette.machines.facts import bandwidth
-from maquette.reproduce.programs import backward, kept_blocks, mixing, recomputing
+from maquette.reproduce.programs import backward, kept_blocks, mixing, recomputing, streamed
 from maquette.reproduce.types import (
     Claim,
     Result,
@@ -24,18 +24,13 @@ from maquette.reproduce.types import (
     shape,
     within,
 )
-from maquette.space.mapping.traffic import Loop, joined, least, words
+from maquette.space.mapping.traffic import Loop, least, words
 
 PAPER = "Dao et al., FlashAttention (arXiv 2205.14135)"
 N, D, HEADS = 1024, 64, 16 * 64  # of figure 2: 16 heads, batch 64
 ROWS = 64  # queries of a tile; blocks of keys are what figure 2 varies
 WIDTH = 2  # bytes of fp16
 A100 = "a100-40gb"
-
-
-def streamed(graph: Graph) -> Kernel:
-    """What derivation makes of a program, as one kernel."""
-    return joined(fuse(derive(graph).graph).kernels)
 
 
 def tiled(graph: Graph, block: int) -> float:
