@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from maquette.compiler.derive import derive
 from maquette.errors import NotYet
@@ -88,6 +92,30 @@ def test_cycles_of_table_two(s):
     fill = simulate(elements(graph, LOOPS, sizes(64)).network, steady=False).cycles - 2 * 64 * 64
     assert found.cycles == 2 * s * s + fill
     assert found.skipped > 0.9 * found.cycles
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_values_do_not_depend_on_times(data):
+    """Whatever every node and every channel takes, a network that ends has made the same."""
+    made = elements(attention(), LOOPS, sizes(6), tensors(6), 8)
+    draw = data.draw
+    nodes = tuple(
+        replace(n, interval=draw(st.integers(0, 3)), latency=draw(st.integers(0, 9)))
+        for n in made.network.nodes
+    )
+    channels = tuple(
+        replace(c, depth=8 + draw(st.integers(0, 2)), latency=draw(st.integers(0, 5)))
+        for c in made.network.channels
+    )
+    network = replace(made.network, nodes=nodes, channels=channels)
+    found = simulate(network, made.inputs, made.functions, values=True)
+    assert found.deadlock is None
+    assert np.array_equal(made.outputs(found)["o"], _undisturbed(made)["o"])
+
+
+def _undisturbed(made):
+    return made.outputs(simulate(made.network, made.inputs, made.functions, values=True))
 
 
 def test_folds_wait_for_their_own_recurrence():

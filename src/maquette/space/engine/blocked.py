@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from maquette.space.engine.actors import Plan, Run
 from maquette.space.engine.result import Deadlock, Wait
@@ -22,8 +22,7 @@ def blocked(plan: Plan, state: State, chosen: Chosen) -> Deadlock | None:
     stuck = [i for i in range(len(plan.actors)) if waiting.unfinished(i)]
     if not stuck:
         return None
-    chains = [waiting.follow(i) for i in stuck]
-    waits, cycle = max(chains, key=lambda c: (c[1], len(c[0]) if not c[1] else -len(c[0])))
+    waits, cycle = waiting.chain(stuck)
     return Deadlock(waits, cycle, tuple(plan.actors[i].name for i in stuck))
 
 
@@ -47,18 +46,26 @@ class _Waiting:
             return True
         return any(self._there(q) > self._plan.queues[q].initial for q in actor.inputs)
 
-    def follow(self, index: int) -> tuple[tuple[Wait, ...], bool]:
-        """From an actor to the one it waits for, until one comes again or waits for nothing."""
-        waits: list[Wait] = []
-        seen: dict[int, int] = {}
-        while index not in seen:
-            seen[index] = len(waits)
-            found = self._wait(index)
-            if found is None:
-                return tuple(waits), False
-            wait, index = found
-            waits.append(wait)
-        return tuple(waits[seen[index] :]), True
+    def chain(self, stuck: Sequence[int]) -> tuple[tuple[Wait, ...], bool]:
+        """The shortest cycle of waits; where there is none, the longest chain without an end."""
+        longest: tuple[Wait, ...] = ()
+        cycles: list[tuple[Wait, ...]] = []
+        known: set[int] = set()
+        for index in stuck:
+            waits: list[Wait] = []
+            own: dict[int, int] = {}
+            while index not in known:
+                known.add(index)
+                own[index] = len(waits)
+                found = self._wait(index)
+                if found is None:
+                    break
+                wait, index = found
+                waits.append(wait)
+            if index in own and len(waits) > own[index]:
+                cycles.append(tuple(waits[own[index] :]))
+            longest = max(longest, tuple(waits), key=len)
+        return (min(cycles, key=len), True) if cycles else (longest, False)
 
     def _wait(self, index: int) -> tuple[Wait, int] | None:
         """The first queue that keeps an actor from firing, and the actor at its other end."""

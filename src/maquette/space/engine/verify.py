@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from maquette.errors import Fault, InputError, nearest
 from maquette.ir.scalar import reads
@@ -17,6 +17,8 @@ _PORTS: Mapping[str, tuple[int, int, int, int]] = {
     "flatten": (1, 1, 1, -1), "pack": (1, 1, 1, -1), "buffer": (1, 1, 1, -1),
     "partition": (1, 2, 1, -1), "merge": (1, -1, 1, -1),
 }  # fmt: skip
+
+Ends: TypeAlias = dict[str, dict[str, list[str]]]  # verb, channel, nodes
 
 ROWS = ("fold", "pack", "repeat")  # kinds that a count of 0 lets stops steer
 
@@ -35,9 +37,10 @@ def verify(
     ...     print(error)
     n: out: reads channel 'a', which is not there
     """
+    ends = _ends(network)
     faults = [
         *_names(network),
-        *(f for c in network.channels for f in _channel(c, network)),
+        *(f for c in network.channels for f in _channel(c, ends)),
         *(f for n in network.nodes for f in _node(n, network)),
         *(f for t in network.tiers for f in _tier(t)),
     ]
@@ -66,15 +69,23 @@ def _names(network: Network) -> Iterator[Fault]:
                     yield Fault(node.name, f"{verb} channel {name!r}, which is not there", "", hint)
 
 
-def _channel(channel: Channel, network: Network) -> Iterator[Fault]:
-    for verb, ends in (
-        ("writes", [n.name for n in network.nodes for c in n.outputs if c == channel.name]),
-        ("reads", [n.name for n in network.nodes for c in n.inputs if c == channel.name]),
-    ):
-        if not ends:
+def _ends(network: Network) -> Ends:
+    """The nodes that write and read each channel."""
+    found: Ends = {"writes": defaultdict(list), "reads": defaultdict(list)}
+    for node in network.nodes:
+        for verb, names in (("writes", node.outputs), ("reads", node.inputs)):
+            for name in names:
+                found[verb][name].append(node.name)
+    return found
+
+
+def _channel(channel: Channel, ends: Ends) -> Iterator[Fault]:
+    for verb, nodes in ends.items():
+        names = nodes.get(channel.name, [])
+        if not names:
             yield Fault(channel.name, f"nothing {verb} it", "one node")
-        elif len(ends) > 1:
-            yield Fault(channel.name, f"{' and '.join(ends)} {verb.rstrip('s')} it", "one node")
+        elif len(names) > 1:
+            yield Fault(channel.name, f"{' and '.join(names)} {verb.rstrip('s')} it", "one node")
     if channel.depth < 1:
         yield Fault(channel.name, f"depth {channel.depth}", "1 or more")
     for field in ("latency", "response", "initial"):
