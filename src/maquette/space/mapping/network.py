@@ -141,7 +141,7 @@ class _Drawing:
             if w.other:
                 line = self.line(f"{name}>{w.other}.{w.name}", 2, held=True)
                 found.append(line)
-                end = f"{w.name}.store"
+                end = f"{name}>{w.name}.store"
                 size = round(w.tile)
                 self.nodes.append(Node(end, "sink", (line,), tier=w.other, bytes=size))
         if not found:

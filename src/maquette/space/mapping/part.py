@@ -6,7 +6,7 @@ its tensors pass through the chip, and what one tile of a kernel is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -140,22 +140,29 @@ def _streaming(
     """Axes of what is no weight, that no kernel reduces and every kernel with work runs over."""
     sizes = {a: n for t in flow.inputs for a, n in zip(t.axes, t.shape, strict=True) if n > 1}
     fixed = {a for t in flow.inputs if roles.get(t.name) == "weight" for a in t.axes}
-    names = list(sizes)
-    every = [(k, s) for k in kernels for s in k.stages]
-    return tuple(n for n in names if n not in fixed and all(_free(n, names, *e) for e in every))
+    names = [n for n in sizes if n not in fixed]
+    every = list(_varying(kernels, roles))
+    return tuple(n for n in names if all(_free(n, names, *e) for e in every))
+
+
+def _varying(
+    kernels: tuple[Kernel, ...], roles: Mapping[str, Role]
+) -> Iterator[tuple[Kernel, Stage]]:
+    """Stages that depend on more than weights and coordinates."""
+    varying = {b for b, role in roles.items() if role != "weight"}
+    for kernel in kernels:
+        inputs = {t.name for t in kernel.inputs if t.buffer in varying}
+        for stage in kernel.stages:
+            if inputs & set(stage.reads):
+                inputs |= {r.name for r in stage.results}
+                yield kernel, stage
+        varying |= {t.buffer for t in kernel.outputs if t.name in inputs}
 
 
 def _free(name: str, names: list[str], kernel: Kernel, stage: Stage) -> bool:
-    """Whether an axis is one of a stage's results, or the stage reads no tensor at all."""
+    """Whether an axis is one of a stage's results, and of all of them together."""
     holds = {a for a in kernel.extents if name in parts(a, names)}
-    if holds & set(stage.over):
-        return False
-    return bool(holds & set(stage.results[-1].axes)) or _table(kernel, stage)
-
-
-def _table(kernel: Kernel, stage: Stage) -> bool:
-    made = {r.name: s for s in kernel.stages for r in s.results}
-    return all(n in made and _table(kernel, made[n]) for n in stage.reads)
+    return bool(holds & set(stage.results[-1].axes)) and not holds & set(stage.over)
 
 
 def _in_place(kernel: Kernel, roles: Mapping[str, Role]) -> bool:

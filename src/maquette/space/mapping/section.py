@@ -106,7 +106,7 @@ def traffic(stages: Sequence[Stage], tiles: int, loading: Loading) -> dict[str, 
     """Bytes per tier: an operand that several stages read alike comes once, to all of them."""
     inside = {s.name for s in stages}
     read: dict[tuple[str, str, str], float] = {}
-    written: dict[tuple[str, str], float] = {}
+    written: dict[tuple[str, str, str], float] = {}
     for s in stages:
         for r in s.reads:
             if r.other not in inside:
@@ -116,11 +116,11 @@ def traffic(stages: Sequence[Stage], tiles: int, loading: Loading) -> dict[str, 
                 read[key] = max(read.get(key, 0.0), size)
         for w in s.writes:
             if w.other:
-                written[w.other, w.name] = w.total
+                written[w.other, w.name, s.name] = w.total
     return {
         tier: Traffic(
             sum(b for (t, *_), b in read.items() if t == tier),
-            sum(b for (t, _), b in written.items() if t == tier),
+            sum(b for (t, *_), b in written.items() if t == tier),
         )
         for tier in dict.fromkeys(key[0] for key in (*read, *written))
     }
@@ -162,35 +162,46 @@ def _time(
     before = {n: sum(b for (t, _), b in once.items() if t == n) / rates[n] for n in moved}
     if loading != "before" or tiles == 1:
         before = dict.fromkeys(moved, 0.0)
-    late = rates if loading != "ahead" and tiles == 1 else {}
-    pipeline, fill = _pipeline(found.shares, tiles, late)
     tiers = {n: t.total / rates[n] - before[n] for n, t in moved.items()}
     slow = max(tiers, key=lambda n: tiers[n], default="")
+    bound = tiers[slow] if slow else 0.0
+    late = loading != "ahead" and tiles == 1
+    pipeline, fill = _pipeline(found.shares, tiles, rates, late, bound / tiles)
     load = max(before.values(), default=0.0)
-    interval = tiers[slow] / tiles if slow else 0.0
-    if slow and tiers[slow] >= pipeline:
-        return _Time(load + tiers[slow], interval, f"{slow} bandwidth")
+    cycles = load + max(pipeline, bound)
+    if bound >= pipeline or bound / tiles >= found.interval > fill / tiles:
+        return _Time(cycles, bound / tiles, f"{slow} bandwidth")
     binding = found.binding if fill < pipeline / 2 else "filling of the pipeline"
-    return _Time(load + pipeline, min(interval, found.interval), binding)
+    return _Time(cycles, found.interval, binding)
 
 
 def _pipeline(
-    shares: Sequence[Share], tiles: int, late: Mapping[str, float]
+    shares: Sequence[Share],
+    tiles: int,
+    rates: Mapping[str, float],
+    late: bool,
+    interval: float,
 ) -> tuple[float, float]:
     """Cycles of all phases, and those of them until the first tile is through.
 
-    `late` are rates of tiers whose operands a stage waits for instead of finding them there.
+    Tiles are waited for, and, where they are `late`, what is held too; the last is stored.  Memory
+    hands over one tile per `interval`, over all phases.
     """
     phase = phases([s.stage for s in shares])
     total = filled = 0.0
-    for n in range(max(phase.values(), default=0) + 1):
+    count = max(phase.values(), default=0) + 1
+    for n in range(count):
         own = [s for s in shares if phase[s.stage.name] == n]
         arrival: dict[str, float] = {}
         for s in own:
             before = max((arrival.get(r.other, 0.0) for r in s.stage.reads), default=0.0)
-            waits = sum(r.tile / late[r.other] for r in s.stage.reads if r.other in late)
-            arrival[s.stage.name] = before + max(s.cycles, waits)
+            outer = [r for r in s.stage.reads if r.other in rates]
+            first = sum(r.tile / rates[r.other] for r in outer if r.access == "tile")
+            waits = sum(r.tile / rates[r.other] for r in outer if r.access == "held" and late)
+            arrival[s.stage.name] = max(before, first) + max(s.cycles, waits)
         fill = max(arrival.values(), default=0.0)
         filled += fill
-        total += fill + (tiles - 1) * max((s.cycles for s in own), default=0.0)
-    return total, filled
+        slowest = max((s.cycles for s in own), default=0.0)
+        total += fill + (tiles - 1) * max(slowest, interval / count)
+    stored = (w.tile / rates[w.other] for s in shares for w in s.stage.writes if w.other)
+    return total + max(stored, default=0.0), filled

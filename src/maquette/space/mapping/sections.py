@@ -17,7 +17,7 @@ from maquette.plans.types import Infeasible
 from maquette.space.mapping.part import Part
 from maquette.space.mapping.section import section
 from maquette.space.mapping.stages import stages
-from maquette.space.mapping.types import Mapped, Section, Stage
+from maquette.space.mapping.types import Mapped, Section, Stage, Stream
 
 ROLES = ("weight", "state", "activation", "index")
 
@@ -224,4 +224,19 @@ def _stored(run: Sequence[Stage], every: Sequence[Stage], border: str) -> Iterat
             replace(w, other=border) if (s.name, w.name) in asked and not w.other else w
             for w in s.writes
         )
-        yield replace(s, reads=reads, writes=writes)
+        yield replace(s, reads=tuple(_once(reads)), writes=writes)
+
+
+def _once(reads: Sequence[Stream]) -> Iterator[Stream]:
+    """Parts of one buffer that come from one place are one stream."""
+    same: dict[tuple[str, str], list[Stream]] = {}
+    for r in reads:
+        same.setdefault((r.other, r.name), []).append(r)
+    for held in same.values():
+        yield replace(
+            held[0],
+            access=next((r.access for r in held if r.access != "tile"), "tile"),
+            tile=sum(r.tile for r in held),
+            total=sum(r.total for r in held),
+            port=sum(r.port for r in held),
+        )

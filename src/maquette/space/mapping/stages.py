@@ -40,7 +40,7 @@ class _Walk:
     tiles: int
     fabric: Fabric
     tiers: Mapping[str, str]
-    made: dict[str, _Made] = field(default_factory=dict)  # by buffer
+    made: dict[str, list[_Made]] = field(default_factory=dict)  # parts of each buffer
 
     def kernel(self, kernel: Kernel, piece: Kernel) -> Iterator[Stage]:
         whole = {t.name: t for t in kernel.inputs}
@@ -50,7 +50,7 @@ class _Walk:
         stored = {n: t.buffer for n, t in outputs.items()}
         for pattern in kernel.stages:
             view = Kernel(kernel.name, piece.extents, tuple(small.values()), (), (pattern,))
-            name = _named(pattern, stored)
+            name = pattern.results[-1].name
             work = done(pattern, view, self.fabric)
             lane = _lane(pattern.results[-1], outputs, kernel)
             reads = dict[tuple[str, str], Stream]()
@@ -71,7 +71,7 @@ class _Walk:
                 local[r.name] = made
                 buffer = stored.get(r.name, r.name)
                 if r.name in stored:
-                    self.made[buffer] = made
+                    self.made.setdefault(buffer, []).append(made)
                 access: Access = "tile" if made.tile < made.total else "held"
                 writes.append(Stream(buffer, "", access, made.tile, made.total, made.tile))
             yield _stage(name, kernel.name, work, tuple(reads.values()), tuple(writes), self.fabric)
@@ -97,21 +97,18 @@ class _Walk:
             across = step != made.step
             yield Stream(whole.buffer, made.stage, access, each, total, each, across)
             return
-        found = self.made.get(whole.buffer)
-        fresh = 0.0
-        if found is not None:
-            fresh = min(total, found.total)
-            share = fresh / total if total else 0.0
-            access = self._arrival(kernel, whole, total / each if each else 1.0, found)
-            size, across = each * share, step != found.step
-            yield Stream(whole.buffer, found.stage, access, size, fresh, size, across)
-        if total > fresh:
+        left = total
+        for made in self.made.get(whole.buffer, ()):
+            fresh = min(left, made.total)
+            left -= fresh
+            access = self._arrival(kernel, whole, total / each if each else 1.0, made)
+            size, across = each * fresh / total if total else 0.0, step != made.step
+            yield Stream(whole.buffer, made.stage, access, size, fresh, size, across)
+        if left > 0 and (whole.buffer in self.part.roles or whole.buffer not in self.made):
             role = self.part.roles.get(whole.buffer, "activation")
-            pieces = total / each
-            access = "tile" if pieces >= self.tiles > 1 else "held"
-            size, across = each * (1 - fresh / total), step != 1 and role != "weight"
-            tier = self.tiers[role]
-            yield Stream(whole.buffer, tier, access, size, total - fresh, size, across)
+            access = "tile" if total / each >= self.tiles > 1 else "held"
+            size, across = each * left / total, step != 1 and role != "weight"
+            yield Stream(whole.buffer, self.tiers[role], access, size, left, size, across)
 
     def _arrival(self, kernel: Kernel, tensor: Tensor, pieces: float, made: _Made) -> Access:
         cut = made.total / made.tile if made.tile else 1.0
@@ -133,6 +130,8 @@ def stages(
     """
     walk = _Walk(part, tiles, fabric, tiers)
     found: list[Stage] = []
+    if tiles > 1 and not part.stream:
+        return None
     for kernel in part.kernels:
         piece = tile(kernel, part.stream, tiles)
         if piece is None:
@@ -148,11 +147,6 @@ def stages(
         )
         for s in found
     )
-
-
-def _named(pattern: Pattern, stored: Mapping[str, str]) -> str:
-    last = pattern.results[-1].name
-    return stored.get(last, last)
 
 
 def _stage(

@@ -38,10 +38,9 @@ def simulate_values(
         runs.append(run)
         for name, tokens in run.result.outputs.items():
             if name.endswith(".store"):
+                buffer = name.removesuffix(".store").partition(">")[2]
                 for token in tokens:
-                    _merge(
-                        memory, {name.removesuffix(".store"): token[name.removesuffix(".store")]}
-                    )
+                    _merge(memory, {buffer: token[buffer]})
     outputs = {t.name: np.array(_window(memory[t.buffer], t)) for t in part.flow.outputs}
     return outputs, tuple(runs)
 
@@ -72,10 +71,8 @@ def _functions(
     stages = {s.stage.name: s.stage for s in section.shares}
     found: dict[str, Callable[..., Token]] = {}
     for kernel in part.kernels:
-        stored = {t.name: t.buffer for t in kernel.outputs}
         for pattern in kernel.stages:
-            last = pattern.results[-1].name
-            name = stored.get(last, last)
+            name = pattern.results[-1].name
             if name in stages:
                 makers = tuple(line.partition(">")[0] for line in inputs[name])
                 found[name] = _Function(
