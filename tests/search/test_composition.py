@@ -133,6 +133,9 @@ def test_a_trace_of_models(tmp_path):
     found = compose(named)
     assert found.served[0].outcome.expert.tolist() == [1, 6] * 30
     assert len(found.unused) == 38
+    open_ended = replace(named, traffic=replace(named.traffic, requests=None))
+    path.write_text("model\n" + "e-2\n" * 7)
+    assert len(compose(open_ended).requests) == 7  # as many as there are rows
     path.write_text("model\n" + "e-2\n" * 58 + "f-2\ne-99\n")
     with pytest.raises(InputError) as caught:
         compose(named)

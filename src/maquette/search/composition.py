@@ -187,27 +187,32 @@ def _at(where: str, ask: Callable[[], T]) -> T:
 
 def _stream(fleet: FleetFile, seed: int) -> tuple[Stream, Sequence[float]]:
     """The requests with the expert of each, and the share of every expert."""
-    asked, popularity = requested(fleet.traffic.asked(seed)), fleet.popularity
-    batch = fleet.traffic.batch or 0
+    traffic, popularity = fleet.traffic, fleet.popularity
+    batch = traffic.batch or 0
     if popularity.file is None:
+        asked = requested(traffic.asked(seed))
         chances = shares(popularity, fleet.weights)
         return Stream(asked, drawn(chances, len(asked), seed), batch), chances
-    named = _named(popularity.file, popularity.column, fleet.names, len(asked))
+    named = _named(popularity.file, popularity.column, fleet.names)
+    if traffic.requests is None and traffic.trace is None:
+        traffic = replace(traffic, requests=len(named))
+    asked = requested(traffic.asked(seed))
+    if len(named) < len(asked):
+        what = f"{len(named)} rows for {len(asked)} requests"
+        raise InputError(Fault(popularity.file, what, hint="ask for fewer requests"))
+    named = named[: len(asked)]
     counts = np.bincount(named, minlength=len(fleet.names))
     return Stream(asked, named, batch), (counts / len(asked)).tolist()
 
 
-def _named(path: str, column: str, names: Sequence[str], n: int) -> Ints:
-    """The experts that the first `n` rows of a trace name."""
+def _named(path: str, column: str, names: Sequence[str]) -> Ints:
+    """The experts that the rows of a trace name."""
     table = unpack(Path(path))
     if column not in table.columns:
         what, hint = f"no column {column!r}", nearest(column, table.columns)
         raise InputError(Fault(f"{path}: row 1", what, hint=hint))
-    values = [str(v) for v in table.columns[column][:n]]
-    if len(values) < n:
-        what = f"{len(values)} rows for {n} requests"
-        raise InputError(Fault(path, what, hint="ask for fewer requests"))
     number = {name: i for i, name in enumerate(names)}
+    values = [str(v) for v in table.columns[column]]
     for record, value in enumerate(values):
         if value not in number:
             table.fault(record, column, f"{value!r} is no expert", "", nearest(value, names))

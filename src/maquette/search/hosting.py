@@ -219,6 +219,7 @@ def nodes(
             room=found.room,
             copy_rate=on.tiers.copy_rate / on.groups,
             router=timings[fleet.router.model] if routes and group == 0 else None,
+            warm=found.warm,
         )
         for group in range(on.groups)
     ]

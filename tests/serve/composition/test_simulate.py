@@ -185,6 +185,16 @@ def test_pinned_experts_never_move():
     assert done.found.tolist() == [0, 0, COPIED, COPIED, 0, 0, COPIED, COPIED]
 
 
+def test_warm_experts_are_there_from_the_start_and_leave_in_order():
+    timing = stated(10, 1)
+    hosted = dict.fromkeys(range(4), timing)
+    node = Node("n", hosted, frozenset(), 2 * GB, 1e12, router=timing, warm=(1, 0))
+    of = Composition(("a", "b", "c", "d"), (GB,) * 4, (node,), Swapping(), 1)
+    done = simulate(of, stream([0, 2, 0, 1]))
+    # The third expert takes the place of 1, which was asked for least.
+    assert done.found.tolist() == [RESIDENT, COPIED, RESIDENT, COPIED]
+
+
 def test_a_mixture_serves_where_experts_are_hosted():
     fast, slow = stated(10, 1), stated(100, 10)
     left = Node("left", {0: fast, 2: fast}, frozenset(), 9 * GB, 1e12, router=fast)

@@ -73,7 +73,9 @@ def test_a_machine_without_a_host_link():
 
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 ahead = Swapping(fast="pinned", overlap=True, prefetch="router", depth=2)
-policies = st.sampled_from([Swapping(), Swapping(fast="pinned"), ahead])
+policies = st.sampled_from(
+    [Swapping(), Swapping(warm=True), Swapping(fast="pinned", warm=True), ahead]
+)
 
 
 @given(sizes, st.integers(1, 60), st.integers(0, 60), st.integers(0, 9), policies)
@@ -91,6 +93,9 @@ def test_what_is_placed_fits(sizes_gb, fast, cold, reserve, policy):
     others = {e: b for e, b in nbytes.items() if e not in found.pinned}
     if others:
         assert found.room >= max(others.values()) and sum(others.values()) <= cold * GB
+    assert sum(nbytes[e] for e in found.warm) <= found.room and not {*found.warm} & found.pinned
+    assert [weights[e] for e in found.warm] == sorted(weights[e] for e in found.warm)
+    assert bool(found.warm) <= policy.warm
     if policy.fast == "pinned" and found.pinned and others:
         assert min(weights[e] for e in found.pinned) > max(weights[e] for e in others)
 

@@ -20,9 +20,9 @@ class FastTier:
         self._nbytes = nbytes
         self._rate = node.copy_rate
         self._pinned = node.pinned
-        self._copies: dict[int, Copy] = {}
+        self._copies: dict[int, Copy] = dict.fromkeys(node.warm, (0, 0))
         self._ahead: set[int] = set()  # prefetched and not used since
-        self.free = node.room
+        self.free = node.room - sum(nbytes[e] for e in node.warm)
         self.idle_ns = 0  # when the copy engine is done with what it was given
         self.evictions = 0
         self.log: list[tuple[int, int, int, int]] = []  # expert, start, end, whether ahead

@@ -80,10 +80,14 @@ def _from_host(system: System, host: Host, fast: float) -> Tiers:
 
 @dataclass(frozen=True)
 class Placement:
-    """Which experts stay in the fast tier, and the bytes left there for the others."""
+    """Which experts stay in the fast tier, and the bytes left there for the others.
+
+    The warm ones of those are there from the start, the least popular first.
+    """
 
     pinned: frozenset[int]
     room: int
+    warm: tuple[int, ...] = ()
 
 
 def place(
@@ -111,26 +115,25 @@ def place(
         return Placement(frozenset(nbytes), room - total)
     pinned: frozenset[int] = frozenset()
     if swapping.fast == "pinned":
-        pinned = _most_popular(nbytes, weights, room, swapping)
+        slots = 1 if swapping.prefetch == "none" else 1 + swapping.depth
+        pinned = frozenset(_most_popular(nbytes, weights, room - slots * largest))
         room -= sum(nbytes[e] for e in pinned)
     cold = sum(b for e, b in nbytes.items() if e not in pinned)
     if cold > held.cold:
         where = f"{len(nbytes) - len(pinned)} experts of {cold / 1e9:,.1f} GB in all"
         what = f"{where} do not fit in the cold tier of {held.cold / 1e9:,.1f} GB"
         return Infeasible(what, (cold - held.cold) / 1e9, "GB")
-    return Placement(pinned, room)
+    others = {e: b for e, b in nbytes.items() if e not in pinned}
+    warm = _most_popular(others, weights, room) if swapping.warm else []
+    return Placement(pinned, room, tuple(reversed(warm)))
 
 
-def _most_popular(
-    nbytes: Mapping[int, int], weights: Sequence[float], room: int, swapping: Swapping
-) -> frozenset[int]:
-    """Experts in order of popularity while they leave room to swap the largest of all in."""
-    slots = 1 if swapping.prefetch == "none" else 1 + swapping.depth
-    left = room - slots * max(nbytes.values())
-    kept = set()
+def _most_popular(nbytes: Mapping[int, int], weights: Sequence[float], left: int) -> list[int]:
+    """Experts in order of popularity while they fit."""
+    kept = []
     for expert in sorted(nbytes, key=lambda e: (-weights[e], e)):
         if nbytes[expert] > left:
             break
-        kept.add(expert)
+        kept.append(expert)
         left -= nbytes[expert]
-    return frozenset(kept)
+    return kept

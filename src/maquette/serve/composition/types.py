@@ -23,11 +23,13 @@ class Swapping:
     """How experts move between the tiers, and how their requests are batched.
 
     With ``fast = "pinned"`` the most popular experts stay in the fast tier for good, beside room
-    for the others to be swapped in; prefetching copies the experts of up to `depth` runs ahead.
+    for the others to be swapped in; with `warm` the most popular of those are there to begin with.
+    Prefetching copies the experts of up to `depth` runs ahead.
     Raises InputError for choices that contradict each other.
     """
 
     fast: Literal["lru", "pinned"] = "lru"
+    warm: bool = False
     prefetch: Literal["none", "router"] = "none"
     depth: int = 1
     overlap: bool = False
@@ -51,8 +53,9 @@ class Node:
     """Devices that run one expert at a time, with the experts that they host.
 
     `hosted` has the timing of each expert by its number; `pinned` are always in the fast tier,
-    `room` is what is left there for the others, in bytes; `copy_rate` is bytes/s from the cold
-    tier.  `router` is set on the node that routes.
+    `room` is what is left there for the others, in bytes, of which the `warm` ones are there from
+    the start, the first to leave first; `copy_rate` is bytes/s from the cold tier.  `router` is
+    set on the node that routes.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Node:
     room: int
     copy_rate: float
     router: Timing | None = None
+    warm: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
