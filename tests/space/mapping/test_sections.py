@@ -130,6 +130,13 @@ def test_a_token_of_a_whole_model_takes_the_time_of_its_weights_at_least():
     assert roof < found.seconds < 3 * roof
 
 
+def test_windows_are_no_longer_than_the_context():
+    sizes = {"b": 1, "s": 1, "t": 512}
+    found = mapped_program(program(model("gemma-2-9b")), sizes, machine("sn40l"), 8)
+    assert found.times["local"] == found.times["full"]
+    assert found.parts["local"].seconds == pytest.approx(found.parts["full"].seconds, rel=1e-3)
+
+
 def test_wrong_choices_are_refused():
     with pytest.raises(InputError, match="no kernel to cut before"):
         mapped(chain(1), PLASTICINE, Options(cuts=("nowhere",)))

@@ -10,7 +10,16 @@ from maquette.ir import build as b
 from maquette.ir import evaluate
 from maquette.ir.bound import bound
 from maquette.ir.graph import Graph
-from maquette.models.config import Attention, Dense, Layer, ModelConfig, Norm, Rope
+from maquette.models.config import (
+    Attention,
+    Dense,
+    Latent,
+    Layer,
+    ModelConfig,
+    Norm,
+    Rope,
+    StateSpace,
+)
 from maquette.models.decoder import program
 from maquette.space.mapping import Options, mapped, part
 from maquette.space.mapping.values import simulate_values
@@ -57,6 +66,27 @@ def test_a_layer_tile_by_tile_is_the_layer(layer, sizes, tiles, cuts):
     assert error < 1e-12
     if cuts is not None:
         assert len(sections) == len(cuts) + 1
+
+
+MIXERS = {
+    "latent": Latent(2, None, 8, 8, 8, Rope(10000.0, 4), 0.3),
+    "state space": StateSpace(2, 8, 4, 1, 4),
+    "window": Attention(4, 4, 16, rope=Rope(10000.0, 16), window=4),
+}
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_other_layers_token_by_token(mixer):
+    """Caches, convolutions that look back, states that are carried: buffers of two writers."""
+    kinds = {"one": Layer(MIXERS[mixer], Dense(48))}
+    tiny = ModelConfig("tiny", "llama", 100, 32, kinds, ("one",), Norm(), 128)
+    made = program(tiny)
+    sizes = {"b": 2, "s": 1, "t": 6} | dict(made.windows)
+    for tiles in (1, 2):
+        error, _ = run(made.parts["one"], sizes, Options(tiles=(tiles,)))
+        assert error < 1e-12
+    error, _ = run(made.parts["one"], sizes | {"b": 1, "s": 4}, Options())
+    assert error < 1e-12
 
 
 def test_plasticine_computes_it_too(layer):

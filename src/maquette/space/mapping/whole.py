@@ -46,6 +46,8 @@ def mapped_program(
     Weights and states must fit the tiers that `options` keep them in, 2 bytes an element.
     """
     asked = options or Options()
+    context = sizes.get("t", 1)
+    sizes = {n: min(w, context) for n, w in program.windows.items()} | dict(sizes)
     if (short := _stored(program, sizes, machine, sockets, asked)) is not None:
         return short
     found: dict[str, Mapped] = {}
@@ -64,7 +66,7 @@ def _stored(
     held = {"weight": parameters(program), "state": state_size(program)}
     asked: dict[str, float] = {}
     for role, elements in held.items():
-        numbers = {**dict.fromkeys(elements.symbols, 1), **program.windows, **sizes}
+        numbers = {**dict.fromkeys(elements.symbols, 1), **sizes}
         tier = options.tiers.get(role, machine.main)
         asked[tier] = asked.get(tier, 0.0) + 2.0 * float(elements(numbers)) / sockets
     for tier, size in asked.items():
