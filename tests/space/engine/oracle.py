@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from maquette.space.engine import Channel, Network, Node
@@ -43,6 +43,10 @@ def rates(node: Node) -> Iterator[tuple[list[int], list[int], list[int]]]:
         elif node.kind in ("repeat", "flatten"):
             for k in range(n):
                 yield (none if k else ones), (none if k else ones), [1] * o
+        elif node.kind == "buffer":  # its reading side; the block is there until its last token
+            size = len(node.order)
+            for k in range(size):
+                yield [size], [size * (k == size - 1)], [1] * o
         elif node.kind == "partition":
             for place in node.order:
                 yield ones, ones, [int(k == place) for k in range(o)]
@@ -86,6 +90,18 @@ def behave(node: Node, held: dict[str, History], clock: Clock) -> Iterator[bool]
         yield True
 
 
+def sides(node: Node, held: dict[str, History]) -> list[Node]:
+    """A buffer is written and read at once: two nodes, with room for its blocks between them."""
+    if node.kind != "buffer":
+        return [node]
+    inside = f"{node.name}.blocks"
+    held[inside] = History(node.count * len(node.order), Channel(inside))
+    return [
+        replace(node, name=f"{node.name}.in", kind="map", outputs=(inside,)),
+        replace(node, name=f"{node.name}.out", inputs=(inside,)),
+    ]
+
+
 def run(network: Network, seed: int = 0) -> tuple[int, dict[str, Clock]]:
     """Cycles and what every node did; nodes take their turns in random order."""
     held = {}
@@ -93,8 +109,9 @@ def run(network: Network, seed: int = 0) -> tuple[int, dict[str, Clock]]:
         writer = next(n for n in network.nodes if channel.name in n.outputs)
         own = 0 if channel.held else ceil(writer.latency / max(writer.interval, 1))
         held[channel.name] = History(channel.depth + own, channel, [0] * channel.initial)
-    clocks = {n.name: Clock() for n in network.nodes}
-    going = [behave(n, held, clocks[n.name]) for n in network.nodes]
+    nodes = [part for node in network.nodes for part in sides(node, held)]
+    clocks = {n.name: Clock() for n in nodes}
+    going = [behave(n, held, clocks[n.name]) for n in nodes]
     order = random.Random(seed)
     moved = True
     while moved:

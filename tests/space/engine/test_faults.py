@@ -39,7 +39,7 @@ def test_what_nodes_may_not_be():
         Node("x", "fuse", ("a",), ()),  # type: ignore[arg-type]
         tiers=(Tier("hbm", 0),),
     )
-    assert "in: interval -1; expected 0 or more" in said
+    assert "in: interval -1; expected a whole number, 0 or more" in said
     assert "in: tier 'hbn', which is not there (did you mean hbm?)" in said
     assert "x: unknown kind 'fuse'" in said
     assert "hbm: bandwidth 0; expected more than 0 bytes per cycle" in said
@@ -64,6 +64,14 @@ def test_ports_and_orders():
     )  # fmt: skip
     assert "a fold without a monoid" in faults(
         IN, Node("x", "fold", ("a",), ("b",)), Node("o", "sink", ("b",)), channels=b, values=True
+    )
+
+
+def test_times_are_whole_cycles():
+    said = faults(replace(IN, interval=2.5), OUT, channels=(Channel("a", depth=0),))
+    assert said == (
+        "n: a: depth 0; expected a whole number, 1 or more\n"
+        "n: in: interval 2.5; expected a whole number, 0 or more"
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 
 import pytest
+from hypothesis import given, settings
 
 from maquette.space.engine import Channel, Network, Node, Tier, simulate
+from space.engine.networks import networks
 
 LINE = 64
 
@@ -42,6 +46,41 @@ def test_equal_streams_share_equally_and_the_rest_is_not_wasted():
     assert ends["load1"] == pytest.approx(300 * LINE / 16, rel=0.01)
     assert ends["load0"] == pytest.approx(900 * LINE / 32, rel=0.01)
     assert found.nodes["load0"].memory > 600  # it could have asked in every cycle
+
+
+@given(networks(tiers=True, lengths=(1, 41)))
+@settings(max_examples=60, deadline=None)
+def test_requests_are_served_in_the_order_they_are_made(network):
+    """Every firing ends when a queue of exact fractions says so.
+
+    Where a cycle passes between cause and effect: of one cycle the order is that of nodes.
+    """
+    network = replace(
+        network,
+        nodes=tuple(replace(n, latency=n.latency + 1) for n in network.nodes),
+        channels=tuple(replace(c, response=c.response + 1) for c in network.channels),
+    )
+    found = simulate(network, steady=False, records=10**5)
+    tiers = {t.name: t for t in network.tiers}
+    free = dict.fromkeys(tiers, Fraction(0))
+    nodes = {n.name: (i, n) for i, n in enumerate(network.nodes)}
+    asked = sorted(
+        (r.start, nodes[r.node.removesuffix(".in")][0], r.end)
+        for r in found.records
+        if not r.node.endswith(".out")
+    )
+    for start, index, end in asked:
+        node = network.nodes[index]
+        if not node.tier:
+            assert end == start + node.latency
+            continue
+        tier = tiers[node.tier]
+        free[tier.name] = max(free[tier.name], Fraction(start)) + node.bytes / tier.rate
+        assert end == ceil(free[tier.name]) + tier.latency + node.latency
+    assert sum(found.bytes.values()) == sum(
+        found.nodes[f"{n.name}.in" if n.kind == "buffer" else n.name].firings * n.bytes
+        for n in network.nodes
+    )
 
 
 def test_latency_is_hidden_by_depth():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from typing import Any, TypeAlias
 
 from maquette.errors import Fault, InputError, nearest
@@ -86,13 +87,11 @@ def _channel(channel: Channel, ends: Ends) -> Iterator[Fault]:
             yield Fault(channel.name, f"nothing {verb} it", "one node")
         elif len(names) > 1:
             yield Fault(channel.name, f"{' and '.join(names)} {verb.rstrip('s')} it", "one node")
-    if channel.depth < 1:
-        yield Fault(channel.name, f"depth {channel.depth}", "1 or more")
-    for field in ("latency", "response", "initial"):
-        if getattr(channel, field) < 0:
-            yield Fault(channel.name, f"{field} {getattr(channel, field)}", "0 or more")
-    if channel.words < 1:
-        yield Fault(channel.name, f"words {channel.words}", "1 or more")
+    least = {"depth": 1, "latency": 0, "response": 0, "initial": 0, "words": 1}
+    for field, few in least.items():
+        value = getattr(channel, field)
+        if not isinstance(value, Integral) or value < few:
+            yield Fault(channel.name, f"{field} {value}", f"a whole number, {few} or more")
     if channel.initial > channel.depth:
         what = f"{channel.initial} tokens at the start, depth {channel.depth}"
         yield Fault(channel.name, what, "no more than fit")
@@ -112,8 +111,9 @@ def _node(node: Node, network: Network) -> Iterator[Fault]:
             yield Fault(node.name, f"a {node.kind} with {found} {verb}", wanted)
     few = 0 if node.kind in ROWS or node.kind == "source" else 1
     for field, least in (("interval", 0), ("latency", 0), ("bytes", 0), ("count", few)):
-        if getattr(node, field) < least:
-            yield Fault(node.name, f"{field} {getattr(node, field)}", f"{least} or more")
+        value = getattr(node, field)
+        if not isinstance(value, Integral) or value < least:
+            yield Fault(node.name, f"{field} {value}", f"a whole number, {least} or more")
     if node.kind == "repeat" and len(node.inputs) != 2 - bool(node.count):
         wanted = "a token to repeat, and the rows to repeat it for where there is no count"
         yield Fault(node.name, f"a repeat with {len(node.inputs)} inputs", wanted)
@@ -145,8 +145,8 @@ def _order(node: Node) -> Iterator[Fault]:
 def _tier(tier: Tier) -> Iterator[Fault]:
     if tier.bandwidth <= 0:
         yield Fault(tier.name, f"bandwidth {tier.bandwidth}", "more than 0 bytes per cycle")
-    if tier.latency < 0:
-        yield Fault(tier.name, f"latency {tier.latency}", "0 or more")
+    if not isinstance(tier.latency, Integral) or tier.latency < 0:
+        yield Fault(tier.name, f"latency {tier.latency}", "a whole number, 0 or more")
 
 
 def _values(node: Node, values: bool, functions: Mapping[str, Any]) -> Iterator[Fault]:
