@@ -82,7 +82,16 @@ def test_all_faults_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("count = 3", "count = 0", "experts[0].count: is 0; expected 1 or more"),
+        ("count = 3", "count = 0", "experts[0].count: is 0; expected 1 to 100,000"),
+        ('"100 GB"', '"-1 GB"', "host.memory: is -1e+09 B; expected 0 or more"),
+        ('"100 GB"', '"1 TB", bandwidth = "0 GB/s"', "host.bandwidth: is 0 B/s"),
+        ('"100 GB"', '"1 TB", links = 0', "host.links: is 0"),
+        ('on = "h100x2"', 'on = "h100x2"\ntp = 0\nreserve = "-1 B"', "systems[0].tp: is 0"),
+        (
+            'on = "h100x2"',
+            'on = "h100x2"\ntimes.big = { prefill = "0 s", step = "1 s", source = "x" }',
+            "prefill: is 0 s; expected more than 0",
+        ),
         ("count = 3", "counts = 3", "experts[0].counts: is not a known key (did you mean count?)"),
         ("batch = 2", "batch = 2\nrate = 3.0", "traffic.batch and rate: contradict each other"),
         ("batch = 2", "", "traffic.rate: is missing"),

@@ -14,6 +14,7 @@ from maquette.serve.composition.types import Swapping
 from maquette.units import Bytes, Seconds
 
 REQUESTS = 256  # where a file does not say how many
+MOST = 100_000  # experts of a group: beyond what is built, names would be made for ever
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Experts:
     weight: float | None = None  # of each; see `Popularity`
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InputError(Fault("count", f"is {self.count}", "1 or more"))
+        if not 1 <= self.count <= MOST:
+            raise InputError(Fault("count", f"is {self.count:,}", f"1 to {MOST:,}"))
 
     @property
     def group(self) -> str:
@@ -63,11 +64,11 @@ class Times:
     source: str
 
     def __post_init__(self) -> None:
-        faults = [
-            Fault(n, f"is {getattr(self, n):g} s", "0 or more")
-            for n in ("prefill", "step")
-            if not 0 <= getattr(self, n) < float("inf")
-        ]
+        faults = []
+        if not 0 < self.prefill < float("inf"):
+            faults.append(Fault("prefill", f"is {self.prefill:g} s", "more than 0"))
+        if not 0 <= self.step < float("inf"):
+            faults.append(Fault("step", f"is {self.step:g} s", "0 or more"))
         if faults:
             raise InputError(*faults)
 
@@ -84,6 +85,15 @@ class Where:
     engine: str | None = None  # in place of the fleet's
     times: Mapping[str, Times] = field(default_factory=dict)  # by model
     set: tuple[str, ...] = ()  # what-ifs of the machine
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.tp is not None and self.tp < 1:
+            faults.append(Fault("tp", f"is {self.tp}", "1 or more"))
+        if self.reserve is not None and not 0 <= self.reserve < float("inf"):
+            faults.append(Fault("reserve", f"is {self.reserve:g} B", "0 or more"))
+        if faults:
+            raise InputError(*faults)
 
 
 @dataclass(frozen=True)

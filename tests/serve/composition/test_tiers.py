@@ -52,7 +52,7 @@ def test_the_cold_tier_of_a_superchip():
     ("name", "host", "said"),
     [
         ("sn40l", Host(memory=1e12), "has a cold tier of its own"),
-        ("h100x8", Host(links=0), "0 links for 8 devices"),
+        ("h100x8", Host(links=9), "9 links for 8 devices"),
         ("h100", Host(links=2), "2 links for 1 device;"),
     ],
 )

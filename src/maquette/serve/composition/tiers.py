@@ -21,6 +21,17 @@ class Host:
     bandwidth: BytesPerSecond | None = None  # of a link; None: as the machine's facts have it
     memory: Bytes | None = None
 
+    def __post_init__(self) -> None:
+        faults = []
+        if self.links is not None and self.links < 1:
+            faults.append(Fault("links", f"is {self.links}", "1 or more"))
+        if self.bandwidth is not None and not 0 < self.bandwidth < float("inf"):
+            faults.append(Fault("bandwidth", f"is {self.bandwidth:g} B/s", "more than 0"))
+        if self.memory is not None and not 0 <= self.memory < float("inf"):
+            faults.append(Fault("memory", f"is {self.memory:g} B", "0 or more"))
+        if faults:
+            raise InputError(*faults)
+
 
 @dataclass(frozen=True)
 class Tiers:
@@ -71,7 +82,7 @@ def _from_host(system: System, host: Host, fast: float) -> Tiers:
         what = "no host link is published"
         raise InputError(Fault(machine.name, what, hint="give host.bandwidth"))
     used = n if host.links is None else host.links
-    if not 1 <= used <= n:
+    if used > n:
         what = f"{used} links for {n} device{'s' if n > 1 else ''}"
         raise InputError(Fault("host.links", what, f"1 to {n}"))
     path = f"host to {machine.main} over {used} link{'s' if used > 1 else ''}"
