@@ -117,6 +117,8 @@ def _buffer(
 ) -> Buffer:
     size, depth = read.tile, 1
     made = source == read.other
+    if read.block and read.access in ("tile", "held"):
+        return Buffer(read.name, read.other, stage.name, read.block, 2, read.across)
     if read.access == "tile" and (tiles > 1 or not made):
         depth = max(1, round(at[stage.name] - at[source])) + 1
     elif made:  # before any tile, or gathered from all of them

@@ -18,6 +18,7 @@ from maquette.machines.types import Fabric
 from maquette.space.mapping.banking import read_lanes, turns
 from maquette.space.mapping.causal import reads_earlier
 from maquette.space.mapping.part import Part, parts, tile
+from maquette.space.mapping.passing import passing
 from maquette.space.mapping.types import Access, Stage, Stream
 from maquette.space.mapping.work import Done, done
 
@@ -48,6 +49,7 @@ class _Walk:
         local: dict[str, _Made] = {}
         outputs = {t.name: t for t in kernel.outputs}
         stored = {n: t.buffer for n, t in outputs.items()}
+        along = passing(kernel)
         for pattern in kernel.stages:
             view = Kernel(kernel.name, piece.extents, tuple(small.values()), (), (pattern,))
             name = pattern.results[-1].name
@@ -60,6 +62,8 @@ class _Walk:
                 most = _points(pattern, kernel) * places, _points(pattern, piece) * places
                 step = _step(tensor, read_lanes(pattern, work.path, lane, tensor.axes, whole))
                 for s in self._read(kernel, tensor, part, local, most, step):
+                    if (name, n) in along:
+                        s = replace(s, block=self._block(s.tile, along[name, n], piece))
                     held = reads.get((s.name, s.other))
                     if held is None or held.tile < s.tile:
                         reads[s.name, s.other] = s
@@ -109,6 +113,11 @@ class _Walk:
             access = "tile" if total / each >= self.tiles > 1 else "held"
             size, across = each * left / total, step != 1 and role != "weight"
             yield Stream(whole.buffer, self.tiers[role], access, size, left, size, across)
+
+    def _block(self, tile: float, along: tuple[str, ...], piece: Kernel) -> float:
+        """Bytes of so many points of folded axes as there are lanes."""
+        folded = prod(piece.extents[a] for a in along)
+        return tile * min(1.0, self.fabric.lanes.value / folded)
 
     def _arrival(self, kernel: Kernel, tensor: Tensor, pieces: float, made: _Made) -> Access:
         cut = made.total / made.tile if made.tile else 1.0

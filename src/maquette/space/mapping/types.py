@@ -33,6 +33,7 @@ class Stream:
     total: float  # bytes, each once, over all tiles
     port: float  # bytes through ports of memory units per tile: `tile` times its reuse there
     across: bool = False  # read along another axis than it was written: a transpose
+    block: float = 0.0  # bytes that wait at a time where a fold takes it as it is made; else a tile
 
 
 @dataclass(frozen=True)
