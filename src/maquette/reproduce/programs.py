@@ -108,6 +108,22 @@ def nearest(n: int, k: int, d: int) -> Graph:
     return Graph("nearest", {"near": reduce(pair, ("k",), apart, iota("k", k))[1].value})
 
 
+def monarch(n: int, m: int, k: int) -> Graph:
+    """Two products with a twiddle and a transposition between them, a section for each.
+
+    n times (m by k) · (k by m), then times (m by k) along the other axis.
+    """
+    x, twiddle = _tensor("x", i=n, m=m, k=k), tensor("twiddle", "weight", "f16", m=m, j=m)
+    with section("gemm0"):
+        y = dot(x, tensor("w0", "weight", "f16", k=k, j=m), "k")
+    with section("twiddle"):
+        y = y * twiddle
+    with section("transpose"):
+        y = y * 1.0  # a kernel that only moves; one section moves nothing
+    with section("gemm1"):
+        return Graph("monarch", {"y": dot(y, tensor("w1", "weight", "f16", m=m, o=k), "m").value})
+
+
 def streamed(graph: Graph) -> Kernel:
     """What derivation makes of a program, all its kernels as the stages of one."""
     kernels = fuse(derive(graph).graph).kernels

@@ -10,9 +10,10 @@ from maquette.catalogue.machines import machine
 from maquette.compiler.derive import derive
 from maquette.compiler.fuse import fuse
 from maquette.compiler.kernel import Kernel
-from maquette.ir.facts import by_section, section_traffic, work
+from maquette.ir.facts import work
 from maquette.ir.graph import Graph
 from maquette.machines.facts import bandwidth
+from maquette.reproduce.bytes import apart, between_kernels
 from maquette.reproduce.programs import backward, kept_blocks, mixing, recomputing, streamed
 from maquette.reproduce.types import (
     Claim,
@@ -39,15 +40,6 @@ def tiled(graph: Graph, block: int) -> float:
     spilled = tuple(r.name for s in kernel.stages if "t" in s.over for r in s.results)
     loops = (Loop("t", block), Loop("s", ROWS))
     return WIDTH * float(words(kernel, loops, spilled=spilled, stored=True).moved({}))
-
-
-def apart(graph: Graph) -> float:
-    """Bytes of a program whose sections are kernels, each of which reads and writes memory."""
-    total = 0.0
-    for values in by_section(graph).values():
-        moved = section_traffic(values, graph)
-        total += sum(float(m.elements({})) * m.dtype.bytes for m in (*moved.reads, *moved.writes))
-    return total
 
 
 def flops(*graphs: Graph) -> float:
@@ -189,13 +181,6 @@ def sparse() -> Result:
                       whole + rest, "words"))  # fmt: skip
     rows.append(exact("queries and results, whatever is kept", 2 * n * D, moved[0.125][1], "words"))
     return Result(tuple(rows))
-
-
-def between_kernels(graph: Graph) -> float:
-    """Bytes that some section writes for another to read."""
-    moved = (section_traffic(values, graph) for values in by_section(graph).values())
-    written = [m for each in moved for m in each.writes if m.name not in graph.outputs]
-    return sum(float(m.elements({})) * m.dtype.bytes for m in written)
 
 
 def memory() -> Result:
