@@ -21,6 +21,7 @@ _PORTS: Mapping[str, tuple[int, int, int, int]] = {
 
 Ends: TypeAlias = dict[str, dict[str, list[str]]]  # verb, channel, nodes
 
+PORTS = ("in", "out")  # of a buffer, which results tell apart
 ROWS = ("fold", "pack", "repeat")  # kinds that a count of 0 lets stops steer
 
 
@@ -53,12 +54,13 @@ def verify(
 
 
 def _names(network: Network) -> Iterator[Fault]:
+    ports = [f"{n.name}.{side}" for n in network.nodes if n.kind == "buffer" for side in PORTS]
     for kind, held in (
-        ("nodes", network.nodes),
-        ("channels", network.channels),
-        ("tiers", network.tiers),
+        ("nodes", [*(n.name for n in network.nodes), *ports]),
+        ("channels", [c.name for c in network.channels]),
+        ("tiers", [t.name for t in network.tiers]),
     ):
-        for name, times in Counter(h.name for h in held).items():
+        for name, times in Counter(held).items():
             if times > 1:
                 yield Fault(name, f"{times} {kind} have this name", "one")
     known = {c.name for c in network.channels}
