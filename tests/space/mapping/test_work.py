@@ -64,6 +64,14 @@ def test_a_chain_longer_than_a_unit_takes_several():
     assert made.chain == 3 and made.work == 3 * 256  # 18 operations of 6 a unit
 
 
+def test_what_is_one_number_for_all_lanes_is_a_scalar_input():
+    x = b.tensor("x", "activation", "f32", m=256, n=16)
+    rows = [b.tensor(f"r{i}", "activation", "f32", m=256) for i in range(3)]
+    made = only(x * rows[0] + rows[1] - rows[2], PLASTICINE)
+    assert made.chain == 1
+    assert (made.needs.vector_inputs, made.needs.scalar_inputs) == (1, 3)
+
+
 def test_a_scan_waits_for_itself_unless_other_points_fill_the_wait():
     def scan(rows):
         decay, drive = (b.tensor(n, "activation", "f32", r=rows, t=64) for n in ("a", "b"))

@@ -102,8 +102,10 @@ class Needs:
         )
 
 
-def virtual(pattern: Pattern) -> Virtual:
+def virtual(pattern: Pattern, scalars: Iterable[str] = ()) -> Virtual:
     """The dataflow of a stage's leaves and of the combine of its monoid, common parts once.
+
+    `scalars` are reads that are one number for all lanes.
 
     >>> from maquette.ir.scalar import Apply, Arg, Lit
     >>> body = Apply("mul", (Apply("exp", (Arg(0),)), Apply("exp", (Arg(0),))))
@@ -132,7 +134,7 @@ def virtual(pattern: Pattern) -> Virtual:
         combined = [f"c{i}" for i in range(len(pattern.monoid.combine))]
         made += [Operation(n, outputs[i : i + 1]) for i, n in enumerate(combined)]
         outputs = tuple(combined)
-    return Virtual(tuple(made), outputs)
+    return Virtual(tuple(made), outputs, frozenset(scalars))
 
 
 def needs(held: Iterable[str], whole: Virtual) -> Needs:

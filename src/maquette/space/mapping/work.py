@@ -37,7 +37,7 @@ def done(pattern: Pattern, view: Kernel, fabric: Fabric) -> Done:
     """The work of `pattern`, the only stage of `view`, whose extents are those of a tile."""
     found = work(view)
     lanes, deep = fabric.lanes.value, fabric.stages.value
-    dataflow = virtual(pattern)
+    dataflow = virtual(pattern, _scalars(pattern, view))
     chain = max(1, len(partition(dataflow, Limits.of(fabric))))
     busy = max(1, len(dataflow.operations))
     axes = {*pattern.over, *(a for r in pattern.results for a in r.axes)}
@@ -71,6 +71,12 @@ def done(pattern: Pattern, view: Kernel, fabric: Fabric) -> Done:
         passes,
         depth,
     )
+
+
+def _scalars(pattern: Pattern, view: Kernel) -> list[str]:
+    """Reads that are one number for all lanes, which lie along the last axis there is."""
+    lanes = (*pattern.results[-1].axes, *pattern.over)[-1:]
+    return [t.name for t in view.inputs if t.name in pattern.reads and not {*lanes} & {*t.axes}]
 
 
 def _contraction(flops: float, reuse: float, width: float, fabric: Fabric) -> tuple[float, float]:
