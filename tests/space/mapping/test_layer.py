@@ -35,7 +35,8 @@ def test_decoding_reads_every_weight_once_at_the_rate_of_memory(layer, sn40l):
 
 
 def test_a_prompt_is_bound_by_compute_units_and_stays_within_the_chip(layer, sn40l):
-    found = mapped(part(layer, {"b": 1, "s": 2048, "t": 2048}, sockets=8), sn40l)
+    whole = part(layer, {"b": 1, "s": 2048, "t": 2048}, sockets=8)
+    found = mapped(whole, sn40l, Options(tiles=(32, 64)))
     assert isinstance(found, Mapped)
     fabric = sn40l.fabric
     for section in found.sections:

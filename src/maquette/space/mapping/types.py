@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from maquette.space.mapping.partition import Needs
@@ -52,7 +53,7 @@ class Stage:
     depth: int  # cycles from the first word in to the first word out
     needs: Needs | None = None  # of a unit, where one holds the body and others may join it
 
-    @property
+    @cached_property
     def port(self) -> float:
         """Bytes per tile through the ports that read its memory units."""
         return sum(s.port for s in self.reads)
