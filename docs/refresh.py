@@ -1,7 +1,7 @@
 """Fill the README with what `make plan` prints now, and with a picture of the page it writes.
 
 python docs/refresh.py             # the output
-python docs/refresh.py --picture   # and docs/images/report.png, which takes a Chromium
+python docs/refresh.py --picture   # and docs/images: a page, which takes a Chromium, and a layout
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "images" / "report.png"
+LAYOUT = ROOT / "docs" / "images" / "map.svg"
+MAP = ("map", "llama-3.1-8b", "--layer", "--on", "sn40l")
 PLAN = ("plan", "llama-3.1-70b", "--on", "h100x8", "--for", "chat")  # as in the Makefile
 BLOCK = re.compile(r"(?<=<!-- output: make plan -->\n).*?(?=<!-- end output -->)", re.DOTALL)
 WIDTH, HEIGHT = 1100, 1345  # pixels of the picture
@@ -32,7 +34,9 @@ def main() -> None:
     print(f"wrote {README.name}")
     if "--picture" in sys.argv[1:]:
         picture()
-        print(f"wrote {PICTURE.relative_to(ROOT)}, {PICTURE.stat().st_size / 1e3:.0f} kB")
+        layout()
+        for made in (PICTURE, LAYOUT):
+            print(f"wrote {made.relative_to(ROOT)}, {made.stat().st_size / 1e3:.0f} kB")
 
 
 def printed(*more: str) -> str:
@@ -88,6 +92,14 @@ def picture() -> None:
         subprocess.run([browser, *options, *size, page.as_uri()], check=True, capture_output=True)
         PICTURE.parent.mkdir(exist_ok=True)
         Image.open(shot).convert("RGB").save(PICTURE, optimize=True)
+
+
+def layout() -> None:
+    """The picture of the layer that the README maps."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "maquette", *MAP, "--out", folder]
+        subprocess.run(command, capture_output=True, check=True)
+        shutil.copyfile(next(Path(folder).glob("*.svg")), LAYOUT)
 
 
 if __name__ == "__main__":
