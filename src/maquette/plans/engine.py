@@ -32,6 +32,7 @@ class Engine:
     reserve: Bytes = field(default=Bytes(1.0e9))  # per device: context, graphs, workspace
     frees_windows: bool = False
     styles: tuple[Style, ...] = ("kernel",)  # execution styles of the machines it runs on
-    spread: bool = False  # a replica takes all devices by default, not the fewest that hold it
+    # Styles on which a replica takes all devices by default, and not the fewest that hold it.
+    spread: tuple[Style, ...] = ()
     aliases: tuple[str, ...] = ()
     note: str = ""

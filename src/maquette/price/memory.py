@@ -18,6 +18,8 @@ from maquette.price.environment import mesh_environment, mesh_of
 from maquette.price.rates import formats
 from maquette.price.styles import cold_tier, execution
 
+COLD_ROOM = 32_768  # tokens of KV cache beside weights that are streamed: a few sequences
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -143,8 +145,8 @@ def placed(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     """The plan with its share of cold weights decided: none where all stay, else what must go.
 
     Weights leave the main tier where the style streams them from the cold one, and only as many as
-    make room for the activations and KV cache of one step of the token budget; on a wafer all or
-    none, since layers that are streamed take turns on the whole of it.
+    make room for the activations and for `COLD_ROOM` tokens of KV cache; on a wafer all or none,
+    since layers that are streamed take turns on the whole of it.
     """
     if plan.cold is not None:
         return plan
@@ -155,7 +157,7 @@ def placed(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     if execution(machine).spill == "all":
         return plan.but(cold=1.0)
     held = memory(schedule, machine, engine, whole)
-    kept = held.kv_per_token * plan.policy.max_batched_tokens
+    kept = held.kv_per_token * COLD_ROOM
     kept += (held.window_per_seq + held.state_per_seq) * plan.policy.max_seqs
     over = held.weights + held.activations + held.reserve + kept - held.usable
     return plan.but(cold=min(1.0, max(0.0, over / held.weights)))

@@ -38,19 +38,19 @@ Spill = Literal["none", "some", "all"]
 class Execution:
     """What sets one execution style apart from another."""
 
-    pipelined: bool
     event: Event
-    regions: bool
-    even: bool
-    spill: Spill
+    pipelined: bool = False
+    regions: bool = False
+    even: bool = False
+    spill: Spill = "none"
 
 
 EXECUTIONS: Mapping[Style, Execution] = {
-    "kernel": Execution(False, "kernel", False, False, "none"),
-    "spatial": Execution(True, "part", False, False, "some"),
-    "wafer": Execution(False, "reduction", True, True, "all"),
-    "in-memory": Execution(False, "part", False, False, "some"),
-    "deterministic": Execution(False, "none", False, True, "none"),
+    "kernel": Execution(event="kernel"),
+    "spatial": Execution(pipelined=True, event="part", spill="some"),
+    "wafer": Execution(event="reduction", regions=True, even=True, spill="all"),
+    "in-memory": Execution(event="part", spill="some"),
+    "deterministic": Execution(event="none", even=True),
 }
 
 

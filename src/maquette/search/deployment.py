@@ -88,7 +88,7 @@ def deploy(
         regions=regions,
     )  # fmt: skip
     _supported(system, engine, precision)
-    spread = engine.spread and prefill is None
+    spread = system.machine.style in engine.spread and prefill is None
     most = system.devices // (replicas or 1) if spread else None
     plan, held = _first(made, schedule, system, engine, plan, wish, most)
     _layout(system, plan, schedule.layers)
@@ -167,7 +167,8 @@ def _first(
     if not refused:
         need = f"{wish.mesh} needs {wish.mesh.devices} devices and {system.name} has"
         raise InputError(Fault("", f"{need} {system.devices}"))
-    mesh, no = refused[-1 if most is None else 0]
+    short = [r for r in refused if r[1].unit.startswith("GB")]  # of the largest, where spread
+    mesh, no = refused[-1] if most is None else (short or refused)[0]
     where = f"{made.name} as {mesh} in {plan.precision} on {system.name}"
     hint = "more devices, or fewer bits per weight" if no.unit.startswith("GB") else ""
     raise InputError(Fault(where, f"cannot be: {no}", hint=hint))

@@ -11,6 +11,7 @@ from maquette.machines.types import System
 from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Mesh, Plan
 from maquette.price.calibration import Calibration
+from maquette.price.memory import placed
 from maquette.price.network import latency
 from maquette.price.replica import replica
 from maquette.price.step import Replica
@@ -52,8 +53,11 @@ def one(
     cal: Calibration,
     mesh: Mesh | None = None,
 ) -> Replica:
-    """One replica, priced; of another mesh where given."""
-    chosen = plan if mesh is None else plan.but(mesh=mesh, stages=())
+    """One replica, priced; of another mesh, with weights where they fit there, where given."""
+    chosen = plan
+    if mesh is not None:
+        other = plan.but(mesh=mesh, stages=(), cold=None)
+        chosen = placed(schedule, system.machine, engine, other)
     found = replica(schedule, system.machine, engine, chosen, cal)
     if isinstance(found, Infeasible):
         raise InputError(Fault(f"{system.name} {chosen.mesh}", f"cannot be: {found}"))
