@@ -14,7 +14,7 @@ from maquette.space.mapping.part import Part, of_flow, part
 from maquette.space.mapping.section import section
 from maquette.space.mapping.sections import Options, mapped
 from maquette.space.mapping.stages import stages
-from maquette.space.mapping.text import show_mapped, show_section
+from maquette.space.mapping.text import show_mapped, show_section, show_units
 from maquette.space.mapping.types import Buffer, Mapped, Section, Share, Stage, Stream, Traffic
 from maquette.space.mapping.values import simulate_values
 
@@ -36,6 +36,7 @@ __all__ = [
     "section",
     "show_mapped",
     "show_section",
+    "show_units",
     "simulate_section",
     "simulate_values",
     "stages",
