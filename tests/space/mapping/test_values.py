@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compiler.fuse.programs import PROGRAMS, graph
 from maquette.catalogue.machines import machine
+from maquette.errors import InputError
 from maquette.ir import build as b
 from maquette.ir import evaluate
 from maquette.ir.bound import bound
@@ -87,6 +89,25 @@ def test_other_layers_token_by_token(mixer):
         assert error < 1e-12
     error, _ = run(made.parts["one"], sizes | {"b": 1, "s": 4}, Options(cuts=()))
     assert error < 1e-12
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_as_users_write_them(name):
+    """In one section, of the most tiles up to two that divide it."""
+    made = graph(name)
+    try:
+        error, _ = run(made, {}, Options(tiles=(2,), cuts=()))
+    except InputError as refused:
+        assert "no number of tiles" in str(refused)
+        error, _ = run(made, {}, Options(tiles=(1,), cuts=()))
+    assert error < 1e-12
+
+
+def test_what_only_carries_a_state_over_takes_nothing():
+    kept = b.state("kept", n=4)
+    whole = part(Graph("idle", {"kept": kept.value}), {})
+    found = mapped(whole, machine("sn40l"))
+    assert found.sections == () and found.seconds == 0
 
 
 def test_plasticine_computes_it_too(layer):

@@ -166,7 +166,8 @@ def _finished(
         made.append(exact if isinstance(exact, Section) and exact.cycles <= rough.cycles else rough)
     total = sum(seconds(s, machine, options, alone) for s in made)
     summed, unpriced = _sums(part, machine)
-    both = max(total, summed) + min(total, summed) / made[0].tiles  # tile by tile, at once
+    tiles = max((s.tiles for s in made), default=1)
+    both = max(total, summed) + min(total, summed) / tiles  # tile by tile, at once
     return Mapped(
         part.flow.name,
         machine.name,
