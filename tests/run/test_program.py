@@ -189,6 +189,27 @@ class TestCompiled:
         with pytest.raises(InputError, match="2 tensors"):
             compiled(x, w, b, out=[x, w])
 
+    def test_places_for_results_that_something_else_needs(self):
+        module = torch.nn.Linear(33, 33, bias=False).requires_grad_(False)
+        (x,) = given((33, 33))
+        with pytest.raises(InputError, match="memory with a constant"):
+            mq.compile(module)(x, out=module.weight)
+        both = torch.empty(3 * 33, 33)
+        with pytest.raises(InputError, match="memory with another result"):
+            mq.compile(lambda x: (x + 1, x * 2))(x, out=(both[:33], both[32:65]))
+        fixed = np.zeros((33, 33), np.float32)
+        fixed.flags.writeable = False
+        with pytest.raises(InputError, match="read-only"):
+            mq.compile(lambda x: x + 1)(x.numpy(), out=fixed)
+
+    def test_weights_given_other_memory_are_not_read_after_they_are_gone(self):
+        module = torch.nn.Linear(2048, 512, bias=False).requires_grad_(False)  # memory of its own
+        (x,) = given((4, 2048))
+        compiled, wanted = mq.compile(module), module(x)
+        compiled(x)
+        module.weight.data = torch.zeros(1, 1)
+        close(compiled(x), wanted, 1e-4)
+
     def test_it_shows_what_was_made(self):
         x, w, b = given((19, 40), (33, 40), (33,))
         compiled = mq.compile(layer)

@@ -28,6 +28,7 @@ from maquette.run.strategies import STRATEGIES, emit
 from maquette.run.tensors import (
     STORED,
     Layout,
+    kept,
     layout,
     maker,
     pointer,
@@ -182,7 +183,7 @@ class Native(Specialised):
             if name not in inputs:
                 continue
             convert = self._conversion(name, x)
-            x = x if convert is None else convert(x)
+            x = kept(x) if convert is None else convert(x)
             held.append(x)
             bound[inputs[name].buffer] = pointer(x)
         return held, bound
@@ -218,14 +219,19 @@ class Native(Specialised):
         if len(tensors) != len(self._outputs):
             what = f"has {len(tensors)} tensors"
             raise InputError(Fault("out", what, f"{len(self._outputs)}"))
+        read = [(flat[i], "an argument") for i, _, _ in self._inputs]
+        read += [(x, "a constant") for x in self._held]
         for x, (_, shape, kind) in zip(tensors, self._outputs, strict=True):
             found = layout(x, "out")
             if found.shape != shape or found.format != kind.name or not _dense(found):
                 what = f"has {found.format}{list(found.shape)} strides {found.strides}"
                 raise InputError(Fault("out", what, f"contiguous {kind}{list(shape)}"))
-            for i, _, _ in self._inputs:
-                if _overlap(x, flat[i]):
-                    raise InputError(Fault("out", "shares memory with an argument", "another"))
+            if isinstance(x, np.ndarray) and not x.flags.writeable:
+                raise InputError(Fault("out", "is read-only", "one that may be written"))
+            for other, whose in read:
+                if _overlap(x, other):
+                    raise InputError(Fault("out", f"shares memory with {whose}", "another"))
+            read.append((x, "another result"))
         return tensors
 
 

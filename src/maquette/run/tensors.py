@@ -79,6 +79,15 @@ def key(x: Any) -> tuple[Any, ...]:
     return x.shape, x.stride(), x.dtype, x.device, x.requires_grad and differentiated(x)
 
 
+def kept(x: Any) -> Any:
+    """The same elements, which stay where they are even if `x` is given others.
+
+    >>> kept(np.ones(3)).base is not None
+    True
+    """
+    return x.detach() if is_torch(x) else x.view()
+
+
 def differentiated(x: Any) -> bool:
     """Whether a call would have to keep what a gradient of `x` needs."""
     if not getattr(x, "requires_grad", False):
