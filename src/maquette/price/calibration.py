@@ -27,7 +27,7 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     "attention": (0.50, 0.35, True, "of the matrix peak that prefill attention reaches"),
     "kv": (0.70, 0.30, True, "of the memory bandwidth that decode attention reaches"),
     "vector": (0.50, 0.40, True, "of the vector peak that other arithmetic reaches"),
-    "launch": (3.0e-6, 0.70, False, "seconds each kernel adds"),
+    "launch": (3.0e-6, 0.70, False, "seconds each kernel adds, or each placed part or reduction"),
     "step": (1.0e-3, 0.90, False, "host seconds per step"),
     "seq": (1.0e-5, 1.0, False, "host seconds per sequence and step"),
     "link": (0.75, 0.25, True, "of the link bandwidth that collectives reach"),

@@ -158,6 +158,7 @@ def engine(found: Engine) -> Shown:
     document = _document("engine", found.name, **{k: v for k, v in plain(found).items()
                                                   if k != "name"})  # fmt: skip
     general = [("engine", found.title), ("version", found.version),
+               ("runs on", ", ".join(f"{s} machines" for s in found.styles)),
                ("formats", ", ".join(found.formats)),
                ("kept in full precision", ", ".join(found.unquantised)),
                ("memory reserve", show(found.reserve, "Bytes") + " per device"),
