@@ -124,6 +124,14 @@ def monarch(n: int, m: int, k: int) -> Graph:
         return Graph("monarch", {"y": dot(y, tensor("w1", "weight", "f16", m=m, o=k), "m").value})
 
 
+def blocks(side: int) -> Graph:
+    """A Monarch matrix of side² by side²: products within blocks, a transposition between."""
+    x = _tensor("x", b=side, k=side)
+    left = tensor("left", "weight", "f16", b=side, k=side, j=side)
+    right = tensor("right", "weight", "f16", j=side, b=side, o=side)
+    return Graph("blocks", {"y": dot(dot(x, left, "k"), right, "b").value})
+
+
 def streamed(graph: Graph) -> Kernel:
     """What derivation makes of a program, all its kernels as the stages of one."""
     kernels = fuse(derive(graph).graph).kernels

@@ -11,10 +11,11 @@ from maquette.catalogue.engines import engine
 from maquette.catalogue.machines import machine
 from maquette.catalogue.models import model
 from maquette.compiler.lower import lower
+from maquette.ir.axes import points
 from maquette.ir.facts import work
 from maquette.models.decoder import program
 from maquette.reproduce.bytes import apart
-from maquette.reproduce.programs import monarch
+from maquette.reproduce.programs import blocks, monarch
 from maquette.reproduce.types import Claim, Result, Row, beside, between, exact, shape, within
 from maquette.space.mapping import Mapped, Options, Part, Stage, mapped, part, stages
 
@@ -35,24 +36,28 @@ class Step:
 
 
 @cache
-def step(name: str, tokens: int) -> Step:
+def step(name: str, tokens: int, *only: str) -> Step:
     """One step of a model in bf16 on eight sockets, with `tokens` new ones of one sequence."""
     made = program(model(name))
     sizes = {"b": 1, "s": tokens, "t": CONTEXT, "t4096": CONTEXT}
-    parts = {n: part(made.parts[n], sizes, SOCKETS) for n in made.times}
+    parts = {n: part(made.parts[n], sizes, SOCKETS) for n in only or made.times}
     return Step(parts, dict(made.times))
 
 
+def laid(each: Part, cuts: Sequence[str] | None = None, launch: float = 0.0) -> Mapped:
+    """A part mapped to the chip: as runs soonest, or cut where asked."""
+    made = mapped(
+        each, machine(CHIP), Options(launch=launch, cuts=None if cuts is None else tuple(cuts))
+    )
+    assert isinstance(made, Mapped)
+    return made
+
+
 @cache
-def laid(name: str, tokens: int, apart: bool = False, launch: float = 0.0) -> dict[str, Mapped]:
-    """Every part of a step mapped: as runs soonest, or every kernel a section of its own."""
-    found = {}
-    for n, each in step(name, tokens).parts.items():
-        cuts = tuple(k.name for k in each.kernels[1:]) if apart else None
-        made = mapped(each, machine(CHIP), Options(launch=launch, cuts=cuts))
-        assert isinstance(made, Mapped)
-        found[n] = made
-    return found
+def layer(name: str, tokens: int, apart: bool = False) -> Mapped:
+    """A decoder layer as runs soonest, or with every kernel a section of its own."""
+    each = step(name, tokens, "dense").parts["dense"]
+    return laid(each, [k.name for k in each.kernels[1:]] if apart else None)
 
 
 def clock() -> float:
@@ -115,6 +120,18 @@ def _moved(whole: Part, cuts: Sequence[str]) -> float:
     return sum(t.total for s in found.sections for t in s.traffic.values())
 
 
+def parameters() -> Result:
+    """Weights of two block-diagonal factors in place of a dense matrix."""
+    rows = []
+    for side in (16, 32, 64):
+        graph = blocks(side)
+        held = sum(float(points(i.axes)({})) for i in graph.inputs.values() if i.role == "weight")
+        n = side * side
+        rows.append(exact(f"n = {n}", 2 * n * n**0.5, held, "weights",
+                          note=f"dense: {n * n:,}, {n * n / held:.0f} times as many"))  # fmt: skip
+    return Result(tuple(rows))
+
+
 def convolution() -> Result:
     """The same operators apart and in one section, by what binds each."""
     graph = monarch(16384, 384, 128)  # a million elements of each of 768 channels
@@ -137,13 +154,15 @@ def convolution() -> Result:
 
 def decoder() -> Result:
     """Units and bandwidth that one fused decoder layer of Llama-2-7B uses while it decodes."""
-    found = laid("llama-2-7b", DECODE)["dense"]
+    found = layer("llama-2-7b", DECODE)
     (section,) = found.sections
     chip = machine(CHIP)
     fabric, bandwidth = chip.fabric, chip.tiers["hbm"].bandwidth
     assert fabric is not None and bandwidth is not None
     used = section.traffic["hbm"].total / found.seconds / float(bandwidth.value)
-    operators = sum(len(k.stages) for k in step("llama-2-7b", DECODE).parts["dense"].kernels)
+    operators = sum(
+        len(k.stages) for k in step("llama-2-7b", DECODE, "dense").parts["dense"].kernels
+    )
     return Result(
         (
             exact("sections of a decoder layer", 1, len(found.sections), "sections"),
@@ -165,7 +184,7 @@ def calls() -> Result:
                for p, n in small.times.items())  # fmt: skip
     rows: list[Row] = [
         exact("sections of a token, layers looped on the chip", 3,
-              sum(len(m.sections) for m in laid("llama-3.1-8b", DECODE).values()), "launches",
+              sum(len(laid(p).sections) for p in small.parts.values()), "launches",
               note="embedding, decoder, head"),
         within("kernels of a token, one for every operator", 800, each, "launches", 0.10),
     ]  # fmt: skip
@@ -177,25 +196,25 @@ def calls() -> Result:
         )
     cal = find(machine(CHIP), "vendor")
     long, launch = step("llama-2-7b", PREFILL), float(cal["launch"])
-    found = laid("llama-2-7b", PREFILL, launch=launch)
-    fused = sum(n * len(found[p].sections) for p, n in long.times.items())
+    fused = sum(n * len(laid(long.parts[p], None, launch).sections)
+                for p, n in long.times.items())  # fmt: skip
     whole = sum(n * unfused(long.parts[p])[1] for p, n in long.times.items())
     rows.append(within("fewer launches of a 4k prompt, Llama-2-7B", 11, whole / fused, "x", 0.20,
                        note=f"{whole} and {fused}, a launch at {launch * 1e6:.1f} us"))  # fmt: skip
     return Result(tuple(rows), ("launch of a section, by the calibration that ships",))
 
 
-MODELS = ("mistral-7b", "llama-2-7b", "llama-2-13b", "llama-2-70b")
+MODELS = ("mistral-7b", "llama-2-7b", "llama-2-70b")
 
 
 def prefill() -> Result:
     """How much sooner a layer is through a prompt fused than with every operator apart."""
     rows = []
     for name in MODELS:
-        apart, _ = unfused(step(name, PREFILL).parts["dense"])
-        fused = seconds(laid(name, PREFILL)["dense"])
+        apart, _ = unfused(step(name, PREFILL, "dense").parts["dense"])
+        fused = seconds(layer(name, PREFILL))
         rows.append(between(f"{name}, 4k tokens", 1.5, 3, apart / fused, "x", note=PEAKS))
-        strong = seconds(laid(name, PREFILL, apart=True)["dense"]) / fused
+        strong = seconds(layer(name, PREFILL, apart=True)) / fused
         rows.append(beside(f"{name}: derived kernels, not joined", strong, "x",
                            "the stronger baseline: no scores in memory"))  # fmt: skip
     return Result(tuple(rows), notes=(LINKS,))
@@ -204,22 +223,28 @@ def prefill() -> Result:
 def launches() -> Result:
     """Hardware launches against software ones: one constant, three bands."""
     top = 8.0
-    cost = top * seconds(laid("mistral-7b", DECODE)["dense"])
+    cost = top * seconds(layer("mistral-7b", DECODE))
     rows = []
     for name in MODELS:
-        found = laid(name, DECODE)["dense"]
+        found = layer(name, DECODE)
         rows.append(between(f"{name}, decode", 1.4, 8.01, seconds(found, cost) / seconds(found),
                             "x", fitted=name == "mistral-7b"))  # fmt: skip
     for name in MODELS:
-        found = laid(name, PREFILL, launch=cost)["dense"]
+        found = laid(step(name, PREFILL, "dense").parts["dense"], ())
         rows.append(
-            between(f"{name}, 4k prompt", 1, 1.1, seconds(found, cost) / seconds(found), "x")
+            between(
+                f"{name}, 4k prompt in one section",
+                1,
+                1.1,
+                seconds(found, cost) / seconds(found),
+                "x",
+            )
         )
     for name in MODELS:
-        apart, one = (seconds(laid(name, DECODE, apart=a)["dense"], cost) for a in (True, False))
+        apart, one = (seconds(layer(name, DECODE, apart=a), cost) for a in (True, False))
         rows.append(between(f"{name}, decode: fused over kernels, both launched by software", 1, 13,
                             apart / one, "x"))  # fmt: skip
-    apart, one = (seconds(laid("mistral-7b", DECODE, apart=a)["dense"]) for a in (True, False))
+    apart, one = (seconds(layer("mistral-7b", DECODE, apart=a)) for a in (True, False))
     rows.append(beside("mistral-7b, decode: the same, both by hardware", apart / one, "x",
                        "weights are read once either way: fusion saves launches"))  # fmt: skip
     fitted = (
@@ -233,6 +258,8 @@ FUSION = "fusion"
 CLAIMS = (
     Claim("monarch-oi", "Operations a byte of a simplified Monarch FFT", f"{PAPER}, table I",
           FUSION, intensity),
+    Claim("monarch-parameters", "Weights of a Monarch matrix", "Dao et al., Monarch, ICML 2022",
+          FUSION, parameters, expected="exact"),
     Claim("fftconv-fusion", "A long convolution in one kernel", f"{PAPER}, section VI-A", FUSION,
           convolution),
     Claim("fused-decoder", "A decoder layer as one kernel", f"{PAPER}, section VI", FUSION, decoder,

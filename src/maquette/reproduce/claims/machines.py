@@ -8,7 +8,7 @@ from maquette.ir.build import activation, dot, weight
 from maquette.ir.facts import contraction
 from maquette.machines.facts import totals
 from maquette.models.facts import weight_bytes
-from maquette.reproduce.types import Claim, Result, beside, exact, refuted
+from maquette.reproduce.types import Claim, Result, beside, exact, refuted, within
 
 KEYNOTE = "K. Olukotun, CGO 2024 keynote, checked against the SN40L paper (arXiv 2405.07518)"
 SN40L = "SambaNova SN40L paper (MICRO 2024, arXiv 2405.07518), table IV and Hot Chips 2024"
@@ -86,6 +86,27 @@ def one_clock() -> Result:
     )
 
 
+def peaks() -> Result:
+    """Peak rates and on-chip memory of three chips out of their units."""
+    rows = []
+    for name, published, fitted in (
+        ("plasticine", 12.3, ""), ("sn40l", 638.0, "clock"), ("sn10", 312.0, "array"),
+    ):  # fmt: skip
+        fabric = machine(name).fabric
+        assert fabric is not None
+        rate = 2 * fabric.compute.value * fabric.macs.value * float(fabric.clock.value) / 1e12
+        note = f"its {fitted} is derived from this number" if fitted else ""
+        rows.append(within(f"{name}, peak", published, rate, "TFLOP/s", 0.005,
+                           fitted=bool(fitted), note=note))  # fmt: skip
+    for name, published, unit in (("plasticine", 16.0, 2**20), ("sn40l", 520, 1e6),
+                                  ("sn10", 320, 1e6)):  # fmt: skip
+        fabric = machine(name).fabric
+        assert fabric is not None
+        size = fabric.memory.value * float(fabric.scratchpad.value) / unit
+        rows.append(exact(f"{name}, SRAM", published, size, "MiB" if unit == 2**20 else "MB"))
+    return Result(tuple(rows), ("clock of SN40L and array of SN10, from their peaks",))
+
+
 CLAIMS = (
     Claim("node-tiers", "Three memory tiers of an SN40L node", KEYNOTE, "machines", node_tiers,
           expected="exact"),
@@ -96,4 +117,6 @@ CLAIMS = (
     Claim("corsair-identity", "Three peaks from one clock",
           "Chips and Cheese on d-Matrix Corsair, 2025-01", "machines", one_clock,
           expected="exact"),
+    Claim("fabric-peaks", "Peaks and SRAM of dataflow chips from their units",
+          f"Plasticine, ISCA 2017; {KEYNOTE}", "machines", peaks),
 )  # fmt: skip

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from scipy.stats import binom
+
 from maquette.compiler.derive import derive
 from maquette.ir.graph import Graph
 from maquette.reproduce.programs import plain
-from maquette.reproduce.types import Claim, Result, beside, between, exact
+from maquette.reproduce.types import Claim, Result, beside, between, exact, refuted
 from maquette.space.engine import Network, simulate
 from maquette.space.engine.elements import elements
 
@@ -89,8 +91,27 @@ def cycles() -> Result:
     return Result(tuple(rows), notes=("periods are counted where the engine has met them twice",))
 
 
+def overflow() -> Result:
+    """How often a vector of 64 that is a tenth dense has more elements than a queue is deep."""
+    rows = [
+        refuted(
+            "more than 16 of 64",
+            0.5,
+            100 * float(binom.sf(16, 64, 0.1)),
+            "%",
+            "elements that are there independently of each other are that many",
+        )
+    ]
+    rows += [
+        beside(f"more than {d} of 64", 100 * float(binom.sf(d, 64, 0.1)), "%") for d in (12, 13)
+    ]
+    return Result(tuple(rows), notes=("0.5 % lies between queues of 12 and of 13",))
+
+
 CLAIMS = (
     Claim("attn-fifo", "Queues that attention as streams needs", DAM, "attention", queues),
     Claim("attn-cycles", "Cycles of attention as streams", DAM, "attention", cycles,
           expected="exact"),
+    Claim("sparse-queue", "Queues of sparse vectors", "Dataflow Abstract Machine, section VII",
+          "engine", overflow, expected="does not reproduce"),
 )  # fmt: skip
