@@ -21,6 +21,7 @@ from maquette.price.kernel import seconds
 from maquette.price.kernel_values import value_price
 from maquette.run import remembered
 from maquette.run.flow import Ready
+from maquette.run.integers import integers
 from maquette.run.measured import processor
 from maquette.run.source import Source
 from maquette.run.specialised import Specialised, arguments
@@ -103,11 +104,14 @@ class Native(Specialised):
         flow = lowered.flow
         self._unwritten: list[str] = []
         self._written: dict[str, Source] = {}  # by canonical kernel
+        self._integers = integers(flow)
+        self._wide: Interpreter | None = None  # of numbers that kernels have no bits for
         sources = [self._source(k, i) for i, k in enumerate(flow.kernels)]
         self.sources = tuple({s.symbol: s for s in sources if s is not None}.values())
-        self._held, bound = self._constants()
+        self._held, bound = self._constants(flat)
         self.ready = Ready(flow, sources, bound, evaluate_kernel)
         inputs = {t.name: t for t in flow.inputs}
+        self._limited = [i for n, i in self.places if n in self._integers.inputs]
         self._inputs = [
             (i, inputs[n].buffer, self._conversion(n, flat[i]))
             for n, i in self.places
@@ -134,6 +138,9 @@ class Native(Specialised):
         return (*super().report, *self._unwritten)
 
     def __call__(self, flat: Sequence[Any], out: Any = None) -> Any:
+        if self._wide is not None or not all(self._fits(flat[i]) for i in self._limited):
+            wide = self._wide or Interpreter(self.captured, self.lowered, flat)
+            return wide(flat, out)
         pointers, held, results = self._bound(flat, out)
         self.ready(pointers)
         del held
@@ -164,6 +171,9 @@ class Native(Specialised):
         candidate = self.lowered.tiled[number]
         if candidate is None or not isinstance(kernel, Kernel):
             return None
+        if number in self._integers.refused:
+            self._unwritten.append(f"interpreted: {kernel.name}: its integers need 64 bits")
+            return None
         same = canonical(kernel)
         key = repr(same)
         try:
@@ -174,7 +184,7 @@ class Native(Specialised):
             self._unwritten.append(f"interpreted: {kernel.name}: {error}")
             return None
 
-    def _constants(self) -> tuple[list[Any], dict[str, int]]:
+    def _constants(self, flat: Sequence[Any]) -> tuple[list[Any], dict[str, int]]:
         """Constants as the kernels read them, and their addresses by buffer."""
         held, bound = [], {}
         inputs: Mapping[str, Tensor] = {t.name: t for t in self.lowered.flow.inputs}
@@ -183,10 +193,17 @@ class Native(Specialised):
             if name not in inputs:
                 continue
             convert = self._conversion(name, x)
+            if name in self._integers.inputs and not self._fits(x):
+                self._wide = Interpreter(self.captured, self.lowered, flat)
             x = kept(x) if convert is None else convert(x)
             held.append(x)
             bound[inputs[name].buffer] = pointer(x)
         return held, bound
+
+    def _fits(self, x: Any) -> bool:
+        """Whether kernels compute rightly with the integers of a tensor."""
+        most = self._integers.most
+        return 0 in x.shape or bool(-most <= x.min() and x.max() < most)
 
     def _once(self) -> dict[str, Any]:
         """What constants alone decide, as the kernels read it."""

@@ -2,9 +2,9 @@
 
 ``V`` holds `lanes` floats, ``VI`` as many 32-bit integers; a mask is a ``VI`` of 0 and -1.  Loads
 are overloaded on the type they read: narrow floats widen to ``V``, integers to ``VI``, bytes of
-booleans to a mask.  Stores narrow again, bf16 by rounding to the nearest, ties to even; ``stnt``
-writes past the caches, and is to be followed by a ``fence``; ``stah`` fetches ahead what is written
-next, where the processor stops at the end of a page.
+booleans to a mask; 64-bit integers saturate.  Stores narrow again, bf16 by rounding to the nearest,
+ties to even; ``stnt`` writes past the caches, and is to be followed by a ``fence``; ``stah``
+fetches ahead what is written next, where the processor stops at the end of a page.
 
 The text needs ``-O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast`` and must not be
 compiled with -ffast-math: range reductions and NaN would not survive it.
@@ -92,7 +92,8 @@ FN V ld(const _Float16 *p) { return widened(*(const VF16U *)p); }
 FN VI ld(const int *p) { return *(const VIU *)p; }
 FN VI ld(const signed char *p) { return widened(*(const VBU *)p); }
 FN VI ld(const unsigned char *p) { return widened(*(const VUBU *)p) != 0; }
-FN VI ld(const long *p) { VI r; for (int i = 0; i < LANES; i++) r[i] = (int)p[i]; return r; }
+FN int low(long x) { return x > 0x7fffffffL ? 0x7fffffff : x < ~0x7fffffffL ? ~0x7fffffff : x; }
+FN VI ld(const long *p) { VI r; for (int i = 0; i < LANES; i++) r[i] = low(p[i]); return r; }
 template <class T> FN auto ldn(const T *p, int n) -> decltype(ld(p)) {
   T t[LANES] = {};
   for (int i = 0; i < n; i++) t[i] = p[i];
@@ -126,7 +127,7 @@ FN float ls(const float *p) { return *p; }
 FN float ls(const bf16 *p) { return asfloat((unsigned)p->bits << 16); }
 FN float ls(const _Float16 *p) { return (float)*p; }
 FN long ls(const int *p) { return *p; }
-FN long ls(const long *p) { return *p; }
+FN long ls(const long *p) { return low(*p); }
 FN long ls(const signed char *p) { return *p; }
 FN bool ls(const unsigned char *p) { return *p != 0; }
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && @LANES@ == 16
