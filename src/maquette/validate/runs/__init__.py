@@ -1,0 +1,1 @@
+"""Measured runs of one's own system: read what load generators write, and learn from it."""
