@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
+from functools import cache
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,13 +16,19 @@ from maquette.errors import UnknownName
 from maquette.reproduce.registry import claim, claims
 from maquette.reproduce.types import ORDER, Result, between, exact, refuted, shape, within
 
+VALIDATION = Path(__file__).parents[2] / "validation"
 QUICK = [name for name, each in claims().items() if not each.slow]
+
+
+@cache
+def computed(name: str) -> Result:
+    return claim(name).run()
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_the_verdict_is_the_one_expected(name: str) -> None:
     each = claim(name)
-    result = each.run()
+    result = computed(name)
     told = "\n".join(f"{r.what}: {r.published} {r.ours} {r.verdict} {r.note}" for r in result.rows)
     assert result.verdict == each.expected, told
     assert result.rows and each.source and each.title
@@ -63,3 +73,22 @@ def test_the_command_lists_and_shows() -> None:
 def test_an_unknown_claim_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match="node-tiers"):
         claim("node-tier")
+
+
+def test_what_is_fitted_is_said():
+    for name in QUICK:
+        result = computed(name)
+        if any(row.fitted for row in result.rows):
+            assert result.fitted, f"{name} does not say which constants were fitted"
+        assert all(row.verdict for row in result.rows if row.fitted), name
+
+
+def test_the_page_of_claims_says_what_is_computed_now(monkeypatch):
+    monkeypatch.syspath_prepend(str(VALIDATION))
+    made = importlib.import_module("claims").page({n: computed(n) for n in claims()})
+    held = (VALIDATION.parent / "docs" / "claims.md").read_text(encoding="utf-8")
+    number = r"-?\d[\d,]*\.?\d*"
+    assert re.sub(number, "#", made) == re.sub(number, "#", held), "run python validation/claims.py"
+    pairs = zip(re.findall(number, held), re.findall(number, made), strict=True)
+    for old, new in ((float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs):
+        assert new == pytest.approx(old, rel=0.02), "run python validation/claims.py"

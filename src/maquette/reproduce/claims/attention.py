@@ -91,7 +91,7 @@ def standard() -> Result:
                     f"{40.3 / square:.1f}: kernels that Algorithm 0 has not"),
             beside("the same, mask and dropout as four more kernels", masked, "GB",
                    "the published number lies between"),
-            refuted("fewer bytes by", 9.2, moved / tiles, "x", "as above"),
+            refuted("fewer bytes by", 9.2, moved / tiles, "x", "its numerator, 40.3 GB, does not"),
             refuted("flops of both passes", 66.6, kept / 1e9, "GFLOP",
                     "the products of 16 heads and batch 64 alone are 12 times as many"),
             within("more flops for fewer bytes", 75.2 / 66.6, again / kept, "x", 0.05,

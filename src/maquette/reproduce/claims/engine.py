@@ -107,6 +107,20 @@ def logged() -> Result:
     return Result(tuple(rows), notes=notes)
 
 
+def scaling() -> Result:
+    """Speed-up of a product with compute units, mapped to each number of them."""
+    whole = part(product(1024, 1024, 1024), {})
+    took = {}
+    for count in (1, 4, 16, 64):
+        found = mapped(whole, units(count, 16), Options(tiles=(64,)))
+        assert isinstance(found, Mapped)
+        took[count] = sum(s.cycles for s in found.sections)
+    rows: list[Row] = [
+        within(f"{n} units", n, took[1] / t, "x", 0.10) for n, t in took.items() if n > 1
+    ]
+    return Result(tuple(rows), notes=("published as near-linear; read here as within 10 %",))
+
+
 NESTS = {
     "fused": ((Loop("n"), Loop("k")), "d*n", "d*k*n", "d", "d", "1"),
     "strip-mined": (
@@ -155,6 +169,8 @@ CLAIMS = (
     Claim("systolic-folds", "Products on a weight-stationary systolic array", SCALE, "engine",
           folds, expected="exact"),
     Claim("gemm-log", "Cycles of a product of 128 cubed on Plasticine", LOGS, "engine", logged),
+    Claim("unit-scaling", "Speed-up with compute units", "SARA, ISCA 2021, abstract", "engine",
+          scaling),
     Claim("kmeans-words", "Words of k-means fused, strip-mined, interchanged", GCH, "compiler",
           clustering, expected="exact"),
 )  # fmt: skip

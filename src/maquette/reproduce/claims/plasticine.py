@@ -13,7 +13,7 @@ import numpy as np
 from maquette.capture.api import capture
 from maquette.catalogue.machines import machine
 from maquette.ir.facts import section_traffic, work
-from maquette.reproduce.types import Claim, Result, within
+from maquette.reproduce.types import Claim, Result, Row, within
 
 TABLE7 = "Prabhakar et al., Plasticine, ISCA 2017, tables 4 and 7"
 PLDI18 = "Koeplinger et al., Spatial, PLDI 2018, table 4"
@@ -22,6 +22,7 @@ FPGA_BANDWIDTH, FPGA_CLOCK = 37.5e9, 150e6  # Stratix V of ISCA 2017, §4
 CHANNEL = 12.8e9  # one DDR3-1600 channel, what PLDI 2018 simulates
 
 Array = Any
+Runs = tuple[tuple[int, int, float], ...]  # hidden size, steps, published ms
 
 
 def inner_product(a: Array, b: Array) -> Array:
@@ -104,26 +105,35 @@ def absolute() -> Result:
     return Result(tuple(rows))
 
 
-FILL = 144  # cycles of one step besides its products
+LANES, PARALLEL = 64, 8  # 8-bit lanes of a vector; vectors that a row takes at once
+
+
+def recurrent(name: str, units: int, fill: int, runs: Runs) -> list[Row]:
+    """Rows of a recurrent net: `units` rows of its gates at once, `fill` cycles a step besides."""
+    rows = []
+    for hidden, steps, published in runs:
+        cycles = -(-hidden // units) * -(-2 * hidden // (LANES * PARALLEL)) + fill
+        took = steps * cycles / 1e9 * 1e3  # at 1 GHz
+        share = 0.01 if hidden >= 1024 else 0.30
+        what = f"{name} {hidden}, {steps} steps"
+        rows.append(within(what, published, took, "ms", share, fitted=hidden == 1024))
+    return rows
 
 
 def lstm() -> Result:
-    """An LSTM step takes as many cycles as its products on 128 units of 64 lanes, and a fill.
+    """An LSTM step takes as many cycles as its products on 128 units of 64 lanes, and a fill."""
+    runs = ((256, 150, 0.0419), (512, 25, 0.0139), (1024, 25, 0.0292), (1536, 50, 0.1224),
+            (2048, 25, 0.1060))  # fmt: skip
+    fitted = "fill of a step, 144 cycles, on the row of 1024"
+    return Result(tuple(recurrent("LSTM", 4, 144, runs)), (fitted,))
 
-    The four gates of `units` rows run at once, each over `parallel` vectors of 64 8-bit lanes.
-    """
-    units, parallel, lanes, clock = 4, 8, 64, 1e9
-    rows = []
-    for hidden, steps, published in (
-        (256, 150, 0.0419), (512, 25, 0.0139), (1024, 25, 0.0292), (1536, 50, 0.1224),
-        (2048, 25, 0.1060),
-    ):  # fmt: skip
-        cycles = -(-hidden // units) * -(-2 * hidden // (lanes * parallel)) + FILL
-        took = steps * cycles / clock * 1e3
-        share = 0.01 if hidden >= 1024 else 0.30
-        what = f"LSTM {hidden}, {steps} steps"
-        rows.append(within(what, published, took, "ms", share, fitted=hidden == 1024))
-    return Result(tuple(rows), fitted=(f"fill of a step, {FILL} cycles, on the row of 1024",))
+
+def gru() -> Result:
+    """A GRU has three gates in place of four: five rows of them fit where four did."""
+    runs = ((512, 1, 0.0004), (1024, 1500, 1.4430), (1536, 375, 0.7463), (2048, 375, 1.2833),
+            (2560, 375, 1.9733))  # fmt: skip
+    fitted = ("fill of a step, 142 cycles, on the row of 1024", "rows at once, 5, on the same")
+    return Result(tuple(recurrent("GRU", 5, 142, runs)), fitted)
 
 
 CLAIMS = (
@@ -131,4 +141,5 @@ CLAIMS = (
           TABLE7, "machines", ratios),
     Claim("plasticine-streams", "Run times of streaming kernels", PLDI18, "machines", absolute),
     Claim("plasticine-lstm", "LSTM steps on a Plasticine of 8-bit lanes", RNN19, "machines", lstm),
+    Claim("plasticine-gru", "GRU steps on the same", RNN19, "machines", gru),
 )  # fmt: skip
