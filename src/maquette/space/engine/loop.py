@@ -48,13 +48,13 @@ class Loop:
         for runner in self.runners:
             self._offer(runner, ready)
         marked, mark = marks.tolist(), -1
-        while ready and firings and mark < 0:
-            now, index = heapq.heappop(ready)
+        following = heapq.heappop(ready) if ready else None
+        while following is not None:
+            now, index = following
             runner = self.runners[index]
             phase = runner.phase
             assert phase is not None
             self._fire(runner, phase, now)
-            self._offer(runner, ready)
             for line, _ in phase.takes:
                 if line.cramped is not None:
                     waits, line.cramped = line.cramped, None
@@ -63,11 +63,19 @@ class Loop:
                 if line.hungry is not None:
                     waits, line.hungry = line.hungry, None
                     self._offer(waits, ready)
+            start = -1 if runner.queued else runner.start()
+            if start >= 0:
+                runner.queued = True
+                following = heapq.heappushpop(ready, (start, index))
+            else:
+                following = heapq.heappop(ready) if ready else None
             firings -= 1
             if marked[index] and runner.begins():
                 mark = index
+            if mark >= 0 or not firings:
+                break
         self._store(state)
-        return (ready[0][0] if ready else -1), mark
+        return (following[0] if following else -1), mark
 
     def _offer(self, runner: Runner, ready: list[tuple[int, int]]) -> None:
         if not runner.queued:
@@ -95,16 +103,21 @@ class Loop:
             tokens = runner.step([line.peek() for line, _ in phase.needs])
         for line, count in phase.takes:
             line.take(count, now, (end if line.held else now) + line.response)
-        for place, (line, count) in enumerate(phase.gives):
-            if count == 1:
-                line.put(end + line.latency, None if tokens is None else tokens[place])
-            elif tokens is not None:  # several at once are a list
-                for token in tokens[place]:
+        if tokens is None:
+            for line, _ in phase.gives:
+                line.arrive[line.puts % line.size] = end + line.latency
+                line.puts += 1
+        else:
+            for made, (line, count) in zip(tokens, phase.gives, strict=False):
+                for token in made if count > 1 else (made,):  # several at once are a list
                     line.put(end + line.latency, token)
         runner.end = end if end > free else free
         if self._limit:
             runner.note(now, end, self._limit)
-        runner.advance()
+        runner.fired += 1
+        runner.left -= 1
+        if not runner.left:
+            runner.turn()
 
     def _serve(self, tier: int, now: int, count: int) -> tuple[int, int]:
         """From which cycle on one may ask again after a request of some bytes; when it is done."""

@@ -126,11 +126,9 @@ class Runner:
         time = room if self.full else ready
         return time if time > self.free else self.free
 
-    def advance(self) -> None:
-        """Go on to the next phase."""
-        self.fired += 1
-        self.left -= 1
-        if not self.left and self.steer is None:
+    def turn(self) -> None:
+        """Go on to the next phase, this one being over."""
+        if self.steer is None:
             self.place = (self.place + 1) % len(self.phases)
             self.phase = self.phases[self.place]
             self.left = self.phase.run.times
