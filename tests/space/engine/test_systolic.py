@@ -7,8 +7,8 @@ import pytest
 
 from maquette.ir.scalar import Apply, Arg
 from maquette.space.engine import Channel, Network, Node, simulate
-from maquette.space.engine.systolic import Systolic
 from space.engine.compiled import COMPILER
+from space.engine.systolic import Systolic
 
 
 @pytest.mark.parametrize(
