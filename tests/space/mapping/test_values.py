@@ -91,6 +91,17 @@ def test_other_layers_token_by_token(mixer):
     assert error < 1e-12
 
 
+def test_a_recurrence_carries_its_state_from_tile_to_tile():
+    """Convolutions look back into the tile before; the last state is taken when all have passed."""
+    kinds = {"one": Layer(MIXERS["state space"], None)}
+    made = program(ModelConfig("tiny", "llama", 100, 32, kinds, ("one",), Norm(), 128))
+    sizes = {"b": 1, "s": 8, "t": 8}
+    error, (section,) = run(made.parts["one"], sizes, Options(tiles=(4,), cuts=()))
+    assert error < 1e-12
+    access = {r.access for s in section.shares for r in s.stage.reads}
+    assert access == {"tile", "held", "prefix", "whole"}
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_as_users_write_them(name):
     """In one section, of the most tiles up to two that divide it."""

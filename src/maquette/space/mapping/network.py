@@ -13,7 +13,7 @@ from typing import Any
 
 from maquette.machines.types import Fabric, Machine
 from maquette.space.engine import Channel, Network, Node, Result, Tier, simulate
-from maquette.space.mapping.section import rate
+from maquette.space.mapping.section import once, rate
 from maquette.space.mapping.types import Access, Buffer, Section, Share, Stream
 
 
@@ -85,16 +85,13 @@ class _Drawing:
     def __post_init__(self) -> None:
         shares = self.section.shares
         self.inside = {s.stage.name for s in shares}
-        self.once = {s.stage.name for s in shares if self._once(s)}
+        several = self.section.tiles > 1
+        self.once = {s.stage.name for s in shares if several and once(s.stage)}
         self.outs: dict[str, list[str]] = {n: [] for n in self.inside}
         self.depths = {(b.source, b.stage, b.name): b for b in self.section.buffers}
         self.loaded: dict[
             tuple[str, str, Access], list[str]
         ] = {}  # tier, operand, access → channels
-
-    def _once(self, share: Share) -> bool:
-        """Whether a stage makes the same for all tiles: it runs for the first alone."""
-        return self.section.tiles > 1 and all(w.access == "held" for w in share.stage.writes)
 
     def line(self, name: str, depth: int = 1, held: bool = False) -> str:
         self.channels.append(Channel(name, depth, held=held))
@@ -154,11 +151,14 @@ class _Drawing:
         tiles = self.section.tiles
         if read.access == "whole":
             self.line(f"{line}.parts", 2)
-            gathered, out = self.line(f"{line}.all", 1), self.line(line)
+            gathered = out = self.line(line)
+            if times > 1:
+                gathered = self.line(f"{line}.all", 1)
+                again = Node(f"{line}.again", "repeat", (gathered,), (out,), 0, 0, times)
+                self.nodes.append(again)
             self.nodes.append(
                 Node(f"{line}.gather", "pack", (f"{line}.parts",), (gathered,), 0, 0, tiles)
             )
-            self.nodes.append(Node(f"{line}.again", "repeat", (gathered,), (out,), 0, 0, tiles))
         elif read.other in self.once and times > 1:
             self.line(f"{line}.parts", 1)
             out = self.line(line)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import gcd
+from math import gcd, prod
 
 from maquette.compiler.derive import derive
 from maquette.compiler.fuse import fuse
@@ -21,6 +21,7 @@ from maquette.ir.patterns import Role
 from maquette.ir.scalar import Arg
 from maquette.plans.sharding import localise, shards
 
+_SMALL = 16  # times the points of a stage that are fewer than those of the largest
 NEXT = "next_"  # before the name of an output that an input has too: a state after the step
 
 
@@ -33,8 +34,19 @@ class Part:
     carried: tuple[Kernel, ...]  # only carry a state over: the memory that holds it is the same
     roles: Mapping[str, Role]
     stream: tuple[str, ...]  # axes along which tiles follow each other, the outer one first
+    sizes: Mapping[str, int]  # of those axes
     sums: tuple[float, ...] = ()  # bytes of each tensor summed over the sockets
     sockets: int = 1
+
+    def streamed(self, kernel: Kernel) -> tuple[str, ...]:
+        """The axes of a kernel that tiles follow each other along, the outer one first."""
+        found = {a: parts(a, self.stream) for a in kernel.extents}
+        own = [
+            a
+            for a, names in found.items()
+            if names and kernel.extents[a] == prod(self.sizes[n] for n in names)
+        ]
+        return tuple(sorted(own, key=lambda a: self.stream.index(found[a][0])))
 
 
 def part(graph: Graph, sizes: Mapping[str, int], sockets: int = 1) -> Part:
@@ -82,20 +94,27 @@ def of_flow(
         (carried if _in_place(kernel, roles) else kernels).append(kernel)
     found = tuple(kernels)
     stream = _streaming(flow, found, roles)
-    return Part(flow, found, tuple(carried), dict(roles), stream, sums, sockets)
+    sizes = {n: _extent(n, flow) for n in stream}
+    return Part(flow, found, tuple(carried), dict(roles), stream, sizes, sums, sockets)
 
 
-def tile(kernel: Kernel, stream: tuple[str, ...], tiles: int) -> Kernel | None:
+def _extent(axis: str, flow: Flow) -> int:
+    """The points of an axis: fewer of them, as of what a state keeps, are another axis."""
+    pairs = (p for t in flow.inputs for p in zip(t.axes, t.shape, strict=True))
+    return max(n for a, n in pairs if a == axis)
+
+
+def tile(kernel: Kernel, part: Part, tiles: int) -> Kernel | None:
     """One of so many tiles of a kernel; None where its axes do not divide so."""
     extents, left = dict(kernel.extents), tiles
-    known = set(stream)
-    for axis in sorted(_streamed(kernel, known), key=lambda a: stream.index(parts(a, known)[0])):
+    streamed = part.streamed(kernel)
+    for axis in streamed:
         step = gcd(left, extents[axis])
         if left > step and step < extents[axis]:
             return None
         extents[axis] //= step
         left //= step
-    if left > 1 and _streamed(kernel, known):
+    if left > 1 and streamed:
         return None
     return replace(
         kernel,
@@ -130,19 +149,25 @@ def parts(axis: str, known: Iterable[str]) -> tuple[str, ...]:
     return ()
 
 
-def _streamed(kernel: Kernel, stream: set[str]) -> list[str]:
-    return [a for a in kernel.extents if parts(a, stream)]
-
-
 def _streaming(
     flow: Flow, kernels: tuple[Kernel, ...], roles: Mapping[str, Role]
 ) -> tuple[str, ...]:
-    """Axes of what is no weight, that no kernel reduces and every kernel with work runs over."""
-    sizes = {a: n for t in flow.inputs for a, n in zip(t.axes, t.shape, strict=True) if n > 1}
+    """Axes of what is no weight, that no large stage reduces and every one runs over.
+
+    A small stage without them, such as what leaves the last state, runs once.
+    """
+    sizes = {a for t in flow.inputs for a in t.axes if _extent(a, flow) > 1}
+    order = dict.fromkeys(a for t in flow.inputs for a in t.axes if a in sizes)
     fixed = {a for t in flow.inputs if roles.get(t.name) == "weight" for a in t.axes}
-    names = [n for n in sizes if n not in fixed]
+    names = [n for n in order if n not in fixed]
     every = list(_varying(kernels, roles))
-    return tuple(n for n in names if all(_free(n, names, *e) for e in every))
+    most = max((_points(*e) for e in every), default=0)
+    large = [e for e in every if _points(*e) * _SMALL > most]
+    return tuple(n for n in names if all(_free(n, names, *e) for e in large))
+
+
+def _points(kernel: Kernel, stage: Stage) -> int:
+    return prod(kernel.extents[a] for a in {*stage.over, *stage.results[-1].axes})
 
 
 def _varying(
@@ -160,9 +185,10 @@ def _varying(
 
 
 def _free(name: str, names: list[str], kernel: Kernel, stage: Stage) -> bool:
-    """Whether an axis is one of a stage's results, and of all of them together."""
+    """Whether a stage makes one point of an axis after the other."""
     holds = {a for a in kernel.extents if name in parts(a, names)}
-    return bool(holds & set(stage.results[-1].axes)) and not holds & set(stage.over)
+    summed = stage.kind == "reduce" and holds & set(stage.over)
+    return bool(holds & set(stage.results[-1].axes)) and not summed
 
 
 def _in_place(kernel: Kernel, roles: Mapping[str, Role]) -> bool:

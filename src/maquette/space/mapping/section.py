@@ -43,6 +43,8 @@ def section(
             isinstance(found, Section) and found.cycles < best.cycles
         ):
             best = found
+        if isinstance(best, Section) and best.binding != "memory units":
+            break  # what is loaded later takes less room and no less time
     assert best is not None
     return best
 
@@ -137,6 +139,11 @@ def rate(machine: Machine, fabric: Fabric, tier: str) -> float:
     return held.bandwidth.value / fabric.clock.value
 
 
+def once(stage: Stage) -> bool:
+    """Whether a stage makes the same for all tiles, and so runs for the first alone."""
+    return all(w.access == "held" for w in stage.writes)
+
+
 @dataclass(frozen=True)
 class _Time:
     cycles: float
@@ -189,8 +196,8 @@ def _pipeline(
     """
     phase = phases([s.stage for s in shares])
     total = filled = 0.0
-    count = max(phase.values(), default=0) + 1
-    for n in range(count):
+    passing = {phase[s.stage.name] for s in shares if tiles == 1 or not once(s.stage)}
+    for n in range(max(phase.values(), default=0) + 1):
         own = [s for s in shares if phase[s.stage.name] == n]
         arrival: dict[str, float] = {}
         for s in own:
@@ -201,7 +208,9 @@ def _pipeline(
             arrival[s.stage.name] = max(before, first) + max(s.cycles, waits)
         fill = max(arrival.values(), default=0.0)
         filled += fill
-        slowest = max((s.cycles for s in own), default=0.0)
-        total += fill + (tiles - 1) * max(slowest, interval / count)
+        slowest = max((s.cycles for s in own if tiles == 1 or not once(s.stage)), default=0.0)
+        total += fill
+        if n in passing:
+            total += (tiles - 1) * max(slowest, interval / len(passing))
     stored = (w.tile / rates[w.other] for s in shares for w in s.stage.writes if w.other)
     return total + max(stored, default=0.0), filled

@@ -193,11 +193,7 @@ def _sums(part: Part, machine: Machine) -> tuple[float, tuple[str, ...]]:
 
 def _tiles(part: Part) -> list[int]:
     """Divisors of the points along the streaming axes, each twice the one before, at most 512."""
-    known = set(part.stream)
-    axes = {
-        a: n for t in part.flow.inputs for a, n in zip(t.axes, t.shape, strict=True) if a in known
-    }
-    points = prod(axes.values())
+    points = prod(part.sizes.values())
     found: list[int] = []
     for n in range(1, min(points, 512) + 1):
         if points % n == 0 and (not found or n >= 2 * found[-1] or n == points):

@@ -17,7 +17,7 @@ from maquette.ir.scalar import reads as arguments
 from maquette.machines.types import Fabric
 from maquette.space.mapping.banking import read_lanes, turns
 from maquette.space.mapping.causal import reads_earlier
-from maquette.space.mapping.part import Part, parts, tile
+from maquette.space.mapping.part import Part, tile
 from maquette.space.mapping.passing import passing
 from maquette.space.mapping.types import Access, Stage, Stream
 from maquette.space.mapping.work import Done, done
@@ -31,6 +31,8 @@ class _Made:
     total: float
     tile: float
     step: int  # elements from one lane to the next, as it is written
+    first: int  # element of the buffer that the first tile has, and the last
+    last: int
 
 
 @dataclass
@@ -48,6 +50,7 @@ class _Walk:
         small = {t.name: t for t in piece.inputs}
         local: dict[str, _Made] = {}
         outputs = {t.name: t for t in kernel.outputs}
+        written = {t.name: t for t in piece.outputs}
         stored = {n: t.buffer for n, t in outputs.items()}
         along = passing(kernel)
         for pattern in kernel.stages:
@@ -71,7 +74,8 @@ class _Walk:
             for r in pattern.results:
                 whole[r.name], small[r.name] = _dense(r, kernel.extents), _dense(r, piece.extents)
                 step = _step(outputs.get(r.name, whole[r.name]), _lane(r, outputs, kernel))
-                made = _Made(name, _bytes(whole[r.name]), _bytes(small[r.name]), step)
+                span = _span(written.get(r.name, small[r.name]))
+                made = _Made(name, _bytes(whole[r.name]), _bytes(small[r.name]), step, *span)
                 local[r.name] = made
                 buffer = stored.get(r.name, r.name)
                 if r.name in stored:
@@ -105,7 +109,7 @@ class _Walk:
         for made in self.made.get(whole.buffer, ()):
             fresh = min(left, made.total)
             left -= fresh
-            access = self._arrival(kernel, whole, total / each if each else 1.0, made)
+            access = self._arrival(kernel, whole, small, total / each if each else 1.0, made)
             size, across = each * fresh / total if total else 0.0, step != made.step
             yield Stream(whole.buffer, made.stage, access, size, fresh, size, across)
         if left > 0 and (whole.buffer in self.part.roles or whole.buffer not in self.made):
@@ -119,15 +123,19 @@ class _Walk:
         folded = prod(piece.extents[a] for a in along)
         return tile * min(1.0, self.fabric.lanes.value / folded)
 
-    def _arrival(self, kernel: Kernel, tensor: Tensor, pieces: float, made: _Made) -> Access:
+    def _arrival(
+        self, kernel: Kernel, whole: Tensor, small: Tensor, pieces: float, made: _Made
+    ) -> Access:
+        """How a reader's tiles follow from the maker's."""
         cut = made.total / made.tile if made.tile else 1.0
+        streamed = frozenset(self.part.streamed(kernel))
         if cut <= 1:
             return "held"
+        if _slides(whole, streamed):  # its tiles overlap, forwards or backwards
+            return "whole" if _span(small)[1] > made.last else "prefix"
         if pieces >= cut:
             return "tile"
-        known = set(self.part.stream)
-        streamed = frozenset(a for a in kernel.extents if parts(a, known))
-        return "prefix" if reads_earlier(kernel, tensor, streamed) else "whole"
+        return "prefix" if reads_earlier(kernel, whole, streamed) else "whole"
 
 
 def stages(
@@ -142,7 +150,7 @@ def stages(
     if tiles > 1 and not part.stream:
         return None
     for kernel in part.kernels:
-        piece = tile(kernel, part.stream, tiles)
+        piece = tile(kernel, part, tiles)
         if piece is None:
             return None
         found += walk.kernel(kernel, piece)
@@ -223,5 +231,22 @@ def _dense(result: Result, extents: Mapping[str, int]) -> Tensor:
 
 
 def _bytes(tensor: Tensor) -> float:
+    """Of the distinct elements: axes of one stride slide over each other."""
+    along: dict[int, int] = {}
+    for n, stride in zip(tensor.shape, tensor.strides, strict=True):
+        if stride:
+            along[stride] = along.get(stride, 1) + n - 1
+    return 0.0 if 0 in tensor.shape else prod(along.values()) * tensor.dtype.bytes
+
+
+def _slides(tensor: Tensor, streamed: frozenset[str]) -> bool:
+    """Whether a window moves along a streamed axis by less than it holds."""
+    pairs = list(zip(tensor.axes, tensor.strides, strict=True))
+    own = {stride for a, stride in pairs if a in streamed}
+    return any(stride in own for a, stride in pairs if a not in streamed and stride)
+
+
+def _span(tensor: Tensor) -> tuple[int, int]:
+    """The first and the last element of a buffer that a window takes."""
     pairs = zip(tensor.shape, tensor.strides, strict=True)
-    return prod(n for n, s in pairs if s) * tensor.dtype.bytes
+    return tensor.offset, tensor.offset + sum((n - 1) * s for n, s in pairs)

@@ -17,9 +17,10 @@ from maquette.compiler.fuse import evaluate_kernel
 from maquette.compiler.kernel import Kernel, Tensor
 from maquette.compiler.kernel import Stage as Pattern
 from maquette.ir.scalar import Apply, Arg, Index, Lit, Scalar
+from maquette.ir.semantics import Numbers, scalar
 from maquette.machines.types import Machine
 from maquette.space.mapping.network import Simulated, network, simulate_section
-from maquette.space.mapping.part import Part, parts, tile
+from maquette.space.mapping.part import Part, tile
 from maquette.space.mapping.types import Mapped, Section, Stage
 
 Array = Any  # of NumPy
@@ -94,12 +95,13 @@ class _Function:
     memory: Token
     calls: int = 0
     kept: Token = field(default_factory=dict)  # what came with earlier tiles
+    carry: list[Array] = field(default_factory=list)  # of a scan, over the tiles so far
 
     def __call__(self, *tokens: Any) -> Token:
         arrived = self._arrived(tokens)
-        offsets = starts(self.kernel, self.part.stream, self.tiles, self.calls)
+        offsets = starts(self.kernel, self.part, self.tiles, self.calls)
         self.calls += 1
-        piece = tile(self.kernel, self.part.stream, self.tiles)
+        piece = tile(self.kernel, self.part, self.tiles)
         assert piece is not None
         tensors, views = self._operands(arrived, piece, offsets)
         leaves = tuple(_moved(leaf, offsets) for leaf in self.pattern.leaves)
@@ -107,9 +109,33 @@ class _Function:
         outs = tuple(_dense(r.name, r.axes, r.dtype, piece.extents) for r in pattern.results)
         one = Kernel(self.kernel.name, piece.extents, views, outs, (pattern,))
         made = evaluate_kernel(one, tensors, precise=True)
+        if pattern.kind == "scan" and pattern.over[0] in offsets:
+            made = self._continued(made, piece, offsets)
         return {
             **{n: self._placed(n, array, offsets) for n, array in made.items()},
             **self._stored(made, offsets),
+        }
+
+    def _continued(
+        self, made: dict[str, Array], piece: Kernel, offsets: Mapping[str, int]
+    ) -> dict[str, Array]:
+        """Prefixes of a tile after what the tiles before it came to."""
+        axis, monoid = self.pattern.over[0], self.pattern.monoid
+        assert monoid is not None
+        axes = tuple(a for a in piece.extents if any(a in r.axes for r in self.pattern.results))
+        wide = [_aligned(made[r.name], r.axes, axes) for r in self.pattern.results]
+        if offsets[axis]:
+            both = [*self.carry, *wide]
+            numbers = Numbers({}, np.float64)
+            wide = [
+                np.asarray(scalar(c, numbers, lambda a: both[a.number], None))
+                for c in monoid.combine
+            ]
+        place = axes.index(axis)
+        self.carry = [w.take([-1], place) for w in wide]
+        return {
+            r.name: _narrowed(w, axes, r.axes)
+            for r, w in zip(self.pattern.results, wide, strict=True)
         }
 
     def _arrived(self, tokens: tuple[Any, ...]) -> Token:
@@ -120,7 +146,8 @@ class _Function:
             for held in token if isinstance(token, list | np.ndarray) else (token,):
                 if isinstance(held, dict):
                     _merge(self.kept if maker in kept else found, held)
-        return {**self.kept, **found}
+        _merge(found, self.kept)
+        return found
 
     def _operands(
         self, arrived: Token, piece: Kernel, offsets: Mapping[str, int]
@@ -170,12 +197,24 @@ class _Function:
         return found
 
 
-def starts(kernel: Kernel, stream: tuple[str, ...], tiles: int, number: int) -> dict[str, int]:
+def _aligned(array: Array, own: tuple[str, ...], axes: tuple[str, ...]) -> Array:
+    """An array with a place for every axis, of length 1 where it does not vary."""
+    kept = [a for a in axes if a in own]
+    turned = array.transpose([own.index(a) for a in kept])
+    return turned.reshape([turned.shape[kept.index(a)] if a in own else 1 for a in axes])
+
+
+def _narrowed(array: Array, axes: tuple[str, ...], own: tuple[str, ...]) -> Array:
+    """The inverse of `_aligned`."""
+    places = tuple(slice(None) if a in own else 0 for a in axes)
+    kept = [a for a in axes if a in own]
+    return array[places].transpose([kept.index(a) for a in own])
+
+
+def starts(kernel: Kernel, part: Part, tiles: int, number: int) -> dict[str, int]:
     """The first coordinate of a tile along each streamed axis of a kernel."""
-    known = set(stream)
-    axes = [a for a in kernel.extents if parts(a, known)]
     found, left, sizes = {}, tiles, []
-    for axis in sorted(axes, key=lambda a: stream.index(parts(a, known)[0])):
+    for axis in part.streamed(kernel):
         step = gcd(left, kernel.extents[axis])
         sizes.append((axis, step, kernel.extents[axis] // step))
         left //= step
