@@ -52,7 +52,7 @@ def nests() -> st.SearchStrategy[Nest]:
 
 
 @given(nests())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_random_nests(nest):
     found = simulate(network(nest))
     assert found.deadlock is None

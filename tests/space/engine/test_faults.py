@@ -124,7 +124,7 @@ def test_a_block_that_never_fills_is_starved():
 
 
 @given(networks(tiers=True))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_every_network_reads_back(network):
     assert parse(show(network)) == network
 

@@ -49,7 +49,7 @@ def test_equal_streams_share_equally_and_the_rest_is_not_wasted():
 
 
 @given(networks(tiers=True, lengths=(1, 41)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_requests_are_served_in_the_order_they_are_made(network):
     """Every firing ends when a queue of exact fractions says so.
 

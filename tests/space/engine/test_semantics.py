@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
     networks(lengths=(1, 6, 41)).filter(lambda n: all(m.kind != "buffer" for m in n.nodes)),
     st.integers(0, 99),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_firing_is_where_the_oracle_has_it(network, seed):
     cycles, clocks = run(network, seed)
     found = simulate(network, steady=False, records=10**6)
@@ -33,7 +33,7 @@ def test_every_firing_is_where_the_oracle_has_it(network, seed):
 
 
 @given(networks(tiers=True, lengths=(400, 1500)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_skipping_changes_nothing(network):
     full = simulate(network, steady=False, compiler=COMPILER)
     for pace in (16, 100):
@@ -65,7 +65,7 @@ def test_every_cycle_of_a_node_is_accounted_for(network):
 
 
 @given(networks(), st.randoms())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_order_of_nodes_does_not_matter(network, random):
     nodes = list(network.nodes)
     random.shuffle(nodes)
