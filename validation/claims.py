@@ -12,8 +12,9 @@ from pathlib import Path
 from document import table
 
 from maquette.report.numbers import digits
+from maquette.report.reproduced import published
 from maquette.reproduce.registry import claims
-from maquette.reproduce.types import ORDER, Claim, Result, Row
+from maquette.reproduce.types import ORDER, Claim, Result
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "claims.md"
@@ -48,20 +49,11 @@ def tables(results: Mapping[str, Result]) -> str:
 
 
 def cells(claim: Claim, result: Result) -> tuple[str, ...]:
-    row = headline(result)
+    row = result.headline
     name, title = f"`{claim.name}`", claim.title
     fitted = str(len(result.fitted) or "")
-    theirs = "" if row.low is None else f"{digits(row.low)} to {digits(row.high)} {row.unit}"
-    if row.published is not None:
-        theirs = f"{digits(row.published, 4)} {row.unit}"
-    ours = f"{digits(row.ours, 4)} {row.unit}"
-    return name, title, result.verdict, fitted, theirs.strip(), ours.strip()
-
-
-def headline(result: Result) -> Row:
-    """The first judged row with a published number; else the first judged row."""
-    judged = [r for r in result.rows if r.verdict is not None]
-    return next((r for r in judged if r.published is not None), judged[0])
+    theirs, ours = published(row), f"{digits(row.ours, 4)} {row.unit}"
+    return name, title, result.verdict, fitted, theirs, ours.strip()
 
 
 def reasons(results: Mapping[str, Result]) -> str:

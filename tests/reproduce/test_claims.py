@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from maquette.cli.main import main
 from maquette.errors import UnknownName
 from maquette.reproduce.registry import claim, claims
-from maquette.reproduce.types import ORDER, Result, between, exact, refuted, shape, within
+from maquette.reproduce.types import ORDER, Result, beside, between, exact, refuted, shape, within
 
 VALIDATION = Path(__file__).parents[2] / "validation"
 QUICK = [name for name, each in claims().items() if not each.slow]
@@ -42,6 +42,13 @@ def test_a_result_is_as_good_as_its_weakest_row() -> None:
     assert Result((good, close)).verdict == "band"
     assert Result((good, shape("c", True, 1.0, "x"))).verdict == "shape"
     assert Result((good, refuted("d", 1, 2, "x", "why"))).verdict == "does not reproduce"
+
+
+def test_one_row_stands_for_a_result():
+    good, trend, bad = exact("a", 1, 1, "x"), shape("b", True, 2, "x"), refuted("c", 1, 2, "x", "w")
+    assert Result((trend, good)).headline == good  # a trend has no published number
+    assert Result((good, trend, bad)).headline == bad
+    assert Result((beside("d", 1, "x"), trend)).headline == trend
 
 
 @pytest.mark.parametrize(

@@ -50,14 +50,26 @@ def tables(found: list[Outcome]) -> Iterator[RenderableType]:
 
 
 def _summary(found: list[Outcome]) -> RenderableType:
-    heads = ("claim", "subject", "~title", "verdict", ">rows", ">fitted", "~why not")
-    rows = [
-        (o.claim.name, o.claim.subject, o.claim.title, o.result.verdict, str(len(o.result.rows)),
-         str(len(o.result.fitted)), _why(o.result))
-        for o in found
-    ]  # fmt: skip
+    heads = ("claim", "~title", "verdict", ">published", ">ours", ">fitted", "~why not")
+    rows = [_line(o.claim, o.result) for o in found]
     counts = ", ".join(f"{n} {v}" for v, n in _count(found).items())
     return table("Published claims, computed again", heads, rows, caption=counts)
+
+
+def _line(claim: Claim, result: Result) -> tuple[str, ...]:
+    row, fitted = result.headline, str(len(result.fitted) or NONE)
+    theirs, ours = published(row), digits(row.ours, 4)
+    return (
+        claim.name, claim.title, result.verdict, theirs, ours if theirs else f"{ours} {row.unit}",
+        fitted, _why(result),
+    )  # fmt: skip
+
+
+def published(row: Row) -> str:
+    """What was published: a number or a range, with its unit; empty where it is a shape."""
+    if row.published is not None:
+        return f"{digits(row.published, 4)} {row.unit}".strip()
+    return "" if row.low is None else f"{digits(row.low)} to {digits(row.high)} {row.unit}".strip()
 
 
 def _why(result: Result) -> str:

@@ -50,6 +50,13 @@ class Result:
         judged = [ORDER.index(r.verdict) for r in self.rows if r.verdict is not None]
         return ORDER[max(judged, default=len(ORDER) - 1)]
 
+    @property
+    def headline(self) -> Row:
+        """The row to show where there is room for one: of the claim's own verdict, if it can."""
+        own = [r for r in self.rows if r.verdict == self.verdict]
+        judged = [r for r in (*own, *self.rows) if r.verdict is not None]
+        return next((r for r in judged if r.published is not None), (judged or self.rows)[0])
+
 
 @dataclass(frozen=True)
 class Claim:

@@ -31,6 +31,28 @@ def node_tiers() -> Result:
     )
 
 
+def rack_tiers() -> Result:
+    """A rack of sixteen sockets, whose two sources disagree about bandwidth."""
+    rack, chip = system("sn40lx16"), machine("sn40l")
+    tiers = totals(rack)
+    sizes = {name: float(size or 0) for name, (size, _) in tiers.items()}
+    rates = {name: 16 * float(t.bandwidth.value) for name, t in chip.tiers.items() if t.bandwidth}
+    peak = 8 * float(chip.compute.matrix["bf16"].value)
+    why = "16 times the paper's {} a socket; the deck's total is {} each"
+    return Result(
+        (
+            exact("SRAM", 8, sizes["sram"] / 1e9, "GB"),
+            exact("HBM", 1, sizes["hbm"] / 1e12, "TB"),
+            exact("DDR", 24, sizes["ddr"] / 1e12, "TB"),
+            exact("peak of a node of eight", 5.1, peak / 1e15, "PFLOP/s", 0.1),
+            refuted("HBM bandwidth", 25.6, rates["hbm"] / 1e12, "TB/s",
+                    why.format("1.8 TB/s", "1.6 TB/s")),
+            refuted("DDR bandwidth", 1600, rates["ddr"] / 1e9, "GB/s",
+                    why.format("200 GB/s", "100 GB/s")),
+        )
+    )  # fmt: skip
+
+
 def decode_roofline() -> Result:
     """Decoding one user on 16 sockets: 85 % of the HBM bandwidth over the bytes of the weights.
 
@@ -140,6 +162,8 @@ def peaks() -> Result:
 CLAIMS = (
     Claim("node-tiers", "Three memory tiers of an SN40L node", KEYNOTE, "machines", node_tiers,
           expected="exact"),
+    Claim("rack-tiers", "Three memory tiers of an SN40L rack", "SambaNova, Hot Chips 2024",
+          "machines", rack_tiers, expected="does not reproduce"),
     Claim("decode-roofline", "Tokens per second and user against HBM bandwidth", SN40L, "machines",
           decode_roofline, expected="does not reproduce"),
     Claim("allreduce-overlap", "A product and its reduction, one after the other",

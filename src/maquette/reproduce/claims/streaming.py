@@ -64,7 +64,7 @@ def queues() -> Result:
     graph = derive(plain()).graph
     for n in (64, 1024, 32768):
         run = simulate(drawn(graph, n))
-        rows.append(exact(f"derived, depth {SHALLOW}: tokens that deadlock leaves, S = {n}", 0,
+        rows.append(exact(f"derived, depth {SHALLOW}: deadlocks, S = {n}", 0,
                           0 if run.deadlock is None else 1, "deadlocks",
                           note=f"{run.cycles / (2 * n * n):.6f} of 2 S² cycles"))  # fmt: skip
     return Result(tuple(rows))
