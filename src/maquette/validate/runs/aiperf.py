@@ -84,13 +84,10 @@ def _count(keys: Keys) -> int | None:
 
 
 def _load(config: Keys, done: int, inputs: Spread, outputs: Spread) -> Load:
-    """The load of ``loadgen`` (AIPerf) or ``perf_analyzer.stimulus`` (GenAI-Perf)."""
-    held = config
-    if "loadgen" in config:
-        held = config.under("loadgen")
-    elif "perf_analyzer" in config:
-        held = config.under("perf_analyzer").under("stimulus")
-    rate, clients = held.maybe("request_rate"), held.data.get("concurrency")
+    """What was sent; neither rate nor clients where the configuration does not tell."""
+    held = _stimulus(config)
+    rate = held.maybe("rate" if "rate" in held else "request_rate")
+    clients = held.data.get("concurrency")
     if isinstance(clients, list) and len(clients) == 1:
         clients = clients[0]
     if clients is not None and not (isinstance(clients, int) and clients >= 1):
@@ -102,21 +99,37 @@ def _load(config: Keys, done: int, inputs: Spread, outputs: Spread) -> Load:
     return Load(done, inputs, outputs, rate, clients, _arrivals(held))
 
 
+def _stimulus(config: Keys) -> Keys:
+    """AIPerf: ``loadgen``, or since its files of phases the one of ``phases`` that is profiled;
+    GenAI-Perf: ``perf_analyzer.stimulus``, or in old versions the configuration itself."""
+    if "loadgen" in config:
+        return config.under("loadgen")
+    if "perf_analyzer" in config:
+        return config.under("perf_analyzer").under("stimulus")
+    phases = config.data.get("phases")
+    if isinstance(phases, dict):
+        phases = [{"name": name, **held} for name, held in phases.items()]
+    for i, phase in enumerate(phases or ()):
+        if phase.get("name") == "profiling":
+            return Keys(phase, config.file, config.faults, f"input_config.phases[{i}]")
+    return config
+
+
 def _arrivals(held: Keys) -> Arrivals | None:
-    pattern = held.text("arrival_pattern") or held.text("request_rate_mode")
-    if pattern is None:
+    pattern = held.text("arrival_pattern") or held.text("request_rate_mode") or held.text("type")
+    if pattern not in ("poisson", "constant", "gamma"):
         return None
     smooth = held.maybe("arrival_smoothness") or 1.0
-    if pattern in ("poisson", "constant"):
-        return Arrivals("poisson" if pattern == "poisson" else "constant")
     if pattern == "gamma":
         return Arrivals("gamma", cv=smooth**-0.5)
-    if pattern != "concurrency_burst":
-        held.wrong("arrival_pattern", f"is {pattern!r}", "constant, poisson or gamma")
-    return None
+    return Arrivals("poisson" if pattern == "poisson" else "constant")
 
 
 def _model(config: Keys) -> str | None:
+    models = config.data.get("models")
+    items = models.get("items") if isinstance(models, dict) else None
+    if isinstance(items, list) and len(items) == 1 and isinstance(items[0], dict):
+        return str(items[0].get("name"))
     for held in (config, config.under("endpoint") if "endpoint" in config else config):
         names = held.data.get("model_names") or held.data.get("model")
         if isinstance(names, str):

@@ -8,6 +8,7 @@ is read.  The mean time between tokens follows from means of latency, first toke
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from maquette.validate.runs.keys import Keys
@@ -77,8 +78,7 @@ def _spread(good: Keys, name: str) -> Spread | None:
     held = good.under(name)
     held.only((), QUANTILES)
     mean = held.number("mean")
-    named = {"min": 0.0, "median": 0.5, "max": 1.0}
-    at = {k: named.get(k, _share(k)) for k in held.data if k != "mean"}
+    at = {k: _share(k) for k in held.data if k != "mean" and re.fullmatch(QUANTILES, k)}
     known = {p: held.maybe(k, zero=True) for k, p in at.items()}
     if mean is None:
         return None
@@ -87,4 +87,5 @@ def _spread(good: Keys, name: str) -> Spread | None:
 
 def _share(name: str) -> float:
     """``p99.9`` as 0.999."""
-    return float(name.removeprefix("p")) / 100
+    named = {"min": 0.0, "median": 0.5, "max": 1.0}
+    return named[name] if name in named else float(name.removeprefix("p")) / 100

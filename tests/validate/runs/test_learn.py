@@ -1,0 +1,157 @@
+"""Runs of a system with other constants: they are found again, and predictions get better."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from maquette import api
+from maquette.catalogue.calibrations import load
+from maquette.catalogue.write_calibrations import write
+from maquette.errors import InputError
+from maquette.price.calibration import NAMES
+from maquette.report.runs import document, lines
+from maquette.validate.runs.folder import Found
+from maquette.validate.runs.forward import points, predict, seen
+from maquette.validate.runs.learn import _folds, learn
+from maquette.validate.runs.types import Load, Run, Said, Spread
+from maquette.validate.runs.update import Updates
+
+SAID = Said(model="llama-3.1-8b", on="h100", engine="vllm", version="0.15.1")
+LOADS = [  # rate, clients, tokens in and out
+    (1, None, 512, 64), (8, None, 512, 64), (3, None, 2048, 128),
+    (None, 1, 512, 64), (None, 16, 1024, 64), (None, 64, 1024, 32), (None, 32, 256, 128),
+]  # fmt: skip
+NOISE = 0.02
+SHIFT = {"matrix": -0.10, "memory": -0.15, "kv": -0.10, "step": 0.8, "seq": 0.5}
+
+
+def runs(quantities=("ttft", "tpot", "e2e")):
+    return [
+        Run(f"run {i}", "made up",
+            Load(80, Spread(inputs, 0.0), Spread(outputs, 0.0), rate, clients),
+            {(q, "mean"): 1.0 for q in quantities}, SAID)
+        for i, (rate, clients, inputs, outputs) in enumerate(LOADS)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def truth():
+    before = api.deployment("llama-3.1-8b", "h100", engine="vllm", tp=1, replicas=1).calibration
+    moved = np.array([SHIFT.get(n, 0.0) for n in NAMES])
+    return before.at(before.vector + moved)
+
+
+def measure(held, cal, seed=0):
+    """The points as a noisy system with other constants would measure them."""
+    logs = iter(predict(held, cal, seed=91))
+    rng = np.random.default_rng(seed)
+    return [
+        replace(
+            p, measured={k: float(np.exp(next(logs) + rng.normal(0, NOISE))) for k in p.measured}
+        )
+        for p in held
+    ]
+
+
+@pytest.fixture(scope="module")
+def measured(known, truth):
+    return measure(points(runs(), api.deployment, known), truth)
+
+
+@pytest.fixture(scope="module")
+def learned(measured):
+    return learn(measured)
+
+
+def test_the_constants_are_found_within_their_posterior(learned, truth):
+    sd = np.sqrt(np.diag(np.array(learned.after.covariance)))
+    away = (learned.after.vector - truth.vector) / sd
+    assert np.abs(away).max() < 3.0, dict(zip(NAMES, away.round(1), strict=True))
+    wide = np.sqrt(np.diag(np.array(learned.before.covariance)))
+    at = NAMES.index("step")
+    assert sd[at] < wide[at]
+    assert learned.after["step"] / learned.before["step"] == pytest.approx(np.exp(0.8), rel=0.35)
+
+
+def test_what_the_runs_do_not_touch_stays(learned):
+    """One device: no collective runs."""
+    at = [NAMES.index(n) for n in ("link", "collective")]
+    assert learned.after.vector[at] == pytest.approx(learned.before.vector[at], abs=0.1)
+    assert "collective" in learned.after.notes[0]
+
+
+def test_errors_on_runs_not_used_fall_below_both_baselines(learned):
+    found = {x.quantity: x for x in lines(learned)}
+    for quantity in ("tpot", "e2e"):
+        line = found[quantity]
+        assert line.before.n == line.after.n == len(LOADS)
+        assert line.after.ape_p50 < 0.5 * line.before.ape_p50
+        assert line.after.ape_p50 < 0.05
+        assert line.after.ape_p90 < line.constant.ape_p90
+    assert found["ttft"].after.ape_p50 < found["ttft"].before.ape_p50
+
+
+def test_intervals_hold_and_are_not_idle(learned):
+    rows, told = learned.rows, learned.told_held_out
+    z = (rows.measured - told.predicted) / told.sd
+    assert 0.6 <= np.mean(np.abs(z) <= 1.2816) <= 1.0
+    assert np.median(told.sd) < 0.12
+
+
+def test_nothing_is_told_by_the_run_that_is_held_out(measured, learned):
+    """One absurd run changes the fit of the others' folds, never what is said of itself."""
+    wild = [replace(measured[0], measured={k: 3 * v for k, v in measured[0].measured.items()})]
+    found = learn([*wild, *measured[1:]])
+    own = np.flatnonzero(learned.rows.point == 0)
+    assert found.told_held_out.predicted[own] == pytest.approx(
+        learned.told_held_out.predicted[own], abs=1e-9
+    )
+
+
+def test_repetitions_of_a_run_share_a_fold(measured):
+    fold = _folds([*measured, measured[2]])
+    assert fold[-1] == fold[2] and len({*fold}) == len(LOADS)
+
+
+def test_one_condition_alone_holds_nothing_out(measured):
+    found = learn([measured[3], measured[3]])
+    assert found.told_held_out is None
+    assert all(x.after is None for x in lines(found))
+    told = document(Updates(Found("x", (), ()), (), (found,), ()), "y")
+    assert told["calibrations"][0]["folds"] == 0
+    assert told["calibrations"][0]["errors"][0]["held_out_n"] == 0
+
+
+def test_a_written_calibration_is_read_back_and_used(learned, tmp_path):
+    write([learned.after], tmp_path / "mine.toml")
+    (back,) = load(tmp_path / "mine.toml")
+    assert back.basis == "fitted" and back.version == "0.15.1"
+    used = api.deployment("llama-3.1-8b", "h100", engine="vllm", calibration=[back]).calibration
+    assert used["step"] == pytest.approx(learned.after["step"], rel=1e-4)
+
+
+def test_seen_is_what_clients_report(measured):
+    """Against the columns of a trace, by hand."""
+    from maquette.serve.simulate import simulate
+
+    point = measured[4]
+    trace = simulate(
+        point.requests(0), point.deployment.fleet().replicas, point.deployment.plan.policy
+    )
+    after = (trace.finish_ns - trace.first_token_ns) / 1e9
+    mean, gap, rate = seen(
+        trace, [("tpot", "mean"), ("itl", "mean"), ("output_tokens_per_s", "mean")]
+    )
+    assert mean == pytest.approx(np.mean(after / 63)) and gap == pytest.approx(mean)
+    assert rate == pytest.approx(80 * 64 / (trace.finish_ns.max() / 1e9))
+
+
+def test_what_is_not_said_is_asked_for(known):
+    with pytest.raises(InputError) as error:
+        points([replace(r, said=Said()) for r in runs()[:2]], api.deployment, known)
+    assert len(error.value.faults) == 4  # a model and devices, for each
+    with pytest.raises(InputError, match=r"run 0: .*unknown machine"):
+        points([replace(runs()[0], said=replace(SAID, on="h1000"))], api.deployment, known)
