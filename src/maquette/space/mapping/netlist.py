@@ -15,7 +15,19 @@ from maquette.space.netlist import Net, NetKind, Netlist, Unit
 
 
 def netlist(section: Section, fabric: Fabric) -> Netlist:
-    """Units and nets of a section.  Activity is of one vector per cycle at its interval."""
+    """Units and nets of a section.  Activity is of one vector per cycle at its interval.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> from maquette.ir.build import activation, dot, weight
+    >>> from maquette.ir.graph import Graph
+    >>> from maquette.space.mapping import mapped, part
+    >>> y = dot(activation("x", n="n", d=64), weight("w", d=64, f=32), "d")
+    >>> chip = machine("plasticine")
+    >>> found = mapped(part(Graph("g", {"y": y.value}), {"n": 128}), chip)
+    >>> made = netlist(found.sections[0], chip.fabric)
+    >>> sorted({u.kind for u in made.units}), made.units[0].name
+    (['compute', 'generator', 'memory'], 'y.c0')
+    """
     units: list[Unit] = []
     for share in section.shares:
         name = share.stage.name

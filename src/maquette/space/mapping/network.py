@@ -56,7 +56,19 @@ def simulate_section(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     records: int = 0,
 ) -> Simulated:
-    """Run a section's network; with `functions`, one by stage, values travel with the tokens."""
+    """Run a section's network; with `functions`, one by stage, values travel with the tokens.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> from maquette.ir.build import activation, dot, weight
+    >>> from maquette.ir.graph import Graph
+    >>> from maquette.space.mapping import mapped, part
+    >>> y = dot(activation("x", n="n", d=64), weight("w", d=64, f=32), "d")
+    >>> chip = machine("plasticine")
+    >>> found = mapped(part(Graph("g", {"y": y.value}), {"n": 128}), chip)
+    >>> run = simulate_section(found.sections[0], chip)
+    >>> run.result.deadlock is None, abs(run.error) < 0.05
+    (True, True)
+    """
     assert machine.fabric is not None
     made = network(section, machine, machine.fabric, values=functions is not None)
     found = simulate(made, None, functions, values=functions is not None, records=records)

@@ -40,6 +40,15 @@ def mapped(part: Part, machine: Machine, options: Options | None = None) -> Mapp
     Where a kernel fits the chip not even alone: what it is short of, by how much at least.
 
     Raises InputError for a machine without a fabric and for tiers and tiles that it has not.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> from maquette.ir.build import activation, dot, weight
+    >>> from maquette.ir.graph import Graph
+    >>> from maquette.space.mapping import part
+    >>> y = dot(activation("x", n="n", d=64), weight("w", d=64, f=32), "d")
+    >>> found = mapped(part(Graph("g", {"y": y.value}), {"n": 128}), machine("plasticine"))
+    >>> [s.kernels for s in found.sections], found.sections[0].binding
+    ([('k0',)], 'dram bandwidth')
     """
     asked = options or Options()
     if machine.fabric is None:

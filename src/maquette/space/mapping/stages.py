@@ -144,6 +144,17 @@ def stages(
     """The stages of every kernel in order; None where one does not divide into so many tiles.
 
     `tiers` names the memory of each role of input, and of "activation" at the border.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> from maquette.ir.build import activation, dot, weight
+    >>> from maquette.ir.graph import Graph
+    >>> from maquette.space.mapping.part import part
+    >>> y = dot(activation("x", n="n", d=64), weight("w", d=64, f=32), "d")
+    >>> kept = dict.fromkeys(("weight", "activation"), "hbm")
+    >>> whole = part(Graph("g", {"y": y.value}), {"n": 128})
+    >>> (made,) = stages(whole, 4, machine("sn40l").fabric, kept)
+    >>> made.path, made.work, [(r.name, r.access) for r in made.reads]
+    ('matrix', 256.0, [('x', 'tile'), ('w', 'held')])
     """
     walk = _Walk(part, tiles, fabric, tiers)
     found: list[Stage] = []

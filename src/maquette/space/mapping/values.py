@@ -30,7 +30,19 @@ Token = dict[str, Array]  # flat buffers by name, NaN where nothing was written
 def simulate_values(
     part: Part, found: Mapped, machine: Machine, inputs: Mapping[str, Array]
 ) -> tuple[dict[str, Array], tuple[Simulated, ...]]:
-    """Every output of a part under its name, computed tile by tile by its sections in time."""
+    """Every output of a part under its name, computed tile by tile by its sections in time.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> from maquette.ir.build import activation, dot, weight
+    >>> from maquette.ir.graph import Graph
+    >>> from maquette.space.mapping import mapped, part
+    >>> y = dot(activation("x", n="n", d=64), weight("w", d=64, f=32), "d")
+    >>> chip, whole = machine("plasticine"), part(Graph("g", {"y": y.value}), {"n": 8})
+    >>> arrays = {"x": np.ones((8, 64)), "w": np.ones((64, 32))}
+    >>> outputs, runs = simulate_values(whole, mapped(whole, chip), chip, arrays)
+    >>> float(outputs["y"].min()), float(outputs["y"].max())
+    (64.0, 64.0)
+    """
     memory = _memory(part, inputs)
     runs = []
     for section in found.sections:

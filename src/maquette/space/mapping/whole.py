@@ -44,6 +44,14 @@ def mapped_program(
     """One step of `program` at `sizes`, or what keeps it from running.
 
     Weights and states must fit the tiers that `options` keep them in, 2 bytes an element.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> from maquette.catalogue.models import model
+    >>> from maquette.models.decoder import program
+    >>> small = program(model("qwen2.5-0.5b"))
+    >>> found = mapped_program(small, {"b": 1, "s": 1, "t": 64}, machine("sn40l"))
+    >>> found.sections  # an embedding, 24 layers on one configuration, a head
+    26
     """
     asked = options or Options()
     context = sizes.get("t", 1)
