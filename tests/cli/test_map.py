@@ -44,7 +44,7 @@ def test_a_layer_is_mapped_simulated_placed_and_drawn(tiny: str, tmp_path: Path)
     for section in part["sections"]:
         assert section["simulated_cycles"] == pytest.approx(section["analytic_cycles"], rel=0.1)
         used = sum(s["compute_units"] for s in section["stages"])
-        assert used == section["compute_units"] <= 1040
+        assert section["compute_units"] <= used <= 1040  # small bodies share a unit
         assert section["network_slowdown"] == 1.0
         picture = ElementTree.fromstring((out / f"{section['name']}.svg").read_text())
         shapes = [e.tag.partition("}")[2] for e in picture.iter()]
