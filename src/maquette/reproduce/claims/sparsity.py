@@ -76,7 +76,7 @@ def scaling() -> Result:
         alone = step(name, "machine.memoryx.bandwidth=1 PB/s").tokens
         compute = float(alone[CHUNK] - alone[CHUNK // 2]) / (CHUNK // 2)
         least = 2 * stream / (3 * compute)
-        note = f"needs {least:,.0f} tokens a system, as any model does"
+        note = f"needs {least:,.0f} tokens a system, about as any model"
         rows.append(within(f"{name}, 1 M tokens, 16 systems", 16, gain(compute, stream, 2**20, 16),
                            "x", 0.05, note=note))  # fmt: skip
         rows.append(beside(f"{name}, 1 M tokens, 192 systems",
