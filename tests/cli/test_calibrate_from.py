@@ -13,7 +13,7 @@ ROWS = "a,1,,40,512,64,30,9,0.6\nb,6,,40,512,64,32,10,0.7\n"
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    save(folder, points=TABLE + ROWS, closed=VLLM)
+    save(folder, points=TABLE + ROWS, closed=VLLM | {"num_prompts": 40, "completed": 40})
     (folder / "deployment.toml").write_text(DEPLOYED)
     (folder / "notes.txt").write_text("ours")
     return folder, succeed("calibrate", "--from", folder, "--out", folder / "mine.toml", "--json")

@@ -101,19 +101,20 @@ def test_intervals_hold_and_are_not_idle(learned):
     assert np.median(told.sd) < 0.12
 
 
-def test_nothing_is_told_by_the_run_that_is_held_out(measured, learned):
-    """One absurd run changes the fit of the others' folds, never what is said of itself."""
-    wild = [replace(measured[0], measured={k: 3 * v for k, v in measured[0].measured.items()})]
-    found = learn([*wild, *measured[1:]])
-    own = np.flatnonzero(learned.rows.point == 0)
-    assert found.told_held_out.predicted[own] == pytest.approx(
-        learned.told_held_out.predicted[own], abs=1e-9
-    )
+def test_nothing_is_told_by_the_run_that_is_held_out(measured):
+    """An absurd run changes the fits to it, never what is said of itself."""
+    few = [measured[i] for i in (1, 3, 4)]
+    wild = replace(few[0], measured={k: 3 * v for k, v in few[0].measured.items()})
+    one, other = learn(few), learn([wild, *few[1:]])
+    own = np.flatnonzero(one.rows.point == 0)
+    a, b = one.told_held_out.predicted, other.told_held_out.predicted
+    assert b[own] == pytest.approx(a[own], abs=1e-9)
+    assert np.abs(np.delete(b - a, own)).max() > 0.05
 
 
 def test_repetitions_of_a_run_share_a_fold(measured):
     fold = _folds([*measured, measured[2]])
-    assert fold[-1] == fold[2] and len({*fold}) == len(LOADS)
+    assert fold[-1] == fold[2] and len({*fold}) == 5
 
 
 def test_one_condition_alone_holds_nothing_out(measured):

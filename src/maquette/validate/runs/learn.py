@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Progress = Callable[[str, int, int], None]
 
-FOLDS = 10
+FOLDS = 5
 SEEDS = 3  # further draws of the traffic, for how much a measured mean scatters
 STEP = 0.05  # of a log parameter: above the steps that whole tokens and batches make
 MOST_STEPS, FARTHEST = 5, 0.7  # of the search, and how far one goes in any log parameter
