@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -44,11 +43,9 @@ def step(name: str, tokens: int, *only: str) -> Step:
     return Step(parts, dict(made.times))
 
 
-def laid(each: Part, cuts: Sequence[str] | None = None, launch: float = 0.0) -> Mapped:
-    """A part mapped to the chip: as runs soonest, or cut where asked."""
-    made = mapped(
-        each, machine(CHIP), Options(launch=launch, cuts=None if cuts is None else tuple(cuts))
-    )
+def laid(each: Part, options: Options) -> Mapped:
+    """A part mapped to the chip."""
+    made = mapped(each, machine(CHIP), options)
     assert isinstance(made, Mapped)
     return made
 
@@ -57,7 +54,8 @@ def laid(each: Part, cuts: Sequence[str] | None = None, launch: float = 0.0) -> 
 def layer(name: str, tokens: int, apart: bool = False) -> Mapped:
     """A decoder layer as runs soonest, or with every kernel a section of its own."""
     each = step(name, tokens, "dense").parts["dense"]
-    return laid(each, [k.name for k in each.kernels[1:]] if apart else None)
+    cuts = tuple(k.name for k in each.kernels[1:]) if apart else None
+    return laid(each, Options(cuts=cuts, tiles=(64, 256) if tokens > 1 else ()))
 
 
 def clock() -> float:
@@ -114,9 +112,8 @@ def intensity() -> Result:
     )
 
 
-def _moved(whole: Part, cuts: Sequence[str]) -> float:
-    found = mapped(whole, machine(CHIP), Options(cuts=tuple(cuts), tiles=(64,)))
-    assert isinstance(found, Mapped)
+def _moved(whole: Part, cuts: tuple[str, ...]) -> float:
+    found = laid(whole, Options(cuts=cuts, tiles=(64,)))
     return sum(t.total for s in found.sections for t in s.traffic.values())
 
 
@@ -138,8 +135,7 @@ def convolution() -> Result:
     chip = machine(CHIP)
     bandwidth = chip.tiers["hbm"].bandwidth
     assert bandwidth is not None
-    found = mapped(part(graph, {}), chip, Options(cuts=(), tiles=(256,)))
-    assert isinstance(found, Mapped)
+    found = laid(part(graph, {}), Options(cuts=(), tiles=(256,)))
     slow = apart(graph) / float(bandwidth.value)
     return Result(
         (
@@ -184,7 +180,7 @@ def calls() -> Result:
                for p, n in small.times.items())  # fmt: skip
     rows: list[Row] = [
         exact("sections of a token, layers looped on the chip", 3,
-              sum(len(laid(p).sections) for p in small.parts.values()), "launches",
+              sum(len(laid(p, Options()).sections) for p in small.parts.values()), "launches",
               note="embedding, decoder, head"),
         within("kernels of a token, one for every operator", 800, each, "launches", 0.10,
                note="what is made where it is read is no kernel"),
@@ -197,7 +193,7 @@ def calls() -> Result:
         )
     cal = find(machine(CHIP), "vendor")
     long, launch = step("llama-2-7b", PREFILL), float(cal["launch"])
-    fused = sum(n * len(laid(long.parts[p], None, launch).sections)
+    fused = sum(n * len(laid(long.parts[p], Options(launch=launch)).sections)
                 for p, n in long.times.items())  # fmt: skip
     whole = sum(n * unfused(long.parts[p])[1] for p, n in long.times.items())
     rows.append(within("fewer launches of a 4k prompt, Llama-2-7B", 11, whole / fused, "x", 0.20,
@@ -231,7 +227,7 @@ def launches() -> Result:
         rows.append(between(f"{name}, decode", 1.4, 8.01, seconds(found, cost) / seconds(found),
                             "x", fitted=name == "mistral-7b"))  # fmt: skip
     for name in MODELS:
-        found = laid(step(name, PREFILL, "dense").parts["dense"], ())
+        found = laid(step(name, PREFILL, "dense").parts["dense"], Options(cuts=()))
         rows.append(
             between(
                 f"{name}, 4k prompt in one section",

@@ -47,10 +47,10 @@ def long_queues(length: int) -> tuple[str, ...]:
 
 def queues() -> Result:
     """How long a queue the naive form needs, and that the derived form needs none."""
-    deep = long_queues(32)
+    deep = long_queues(16)
     note = f"{', '.join(deep)}: from the exponentials to their division"
     rows = [exact("queues as long as the sequence, naive", 1, len(deep), "queues", note=note)]
-    for n in (32, 64, 128):
+    for n in (16, 32, 64):
         network = drawn(plain(shifted=False), n)
         runs = {d: simulate(deepened(network, deep, d)) for d in (n - 2, n - 1, n, n + 1, n + 22)}
         least = min(d for d, r in runs.items() if r.deadlock is None)
