@@ -160,6 +160,16 @@ def test_nothing_to_compute(target):
     assert mq.compile(layer, target=target)(x, w, b).shape == (0, 33)
 
 
+def test_means_of_nothing(target):
+    function = mq.compile(lambda x: (x.mean(-1), F.layer_norm(x, (0,)), x.sum()), target=target)
+    empty = torch.empty(4, 0)
+    mean, normed, total = function(empty)
+    assert mean.isnan().all() and mean.shape == (4,) and normed.shape == (4, 0) and total == 0
+    attend = mq.compile(F.scaled_dot_product_attention, target=target)
+    q, v = torch.empty(1, 2, 5, 0), torch.arange(15.0).view(1, 1, 5, 3).expand(1, 2, 5, 3)
+    close(attend(q, q, v), F.scaled_dot_product_attention(q, q, v))
+
+
 def test_not_a_number_stays_one(target):
     (x,) = given((4, 9))
     x[1, 3], x[2, 0] = float("nan"), float("inf")
@@ -209,6 +219,42 @@ class TestCompiled:
         compiled(x)
         module.weight.data = torch.zeros(1, 1)
         close(compiled(x), wanted, 1e-4)
+
+    def test_what_differs_in_a_number_or_a_nest_is_compiled_apart(self):
+        x = torch.ones(2)
+        scaled = mq.compile(lambda x, s: x * s)
+        assert not scaled(x, 0.0).signbit().any() and scaled(x, -0.0).signbit().all()
+        for _ in range(2):
+            assert scaled(x, float("nan")).isnan().all()
+        assert scaled(x, np.float32(3)).tolist() == [3, 3]
+        assert scaled(x, np.float32(4)).tolist() == [4, 4]
+        assert len(scaled._made) == 5
+        nested = mq.compile(lambda xs: type(xs)(x + len(type(xs).__name__) for x in xs))
+        assert isinstance(nested([x]), list) and isinstance(nested((x,)), tuple)
+        named = mq.compile(lambda d: d["a"][0] * 2 if "a" in d else d["a_0"] * 3)
+        assert (named({"a": [x]}).tolist(), named({"a_0": x}).tolist()) == ([2, 2], [3, 3])
+
+    def test_tensors_whose_elements_are_not_what_lies_in_memory(self):
+        double = mq.compile(lambda x: x * 2)
+        x = torch.randn(3, dtype=torch.complex64)
+        double(x.imag)
+        with pytest.raises(InputError, match="view of the negative"):
+            double(x.conj().imag)
+        array = np.ones((3, 3), np.float32)
+        for special in (array.view(np.matrix), np.ma.masked_array(array, array > 0)):
+            with pytest.raises(InputError, match="an array"):
+                mq.compile(lambda x: x * 2)(special)
+        with pytest.raises(InputError, match="arrays of NumPy and tensors of torch"):
+            mq.compile(lambda x, y: x + y)(array, torch.ones(3, 3))
+
+    def test_long_chains(self):
+        def chain(x):
+            for _ in range(120):
+                x = x * 1.01 + 0.1
+            return x
+
+        (x,) = given((50,))
+        close(mq.compile(chain)(x), chain(x), 1e-4)
 
     def test_it_shows_what_was_made(self):
         x, w, b = given((19, 40), (33, 40), (33,))

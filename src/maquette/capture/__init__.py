@@ -7,6 +7,6 @@ compiler's work.
 
 from maquette.capture.api import capture
 from maquette.capture.captured import Captured
-from maquette.capture.structure import leaves
+from maquette.capture.structure import form, leaves
 
-__all__ = ["Captured", "capture", "leaves"]
+__all__ = ["Captured", "capture", "form", "leaves"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,11 @@ def capture(function: Any, *tensors: Any, how: str = "record", **kwargs: Any) ->
         return built(function, kwargs)
     if how not in ("record", "export"):
         raise InputError(Fault("how", f"{how!r}", "'record' or 'export'"))
-    if _of_numpy(tensors, kwargs):
+    of_numpy = [isinstance(x, np.ndarray) for _, x in leaves([tensors, kwargs]) if _array(x)]
+    if any(of_numpy) and not all(of_numpy):
+        what = "takes arrays of NumPy and tensors of torch"
+        raise InputError(Fault("", what, "either", "torch.from_numpy(x), or x.numpy()"))
+    if any(of_numpy):
         if how == "export":
             raise InputError(Fault("how", "export of a function of NumPy arrays", "'record'"))
         from maquette.capture.numpy_recorder import record as record_numpy
@@ -62,5 +67,6 @@ def capture(function: Any, *tensors: Any, how: str = "record", **kwargs: Any) ->
     return record(function, tensors, kwargs)
 
 
-def _of_numpy(tensors: Any, kwargs: Any) -> bool:
-    return any(isinstance(x, np.ndarray) for _, x in leaves([tensors, kwargs]))
+def _array(x: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return isinstance(x, np.ndarray) or (torch is not None and isinstance(x, torch.Tensor))

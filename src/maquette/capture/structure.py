@@ -45,6 +45,20 @@ def rebuilt(tree: Any, change: Callable[[Any], Any]) -> Any:
     return change(tree)
 
 
+def form(tree: Any, leaf: Callable[[str, Any], Any], path: str = "") -> Any:
+    """What is equal for two nests just where their structures are, and `leaf` of their leaves.
+
+    >>> def kind(name, x):
+    ...     return type(x)
+    >>> form([1, ()], kind) == form([2, ()], kind), form([1], kind) == form((1,), kind)
+    (True, False)
+    """
+    if not _nested(tree):
+        return leaf(path, tree)
+    named = ((key, f"{path}_{key}" if path else str(key), part) for key, part in _parts(tree))
+    return type(tree), tuple((key, form(part, leaf, place)) for key, place, part in named)
+
+
 def filler(tree: Any, is_tensor: Callable[[Any], bool]) -> Callable[[Sequence[Any]], Any]:
     """A function that puts a flat list of results where the tensors of `tree` are."""
     if is_tensor(tree):

@@ -45,6 +45,11 @@ _NUMBER_OF_DATA = frozenset(
     {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__complex__", "numpy",
      "allclose", "equal", "is_nonzero", "__contains__", "__array__"}
 )  # fmt: skip
+_RANDOM = frozenset(
+    {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson",
+     "rand_like", "randn_like", "randint_like", "uniform_", "normal_", "bernoulli_", "random_",
+     "exponential_", "geometric_", "cauchy_", "log_normal_"}
+)  # fmt: skip
 _LITERALS = frozenset({"tensor", "as_tensor", "from_numpy", "Tensor", "asarray"})
 _VIEWS = frozenset(
     {"view", "reshape", "transpose", "permute", "t", "T", "mT", "H", "mH", "swapaxes", "swapdims",
@@ -85,6 +90,8 @@ class Recorder(TorchFunctionMode):
             if not any(_symbolic(a) for a in args):
                 return func(*args, **kwargs)
             raise self.depends(name)
+        if kind == "random":
+            raise self.fault(f"{name} draws numbers anew in every call", "them as an argument")
         if kind == "inplace":
             return self.in_place(name, lower, args, kwargs)
         if kind == "composite":
@@ -266,6 +273,8 @@ def _resolved(func: Any) -> tuple[str, str, Any]:
         return ("lower", name, lower) if lower else ("plain", name, None)
     if name in ("__set__", "__delete__"):
         return "inplace", "assignment to .data", _fill
+    if name in _RANDOM:
+        return "random", name, None
     if name in _PLAIN or name in _LITERALS:
         return "plain", name, None
     if name in _SHAPE_OF_DATA or name in _NUMBER_OF_DATA:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any
 
-from maquette.capture import Captured, capture, leaves
+import numpy as np
+
+from maquette.capture import Captured, capture, form, leaves
 from maquette.compiler.pipeline import Lowered
 from maquette.compiler.processor import Processor
 from maquette.errors import Fault, InputError, UnknownName
@@ -162,10 +164,14 @@ class Compiled:
 
 
 def _signature(args: Any, kwargs: Mapping[str, Any]) -> Any:
-    return tuple((n, key(x) if is_tensor(x) else _fixed(n, x)) for n, x in leaves([args, kwargs]))
+    return form(args, _fixed), form(kwargs, _fixed)
 
 
 def _fixed(name: str, x: Any) -> Any:
+    if is_tensor(x):
+        return key(x)
+    if isinstance(x, float | complex | np.inexact):
+        return type(x), repr(x)  # -0.0 is not 0.0, and what is no number is itself
     try:
         hash(x)
     except TypeError:
@@ -177,7 +183,7 @@ def _fixed(name: str, x: Any) -> Any:
 def _check_arguments(args: Any, kwargs: Mapping[str, Any]) -> None:
     """Gradients are not kept, so an argument that asks for them is refused."""
     faults = []
-    for name, x in leaves([args, kwargs]):
+    for name, x in (*leaves(args), *leaves(kwargs)):
         if differentiated(x):
             what = "requires a gradient, and compiled functions only run forward"
             hint = "x.detach(), or call under torch.no_grad()"

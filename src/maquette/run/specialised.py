@@ -8,21 +8,17 @@ from typing import Any
 
 from maquette.capture import Captured
 from maquette.compiler.pipeline import Lowered
-from maquette.run.tensors import is_torch
+from maquette.run.tensors import is_tensor, is_torch
 
 
 def arguments(captured: Captured, flat: Sequence[Any]) -> dict[str, Any]:
     """The tensors of a call by the names of the inputs they are."""
-    return dict(zip(captured.arguments, filter(_tensor, flat), strict=True))
+    return dict(zip(captured.arguments, filter(is_tensor, flat), strict=True))
 
 
 def _untiled(kernel: Any) -> str:
     empty = [a for a, n in kernel.extents.items() if not n]
     return f"axis {empty[0]} has no points" if empty else "no strategy takes it"
-
-
-def _tensor(x: Any) -> bool:
-    return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
 class Specialised(ABC):
@@ -33,7 +29,7 @@ class Specialised(ABC):
         graph = captured.graph
         given = arguments(captured, flat)
         self.torch = any(map(is_torch, (*captured.constants.values(), *given.values())))
-        numbers = [i for i, x in enumerate(flat) if _tensor(x)]
+        numbers = [i for i, x in enumerate(flat) if is_tensor(x)]
         places = zip(given, numbers, strict=True)
         self.places = [(n, i) for n, i in places if n in graph.inputs]
 

@@ -76,7 +76,8 @@ def key(x: Any) -> tuple[Any, ...]:
     """What a layout follows from, quickly: tensors with equal keys have equal layouts."""
     if isinstance(x, np.ndarray):
         return x.shape, x.strides, x.dtype
-    return x.shape, x.stride(), x.dtype, x.device, x.requires_grad and differentiated(x)
+    gradient = x.requires_grad and differentiated(x)
+    return x.shape, x.stride(), x.dtype, x.device, gradient, x.is_neg()
 
 
 def kept(x: Any) -> Any:
@@ -105,11 +106,17 @@ def layout(x: Any, where: str) -> Layout:
         raise InputError(Fault(where, f"is on {x.device}", "a tensor on cpu", "x.cpu()"))
     if x.layout is not torch.strided:
         raise InputError(Fault(where, f"has layout {x.layout}", "a strided tensor", "x.to_dense()"))
+    if x.is_neg():
+        hint = "x.resolve_neg()"
+        raise InputError(Fault(where, "is a view of the negative", "its own elements", hint))
     name = torch_formats().get(x.dtype, str(x.dtype))
     return Layout(name, tuple(x.shape), tuple(x.stride()), True)
 
 
 def _layout_of_array(x: Any, where: str) -> Layout:
+    if isinstance(x, np.matrix | np.ma.MaskedArray):
+        what = f"is a {type(x).__name__}, whose operators are its own"
+        raise InputError(Fault(where, what, "an array", "np.asarray(x)"))
     if not x.dtype.isnative or any(s % x.itemsize for s in x.strides):
         what = f"{x.dtype} with strides {x.strides} bytes"
         raise InputError(Fault(where, what, "aligned native elements", "np.ascontiguousarray(x)"))

@@ -216,7 +216,9 @@ def scaled_dot_product_attention(
         groups = query.shape[-3]
         key, value = (expand_dim(p, p.rank - 3, groups // p.shape[-3]) for p in (key, value))
     scores = matmul(converted(query, FLOAT), transpose(converted(key, FLOAT), -1, -2))
-    scores = apply("mul", scores, 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale))
+    if scale is None:  # of rows of no numbers every score is 0
+        scale = 1 / math.sqrt(max(query.shape[-1], 1))
+    scores = apply("mul", scores, float(scale))
     if is_causal:
         scores = masked_fill(scores, logical_not(_causal(scores)), float("-inf"))
     elif attn_mask is not None and attn_mask.dtype.kind == "bool":

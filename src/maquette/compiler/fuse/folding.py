@@ -151,7 +151,7 @@ def _crosses(left: Array, right: Array) -> bool:
 def _product(left: Array, right: Array, over: tuple[int, ...], shape: tuple[int, ...]) -> Array:
     alone: list[tuple[int, ...]] = []
     for mine, other in ((left, right), (right, left)):
-        alone.append(tuple(i for i in over if other.shape[i] == 1 < mine.shape[i]))
+        alone.append(tuple(i for i in over if other.shape[i] == 1 != mine.shape[i]))
     left = left.sum(axis=alone[0], keepdims=True) if alone[0] else left
     right = right.sum(axis=alone[1], keepdims=True) if alone[1] else right
     times = 1

@@ -1,12 +1,12 @@
 """Which values get a tensor of their own, and which are made again wherever they are read.
 
 Patterns that combine are kept.  A Map is inlined unless it would be computed more often than once
-and costs more than reading it back.
+and costs more than reading it back, or lies too deep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -16,6 +16,8 @@ from maquette.ir.graph import Graph
 from maquette.ir.patterns import FlatMap, GroupBy, Input, Map, Reduce, Value, View
 from maquette.ir.scalar import Apply, Arg, Scalar
 from maquette.ir.semantics import Numbers
+
+_DEEPEST = 40  # operations that one body nests: what walks bodies calls itself for each
 
 
 @dataclass
@@ -48,12 +50,31 @@ class _Facts:
         self.points = {v: prod(numbers.shape(v.axes)) for v in graph.values}
         self.operands = {v: _operands(v) for v in graph.values}
         self.body: dict[Value, int] = {v: cost(v.body) for v in graph.values if isinstance(v, Map)}
+        self.deep = _deep(graph.values)
         self.given = dict[Value, bool]()  # whether it needs an input
         for v in graph.values:
             self.given[v] = not isinstance(v, Map) or any(self.given[a] for a in v.args)
         self.folded: dict[Value, dict[Value, int]] = {
             v: _leaves(v, numbers) for v in graph.values if isinstance(v, Reduce)
         }
+
+
+def _deep(values: Sequence[Value]) -> frozenset[Value]:
+    """Maps at which a chain of them is cut."""
+    cut = set[Value]()
+    depths = dict[Value, int]()
+    for value in values:
+        below = max((depths[a] for a in value.operands), default=0)
+        depths[value] = below + _depth(value.body) if isinstance(value, Map) else below
+        if isinstance(value, Map) and depths[value] > _DEEPEST and below:
+            cut.add(value)
+        if value in cut or not isinstance(value, Map | View):
+            depths[value] = 0
+    return frozenset(cut)
+
+
+def _depth(body: Scalar) -> int:
+    return 1 + max(map(_depth, body.args), default=0) if isinstance(body, Apply) else 0
 
 
 def _leaves(value: Reduce, numbers: Numbers) -> dict[Value, int]:
@@ -111,7 +132,7 @@ class _Round:
             return False
         if isinstance(value, View):
             return self._keep_view(value)
-        if not isinstance(value, Map) or value in self._choices.apart:
+        if not isinstance(value, Map) or value in self._choices.apart or value in self._facts.deep:
             return True
         if value in self._choices.inlined:
             return False
