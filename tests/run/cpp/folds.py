@@ -20,7 +20,7 @@ from maquette.run.cpp.stream import emit
 from maquette.run.host import processor
 
 SMALL = Sizes(block=32, super=64, depth=24, products=(2, 4), contractions=(2, 3))
-_GUARD = "where($0 == ${n}, 1.0, exp($0 - ${n}))"
+_GUARD = "where($0 == ${n}, 1.0, exp(($0 - ${n}) * {power}))"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Case:
     layout: str = "bhs"  # or "bsh"
     held: str = "f32"
     outputs: str = "y"  # or "y m l"
+    power: float = 1.0  # what scores are multiplied by in exponentials
 
     @property
     def kernel(self) -> Kernel:
@@ -48,7 +49,7 @@ class Case:
         n = {"b": self.b, "h": self.h, "s": self.s, "t": self.t, "d": self.d, "e": self.e}
         q, k, v, y = ("b h s d", "b h t d", "b h t e", "b h s e")
         lines = ["kernel fold", "  extent " + ", ".join(f"{a}={x}" for a, x in n.items())]
-        guard = _GUARD.format(n=3)
+        guard = _GUARD.format(n=3, power=self.power).replace(" * 1.0", "")
         lines.append(f"  monoid streamed mlo: max, add * {guard}, add * {guard}")
         for name, axes in (("q", q), ("k", k), ("v", v)):
             heads = self.h if name == "q" else kv

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from maquette.compiler.tile.phases import Phases
+from maquette.compiler.tile.roles import Roles, roles
 from maquette.compiler.tile.stream_sizes import Sizes
 from run.cpp.folds import SMALL, Case, arrays, products, run, softmaxed
 from run.cpp.meaning import needs_compiler
@@ -56,6 +58,22 @@ def test_penalties_by_distance_in_every_head_and_a_soft_cap():
         case,
         lambda p, _: np.where(t > s, -np.inf, np.tanh(p * 0.05) * 5 + slope * (t - s)),
     )
+
+
+def test_scores_that_exponentials_multiply():
+    case = Case(s=70, t=70, score="where(t <= s, tanh(%p * 0.25), -inf)", power=30.0)
+    s, t = places(case)
+    check(case, lambda p, _: np.where(t <= s, 30 * np.tanh(p * 0.25), -np.inf), tolerance=1e-5)
+
+
+def test_scores_are_computed_once_whatever_they_are_converted_from():
+    score = "where(t > s, -inf, %p * 0.25 + exp(h * -0.7) * to_f32(t - s))"
+    case = Case(h=3, s=70, t=70, score=score)
+    s, t = places(case)
+    slope = np.exp(-0.7 * np.arange(3))[:, None, None]
+    check(case, lambda p, _: np.where(t > s, -np.inf, p * 0.25 + slope * (t - s)))
+    (held,) = [r for r in roles(case.kernel) if isinstance(r, Roles) and r.rows == "s"]
+    assert Phases(held).buffers == 1  # the tile of products takes scores, then their weights
 
 
 def test_heads_that_share_keys_and_values():

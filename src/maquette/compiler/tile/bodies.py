@@ -116,6 +116,16 @@ def product(over: Sequence[Scalar], under: Sequence[Scalar]) -> Scalar:
     return result
 
 
+def difference(body: Scalar) -> tuple[Scalar, Scalar, float] | None:
+    """``a, b, c`` where `body` is ``(a - b) · c`` with a constant c > 0."""
+    match body:
+        case Apply("sub", (a, b)):
+            return a, b, 1.0
+        case Apply("mul", (Apply("sub", (a, b)), Lit(c)) | (Lit(c), Apply("sub", (a, b)))) if c > 0:
+            return a, b, float(c)
+    return None
+
+
 _LOWEST = Lit(float("-inf"))
 
 

@@ -97,9 +97,13 @@ def _aliases(phases: Phases, body: Scalar) -> set[Scalar]:
 
 
 def _is_weight(body: Scalar, values: set[Scalar], state: Scalar) -> bool:
-    """``exp(x - max(m, lowest))`` or ``exp(x - m)`` where m is a maximum over every x."""
+    """``exp((x - max(m, lowest)) · c)`` or without lowest: m is a maximum over every x, c > 0."""
     match body:
-        case Apply("exp", (Apply("sub", (x, Apply("max", (m, Lit())) | m)),)):
+        case Apply("exp", (fall,)) if found := bodies.difference(fall):
+            x, m, _ = found
+            match m:
+                case Apply("max", (inner, Lit())):
+                    m = inner
             return m == state and x in values
     return False
 

@@ -350,12 +350,12 @@ def _constant(body: Scalar, read: Arg) -> float | None:
 
 
 def _bare(body: Scalar) -> Scalar:
-    """`body` without conversions to the format all arithmetic is in."""
+    """The factors of `body` without conversions to the format all arithmetic is in."""
     match body:
         case Apply("to_f32", (inner,)):
             return _bare(inner)
-        case Apply(op, args):
-            return Apply(op, tuple(_bare(a) for a in args))
+        case Apply("mul" | "div" as op, (a, b)):
+            return Apply(op, (_bare(a), _bare(b)))
     return body
 
 
@@ -374,11 +374,13 @@ def _unguarded(factor: Scalar) -> Scalar:
     """A leaf's factor without the case of equal infinities: what is -inf has no weight.
 
     ``where(a = b, 1, exp(a - b))`` guards a state that has seen nothing.  A leaf of -inf adds
-    nothing whatever the state: the difference is taken to the least finite number instead.
+    nothing whatever the state: the difference is taken to the least finite number instead.  So it
+    is where the difference is multiplied by a positive constant.
     """
     match factor:
-        case Apply("where", (Apply("eq", (a, b)), Lit(1.0), Apply("exp", (Apply("sub", (c, d)),)))):
-            if (a, b) == (c, d):
-                held = Apply("max", (b, Lit(-3.4028234663852886e38)))
-                return Apply("exp", (Apply("sub", (a, held)),))
+        case Apply("where", (Apply("eq", (a, b)), Lit(1.0), Apply("exp", (fall,)))):
+            least = Apply("max", (b, Lit(-3.4028234663852886e38)))
+            if (found := bodies.difference(fall)) and found[:2] == (a, b):
+                change: dict[Scalar, Scalar] = {Apply("sub", (a, b)): Apply("sub", (a, least))}
+                return Apply("exp", (bodies.replace(fall, change),))
     return factor

@@ -16,7 +16,6 @@ from maquette.compiler.kernel import Kernel, Tensor
 from maquette.compiler.processor import Processor
 from maquette.compiler.tile import strides
 from maquette.compiler.tile.live import FIRST, LAST, Linear, Range
-from maquette.compiler.tile.phases import falling
 from maquette.compiler.tile.roles import Component
 from maquette.compiler.tile.stream import read
 from maquette.compiler.tiling import Tiling
@@ -42,7 +41,6 @@ def emit(kernel: Kernel, tiling: Tiling, processor: Processor) -> Source:
         "FN long least(long a, long b) { return a < b ? a : b; }",
         micro.MOVES,
         GATHERS,
-        *([micro.WEIGHTS] if falling(plan.phases) else []),
         *_products(plan),
         *_contractions(plan),
         *_task(plan),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import log
 
+from maquette.compiler.tile import bodies
 from maquette.errors import Fault, NotYet
 from maquette.ir.monoids import Monoid
 from maquette.ir.scalar import Apply, Arg, Extent, Index, Lit, Scalar
@@ -86,14 +88,22 @@ class Statements:
                 text, kind = self.read(body)
                 return self.named(text, kind, level), kind, level
             case Apply("exp", (inner,)) if body in self.weights:
-                level = self.value(inner)[2]
-                return self.named(f"weight({self.vector(inner)})", "vf", level), "vf", level
+                return self._weight(inner)
             case Apply(op, args):
                 found = [self.value(a) for a in args]
                 level = max((f[2] for f in found), default=0)
                 text, kind = _applied(op, [(t, k) for t, k, _ in found])
                 return self.named(text, kind, level), kind, level
         raise TypeError(f"no text for {body}")
+
+    def _weight(self, fall: Scalar) -> tuple[str, Type, int]:
+        """The exponential of `fall`, which is at most 0, as a power of two."""
+        found = bodies.difference(fall)
+        assert found is not None  # else it is no weight
+        step = Apply("sub", found[:2])
+        level, power = self.value(step)[2], f"{found[2] / log(2)!r}f"
+        text = f"weight({self.vector(step)} * {power})"
+        return self.named(text, "vf", level), "vf", level
 
 
 def _converted(text: str, kind: Type, wanted: Type) -> str:

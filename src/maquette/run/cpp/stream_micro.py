@@ -112,21 +112,6 @@ def _columns(
     return lines
 
 
-# exp of what is at most 0, to 2e-7 · max(1, -x) of the result: small weights may be less accurate.
-WEIGHTS = """\
-FN V weight(V x) {
-  V y = larger(splat(-150.f), x * 1.44269504f);
-  V n = (y + 12582912.f) - 12582912.f;
-  V r = y - n;
-  V p = 0.00132646796f * r + 0.00967150275f;
-  p = p * r + 0.0555073395f;
-  p = p * r + 0.240222424f;
-  p = p * r + 0.693147004f;
-  return pow2(p * r + 1.f, n);
-}
-"""
-
-
 # Rows to lanes and back: dst[c][rows] = src[row][c].  Rows that there are not become zeros.
 MOVES = """\
 constexpr bool is_float(const float *) { return true; }

@@ -8,7 +8,7 @@ from functools import cached_property
 from math import prod
 
 from maquette.compiler.tile import bodies, strides
-from maquette.compiler.tile.phases import Phases
+from maquette.compiler.tile.phases import Phases, falling
 from maquette.compiler.tile.roles import Component, Roles
 from maquette.compiler.tile.stream_sizes import Sizes
 from maquette.ir.scalar import Apply, Arg
@@ -102,4 +102,5 @@ def functions(plan: Plan) -> list[str]:
     found += [body for _, body in roles.outputs]
     ops = {p.op for b in found for p in bodies.parts(b) if isinstance(p, Apply)}
     ops |= {"sqrt"} if "rsqrt" in ops else set()
+    ops |= {"weight"} if falling(plan.phases) else set()
     return sorted(ops & FUNCTIONS.keys())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_EXP = """
+_POWER = """
 FN V pow2(V p, V n) {  // p * 2^n, n whole
 #if defined(__AVX512F__) && @LANES@ == 16
   return __builtin_ia32_scalefps512_mask(p, n, V{}, 0xffff, 4);
@@ -17,8 +17,10 @@ FN V pow2(V p, V n) {  // p * 2^n, n whole
   return p * (V)((h + 127) << 23) * (V)((k - h + 127) << 23);
 #endif
 }
-FN V vexp(V x) {
-  x = smaller(splat(89.0f), larger(splat(-104.0f), x));
+"""
+
+_EXP = """
+FN V within(V x) {  // exp of what is from -104 to 89, or NaN
   V n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
   V r = x - n * 0.693359375f + n * 2.12194440e-4f;
   V p = 0.00138144648f * r + 0.00836878062f;
@@ -27,6 +29,7 @@ FN V vexp(V x) {
   p = p * r + 0.499999934f;
   return pow2(p * (r * r) + r + 1.0f, n);
 }
+FN V vexp(V x) { return within(smaller(splat(89.0f), larger(splat(-104.0f), x))); }
 FN float exp1(float x) { return vexp(splat(x))[0]; }
 """
 
@@ -55,6 +58,48 @@ FN V vlog(V x) {
 FN float log1(float x) { return vlog(splat(x))[0]; }
 """
 
+# A quotient by what is from 2^-99 to 2^99: an estimate and its remainder, within 1 unit.
+_OVER = """
+FN V over(V a, V b) {
+#if defined(__AVX512F__) && @LANES@ == 16
+  V r = __builtin_ia32_rcp14ps512_mask(b, V{}, 0xffff);
+  V q = a * r;
+  return q + r * (a - b * q);
+#else
+  return a / b;
+#endif
+}
+"""
+
+# 2^y of y at most 0, to 2e-7 · max(1, -y) of the result: small weights may be less accurate.
+_WEIGHT = """
+#if defined(__AVX512DQ__) && @LANES@ == 16
+FN V weight(V y) {  // what scales takes the whole part of y itself, and -inf has no fraction
+#ifdef __clang__
+  V r = __builtin_ia32_reduceps512_mask(y, 1, V{}, 0xffff, 4);
+#else
+  V r = __builtin_ia32_reduceps512_mask(y, 1, V{}, 0xffff);
+#endif
+  V p = 0.00186713f * r + 0.00901703f;
+  p = p * r + 0.05579991f;
+  p = p * r + 0.24016445f;
+  p = p * r + 0.69315131f;
+  return pow2(p * r + 1.0f, y);
+}
+#else
+FN V weight(V y) {
+  y = larger(splat(-150.0f), y);
+  V n = (y + 12582912.0f) - 12582912.0f;
+  V r = y - n;
+  V p = 0.00132646796f * r + 0.00967150275f;
+  p = p * r + 0.0555073395f;
+  p = p * r + 0.240222424f;
+  p = p * r + 0.693147004f;
+  return pow2(p * r + 1.0f, n);
+}
+#endif
+"""
+
 _TANH = """
 FN V vtanh(V x) {
   V a = vabs(x), z = x * x;
@@ -64,8 +109,8 @@ FN V vtanh(V x) {
   p = p * z + 0.133331522f;
   p = p * z - 0.333333294f;
   V small = p * z * x + x;
-  V e = vexp(a + a);
-  V large = 1.0f - 2.0f / (e + 1.0f);
+  V e = weight(a * -2.88539008f);
+  V large = over(1.0f - e, 1.0f + e);
   large = (V)((VI)large | ((VI)x & (int)0x80000000));
   return a < 0.625f ? small : large;
 }
@@ -74,8 +119,8 @@ FN float tanh1(float x) { return vtanh(splat(x))[0]; }
 
 _SIGMOID = """
 FN V vsigmoid(V x) {
-  V e = vexp((V)((VI)x | (int)0x80000000));
-  return (x < 0.0f ? e : splat(1.0f)) / (1.0f + e);
+  V e = within(larger(splat(-104.0f), (V)((VI)x | (int)0x80000000)));
+  return over(x < 0.0f ? e : splat(1.0f), 1.0f + e);
 }
 FN float sigmoid1(float x) { return vsigmoid(splat(x))[0]; }
 """
@@ -189,8 +234,11 @@ FN float pow1(float x, float y) { return (float)__builtin_pow(x, y); }
 """
 
 FUNCTIONS: Mapping[str, str] = {
+    "power": _POWER,
     "exp": _EXP,
     "log": _LOG,
+    "weight": _WEIGHT,
+    "over": _OVER,
     "tanh": _TANH,
     "sigmoid": _SIGMOID,
     "softplus": _SOFTPLUS,
@@ -203,10 +251,12 @@ FUNCTIONS: Mapping[str, str] = {
 }
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    "tanh": ("exp",),
-    "sigmoid": ("exp",),
-    "softplus": ("exp", "log"),
-    "erf": ("exp",),
+    "exp": ("power",),
+    "weight": ("power",),
+    "tanh": ("power", "weight", "over"),
+    "sigmoid": ("power", "exp", "over"),
+    "softplus": ("power", "exp", "log"),
+    "erf": ("power", "exp"),
     "sin": ("circle",),
     "cos": ("circle",),
 }
