@@ -24,7 +24,7 @@ from maquette.compiler.fuse.repeats import all_pieces
 from maquette.compiler.fuse.shape import is_product, is_weighted
 from maquette.compiler.fuse.windows import Held, row_major
 from maquette.compiler.kernel import Flow, Interpreted, Kernel, Tensor
-from maquette.errors import Fault, InputError, nearest
+from maquette.errors import Fault, InputError, ProgramError, nearest
 from maquette.ir.graph import Graph
 from maquette.ir.patterns import GroupBy, Input, Map, Value, View, make
 from maquette.ir.scalar import Arg, Index
@@ -43,7 +43,8 @@ def fuse(
     `sizes` gives a number for every symbol; `strides` says, in elements, how inputs lie in memory
     where they are not row-major.
 
-    Raises ProgramError for a symbol without a number, InputError for strides that do not fit.
+    Raises ProgramError for a symbol without a number and for an output that bears the name of an
+    input (they would share a buffer), InputError for strides that do not fit.
 
     >>> from maquette.compiler.fuse.text import show_flow
     >>> from maquette.ir.build import activation, softmax
@@ -63,6 +64,7 @@ def fuse(
       bf16 y[n, t] = %v1 / %v2
     """
     numbers, choices = _Numbers(dict(sizes or {})), choices or Choices()
+    _check_names(graph)
     graph = _with_own_outputs(hoisted(graph, numbers, choices.cheap))
     made = _made(graph, numbers, choices)
     inputs = {v: _input(v, numbers, strides or {}) for v in graph.inputs.values()}
@@ -80,6 +82,14 @@ def fuse(
     outputs = tuple(_tensor(stores[v, 0]) for v in graph.outputs.values())
     flow = Flow(graph.name, tuple(map(_tensor, inputs.values())), outputs, tuple(kernels), ())
     return planned(flow)
+
+
+def _check_names(graph: Graph) -> None:
+    both = [n for n, v in graph.outputs.items() if graph.inputs.get(n, v) is not v]
+    if both:
+        hint = "rename it: what is written would lie where the input is still read"
+        what = "bears the name of an input"
+        raise ProgramError(*(Fault(f"output {n}", what, hint=hint) for n in both))
 
 
 class _Numbers(Numbers):
