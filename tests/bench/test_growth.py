@@ -28,7 +28,7 @@ def test_naive_code_is_quadratic_and_fused_attention_is_not():
     assert linear.power < 1.4
     for point in naive.points:
         assert point.eager is not None
-        assert point.eager.extra_bytes == pytest.approx(point.ours.extra_bytes, rel=0.3)
+        assert point.eager.extra_bytes == pytest.approx(point.ours.extra_bytes, rel=0.3, abs=8e6)
         assert point.ours.extra_bytes > point.scores_bytes
 
 
