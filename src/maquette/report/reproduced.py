@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from rich.console import RenderableType
 
@@ -124,7 +125,7 @@ def _row(row: Row) -> Document:
         "ours": row.ours,
         "verdict": row.verdict,
         "low": row.low,
-        "high": row.high,
+        "high": None if row.high == inf else row.high,  # JSON knows no infinity
         "fitted": row.fitted,
         "note": row.note,
     }

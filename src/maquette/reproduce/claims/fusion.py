@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 
 from maquette.catalogue.calibrations import find
 from maquette.catalogue.engines import engine
@@ -15,7 +16,7 @@ from maquette.ir.facts import work
 from maquette.models.decoder import program
 from maquette.reproduce.bytes import apart
 from maquette.reproduce.programs import blocks, monarch
-from maquette.reproduce.types import Claim, Result, Row, beside, between, exact, shape, within
+from maquette.reproduce.types import Claim, Result, Row, beside, between, exact, within
 from maquette.space.mapping import Mapped, Options, Part, Stage, mapped, part, stages
 
 PAPER = "SambaNova SN40L paper (arXiv 2405.07518)"
@@ -168,7 +169,7 @@ def decoder() -> Result:
                    0.12),
             within("HBM bandwidth in use", 85, 100 * used, "%", 0.10,
                    note="the rest is sums over sockets, at an assumed bandwidth"),
-            shape("20 operators and more in one kernel", operators > 20, operators, "operators"),
+            between("operators in one kernel, 20 and more", 20, inf, operators, "operators"),
         )
     )  # fmt: skip
 
@@ -224,8 +225,9 @@ def launches() -> Result:
     rows = []
     for name in MODELS:
         found = layer(name, DECODE)
-        rows.append(between(f"{name}, decode", 1.4, 8.01, seconds(found, cost) / seconds(found),
-                            "x", fitted=name == "mistral-7b"))  # fmt: skip
+        gain = seconds(found, cost) / seconds(found)
+        rows.append(between(f"{name}, decode", 1.4, top * (1 + 1e-9), gain, "x",
+                            fitted=name == "mistral-7b"))  # fmt: skip
     for name in MODELS:
         found = laid(step(name, PREFILL, "dense").parts["dense"], Options(cuts=()))
         rows.append(
@@ -259,8 +261,8 @@ CLAIMS = (
           FUSION, parameters, expected="exact"),
     Claim("fftconv-fusion", "A long convolution in one kernel", f"{PAPER}, section VI-A", FUSION,
           convolution),
-    Claim("fused-decoder", "A decoder layer as one kernel", f"{PAPER}, section VI", FUSION, decoder,
-          expected="shape"),
+    Claim("fused-decoder", "A decoder layer as one kernel", f"{PAPER}, section VI", FUSION,
+          decoder),
     Claim("kernel-calls", "Launches of a token and of a prompt",
           f"{LECTURE}; {PAPER}, figure 11", FUSION, calls),
     Claim("prefill-fusion", "What fusion gains on prompts", f"{PAPER}, section VI-A", FUSION,
