@@ -114,6 +114,13 @@ def test_inference_perf_derives_the_time_between_tokens(tmp_path):
     assert run.load.rate == 2.0
 
 
+def test_a_client_that_fell_behind_measures_itself(tmp_path):
+    slow = copy.deepcopy(INFERENCE_PERF)
+    slow["load_summary"] |= {"requested_rate": 54.25, "achieved_rate": 37.95}
+    (fault,) = faults(save(tmp_path, stage_0_lifecycle_metrics=slow))
+    assert "load_summary.achieved_rate: is 37.95 of 54.25" in fault
+
+
 def test_a_summary_of_stages_is_no_run_of_its_own(tmp_path):
     save(tmp_path, stage_0_lifecycle_metrics=INFERENCE_PERF, stage_0_prometheus_metrics={})
     found = read(save(tmp_path, summary_lifecycle_metrics=INFERENCE_PERF))

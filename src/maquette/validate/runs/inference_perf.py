@@ -41,6 +41,10 @@ def read(keys: Keys) -> Run | None:
     if sent and done and done < 0.95 * sent:
         good.wrong("count", f"only {done} of {sent} requests", "19 of 20 at least")
     rate, clients = load.maybe("requested_rate"), load.maybe("concurrency")
+    reached = load.maybe("achieved_rate")
+    if rate and reached and not clients and reached < 0.9 * rate:
+        load.wrong("achieved_rate", f"is {reached:g} of {rate:g} requests per second",
+                   "9 of 10 at least", "the client fell behind: it measures itself")  # fmt: skip
     if len(keys.faults) > before or not (inputs and outputs and sent):
         return None
     measured = {**ttft, **e2e}
