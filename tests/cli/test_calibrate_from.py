@@ -47,7 +47,7 @@ def test_what_is_written_prices_a_simulation(done):
 @pytest.mark.parametrize(
     "more, part",
     [
-        (("--rows", "x"), "--rows and --from: are given together"),
+        (("--rows", "x"), "--rows and --from: are both given"),
         (("--update",), "--update: has no meaning with --from"),
         (("--on", "nothing"), "unknown machine 'nothing'"),
     ],

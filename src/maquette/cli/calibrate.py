@@ -57,8 +57,8 @@ def calibrate(
     given = {"--rows": rows, "--from": runs, "--machine": machine}
     chosen = [name for name, value in given.items() if value is not None]
     if len(chosen) != 1:
-        what = "are given together" if chosen else "is missing"
-        where = " and ".join(chosen) or "--rows, --from or --machine"
+        what = "are both given" if chosen else "is missing"
+        where = " and ".join(chosen[:2]) or "--from, --rows or --machine"
         raise InputError(Fault(where, what, "--rows DIR, --from DIR, or --machine this"))
     flags = {"--all-rows": all_rows, "--update": update}
     if rows is None:
