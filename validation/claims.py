@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from document import table
-
+from maquette.report.markdown import table
 from maquette.report.numbers import digits
 from maquette.report.reproduced import published
 from maquette.reproduce.registry import claims

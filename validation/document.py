@@ -5,11 +5,12 @@ python validation/document.py
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from maquette.report.markdown import table
 from maquette.validate.compare import Line, compare
 from maquette.validate.points import points, predicted
 from maquette.validate.score import NOISE_FLOORS
@@ -42,12 +43,6 @@ def page() -> str:
         styles=styles(),
         floors=floors(),
     )
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> str:
-    """A Markdown table whose first `left` columns are words."""
-    rule = ["---"] * left + ["--:"] * (len(heads) - left)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows))
 
 
 def offline(lines: Sequence[Line]) -> str:
