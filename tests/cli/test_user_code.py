@@ -52,6 +52,20 @@ def test_shapes_by_name_in_any_order(file):
     assert (x.shape, x.dtype, y.shape, y.dtype) == ((2, 2), np.int64, (), np.float64)
 
 
+def test_functions_of_either_kind_in_one_file(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "both.py"
+    path.write_text(
+        "import numpy as np\nimport torch\n"
+        "def one(x):\n    return np.exp(x).sum(-1)\n"
+        "def other(x):\n    return torch.exp(x) * np.sqrt(2)\n"
+        "def third(x):\n    return x.softmax(-1) * np.sqrt(2)\n"
+    )
+    kinds = {"one": np.ndarray, "other": torch.Tensor, "third": torch.Tensor}
+    for name, kind in kinds.items():
+        assert type(arguments(load(f"{path}:{name}"), "3x4", "float32")[0]) is kind
+
+
 def test_functions_of_any_number_of_arguments(file):
     assert len(arguments(load(f"{file}:many"), "2,2,2", "float32")) == 3
 

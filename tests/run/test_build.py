@@ -113,6 +113,15 @@ def test_a_compiler_that_cannot_start_is_quoted(tmp_path, monkeypatch):
         toolchain.toolchain()
 
 
+def test_a_compiler_that_says_nothing_and_one_that_cannot_be_read(tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("CXX", compiler(tmp_path, "exit 0"))
+    with pytest.raises(InputError, match="succeeded and wrote nothing"):
+        build([Source("f", "void f() {}")])
+    monkeypatch.setenv("CXX", "'g++")
+    with pytest.raises(InputError, match="No closing quotation"):
+        toolchain.toolchain()
+
+
 def test_a_compiler_that_hangs_is_ended_with_what_it_started(tmp_path, monkeypatch, cache):
     left = tmp_path / "left"
     script = compiler(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import maquette as mq
-from maquette.errors import InputError, UnknownName
+from maquette.errors import InputError, NotYet, UnknownName
 from maquette.run import specialise
 from maquette.run.toolchain import toolchain
 
@@ -246,6 +246,10 @@ class TestCompiled:
                 mq.compile(lambda x: x * 2)(special)
         with pytest.raises(InputError, match="arrays of NumPy and tensors of torch"):
             mq.compile(lambda x, y: x + y)(array, torch.ones(3, 3))
+
+    def test_faults_of_a_module_of_the_frameworks_are_told_where_it_is_called(self):
+        with pytest.raises(NotYet, match=r"test_program\.py:\d+: gru_cell"):
+            mq.compile(torch.nn.GRUCell(8, 8).eval())(*given((3, 8), (3, 8)))
 
     def test_long_chains(self):
         def chain(x):

@@ -22,6 +22,7 @@ from maquette.ir.patterns import Role
 
 FOREIGN = (
     os.path.dirname(os.path.abspath(__file__)),
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "run"),
     os.path.dirname(os.path.abspath(torch.__file__)),
 )
 

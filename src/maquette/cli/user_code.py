@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -154,10 +154,31 @@ def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def _is_numpy(function: Any) -> bool:
-    """Whether a function is of NumPy arrays: its file knows numpy, and not torch."""
+    """Whether a function is of NumPy arrays: its file knows numpy and not torch, or it does."""
     held = getattr(function, "__globals__", {})
-    modules = {getattr(v, "__name__", "").split(".")[0] for v in held.values()}
-    return "numpy" in modules and "torch" not in modules
+    names = set(_named(getattr(function, "__code__", None)))
+    of_file = _modules(held.values())
+    if not {"numpy", "torch"} <= of_file:
+        return "numpy" in of_file and "torch" not in of_file
+    of_function = _modules(v for n, v in held.items() if n in names)
+    if "numpy" not in of_function or "torch" in of_function:
+        return False
+    import numpy as np
+    import torch
+
+    return not any(hasattr(torch.Tensor, n) for n in names if not hasattr(np, n) and n not in held)
+
+
+def _modules(values: Iterable[Any]) -> set[str]:
+    return {getattr(v, "__name__", "").split(".")[0] for v in values}
+
+
+def _named(code: Any) -> Iterator[str]:
+    """The names that some code and the functions in it look up."""
+    yield from getattr(code, "co_names", ())
+    for held in getattr(code, "co_consts", ()):
+        if hasattr(held, "co_names"):
+            yield from _named(held)
 
 
 def _numpy(seed: int, sizes: tuple[int, ...], dtype: str) -> Any:

@@ -62,6 +62,9 @@ class Toolchain:
             said = done.stderr.strip().splitlines()[:8]
             what = f"{shlex.join(self.command)} failed with status {done.returncode}: "
             raise InputError(Fault("C++ compiler", what + "\n  ".join(said or ["(silent)"])))
+        if not target.exists() or not target.stat().st_size:
+            what = f"{shlex.join(self.command)} succeeded and wrote nothing"
+            raise InputError(Fault("C++ compiler", what, hint=HINT))
 
 
 def toolchain() -> Toolchain | None:
@@ -111,7 +114,10 @@ def _asked(command: tuple[str, ...]) -> tuple[str, str, frozenset[str]]:
 
 def _command(wished: str) -> tuple[str, ...] | None:
     if wished.strip():
-        command = tuple(shlex.split(wished))
+        try:
+            command = tuple(shlex.split(wished))
+        except ValueError as error:
+            raise InputError(Fault("CXX", f"{wished!r}: {error}", hint=HINT)) from None
         if shutil.which(command[0]) is None:
             raise InputError(Fault("CXX", f"no program {command[0]!r}", hint=HINT))
         return command
