@@ -21,7 +21,7 @@ from maquette.compiler.tiling import Counts, Tier, Tile
 from maquette.ir.scalar import Apply, Arg, Scalar
 
 _ORDER: tuple[Tier, ...] = ("registers", "l1", "l2", "l3", "memory")
-_WEIGHT = 13.0  # vector operations of an exponential of what is at most 0
+_WEIGHT = 10.0  # vector operations of an exponential of what is at most 0
 
 
 def counts(phases: Phases, sizes: Sizes, tiles: tuple[Tile, ...], processor: Processor) -> Counts:

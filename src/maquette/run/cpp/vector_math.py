@@ -60,19 +60,6 @@ FN V vlog(V x) {
 FN float log1(float x) { return vlog(splat(x))[0]; }
 """
 
-# A quotient by what is from 2^-99 to 2^99: an estimate and its remainder, within 1 unit.
-_OVER = """
-FN V over(V a, V b) {
-#if defined(__AVX512F__) && @LANES@ == 16
-  V r = __builtin_ia32_rcp14ps512_mask(b, V{}, 0xffff);
-  V q = a * r;
-  return q + r * (a - b * q);
-#else
-  return a / b;
-#endif
-}
-"""
-
 # 2^y of y at most 0, to 2e-7 · max(1, -y) of the result: small weights may be less accurate.
 _WEIGHT = """
 #if defined(__AVX512DQ__) && @LANES@ == 16
@@ -115,7 +102,7 @@ FN V vtanh(V x) {
   p = p * r + 0.693147188f;
   V s = pow2(splat(1.0f), n);
   V t = p * r * s + (s - 1.0f);
-  V q = over(t, t + 2.0f);
+  V q = t / (t + 2.0f);
   return (V)(((VI)q & 0x7fffffff) | ((VI)x & (int)0x80000000));
 }
 FN float tanh1(float x) { return vtanh(splat(x))[0]; }
@@ -124,7 +111,7 @@ FN float tanh1(float x) { return vtanh(splat(x))[0]; }
 _SIGMOID = """
 FN V vsigmoid(V x) {
   V e = within(larger(splat(-104.0f), (V)((VI)x | (int)0x80000000)));
-  return over(x < 0.0f ? e : splat(1.0f), 1.0f + e);
+  return (x < 0.0f ? e : splat(1.0f)) / (1.0f + e);
 }
 FN float sigmoid1(float x) { return vsigmoid(splat(x))[0]; }
 """
@@ -242,7 +229,6 @@ FUNCTIONS: Mapping[str, str] = {
     "exp": _EXP,
     "log": _LOG,
     "weight": _WEIGHT,
-    "over": _OVER,
     "tanh": _TANH,
     "sigmoid": _SIGMOID,
     "softplus": _SOFTPLUS,
@@ -257,8 +243,8 @@ FUNCTIONS: Mapping[str, str] = {
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "exp": ("power",),
     "weight": ("power",),
-    "tanh": ("power", "over"),
-    "sigmoid": ("power", "exp", "over"),
+    "tanh": ("power",),
+    "sigmoid": ("power", "exp"),
     "softplus": ("power", "exp", "log"),
     "erf": ("power", "exp"),
     "sin": ("circle",),
