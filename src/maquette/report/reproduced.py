@@ -78,9 +78,10 @@ def _why(result: Result) -> str:
 
 
 def _whole(found: Outcome) -> Iterator[RenderableType]:
-    heads = ("~what", ">published", ">ours", "unit", ">counts as reproduced", "verdict", "~note")
+    heads = ("~what", ">published", ">ours", "unit", ">if within", "verdict", "~note")
     rows = [_cells(r) for r in found.result.rows]
-    yield table(f"{found.claim.title}: {found.result.verdict}", heads, rows)
+    caption = "* fitted on this very number; –: beside the others, not judged"
+    yield table(f"{found.claim.title}: {found.result.verdict}", heads, rows, caption=caption)
     lines = [("source", found.claim.source)]
     lines += [("fitted", each) for each in found.result.fitted or ("nothing",)]
     lines += [("note", each) for each in found.result.notes]
@@ -89,7 +90,7 @@ def _whole(found: Outcome) -> Iterator[RenderableType]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     bounds = NONE if row.low is None else f"{digits(row.low)} to {digits(row.high)}"
-    verdict = (row.verdict or "not judged") + (" (fitted)" if row.fitted else "")
+    verdict = (row.verdict or NONE) + (" *" if row.fitted else "")
     return (
         row.what, digits(row.published, 4), digits(row.ours, 4), row.unit, bounds, verdict, row.note
     )  # fmt: skip

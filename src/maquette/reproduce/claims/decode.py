@@ -13,8 +13,11 @@ from statistics import median
 from maquette.catalogue.machines import machine, system
 from maquette.catalogue.models import model
 from maquette.machines.facts import bandwidth
+from maquette.models.decoder import program
 from maquette.models.facts import weight_bytes
+from maquette.plans.types import Infeasible
 from maquette.reproduce.types import Claim, Result, Row, beside, between, refuted, shape, within
+from maquette.space.mapping.whole import mapped_program
 from maquette.validate.points import Point, points, predicted
 
 UNITS = {"tokens_per_s_user": "tokens/s", "output_tokens_per_s": "tokens/s", "ttft_s": "s"}
@@ -102,7 +105,17 @@ def sockets() -> Result:
               if r.published is not None and "x8," in r.what]  # fmt: skip
     row = between("median error of the rows of 8 sockets", 0, 10, 100 * median(errors), "%",
                   fitted=True)  # fmt: skip
-    return replace(result, rows=(*result.rows, row))
+    return replace(result, rows=(*result.rows, row, mapped_to_units()))
+
+
+def mapped_to_units() -> Row:
+    """The other model of the same machine: a step laid out on the units of 16 sockets."""
+    sizes = {"b": 1, "s": 1, "t": 1024}
+    whole = mapped_program(program(model("llama-3.1-8b")), sizes, machine("sn40l"), 16)
+    assert not isinstance(whole, Infeasible)
+    note = "nothing fitted; no host, links as fast as assumed"
+    return beside("llama-3.1-8b on sn40lx16, laid out on its units", 1 / whole.seconds, "tokens/s",
+                  note, 1042)  # fmt: skip
 
 
 SN40L = "SambaNova blog, 2024-09-10, measured by Artificial Analysis; LLM-Inference-Bench"
