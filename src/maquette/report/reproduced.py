@@ -78,22 +78,23 @@ def _why(result: Result) -> str:
 
 
 def _whole(found: Outcome) -> Iterator[RenderableType]:
-    heads = ("~what", ">published", ">ours", "unit", ">if within", "verdict", "~note")
-    rows = [_cells(r) for r in found.result.rows]
+    heads = ("~what", ">published", ">ours", "", ">if within", "verdict")
+    notes = list(dict.fromkeys(r.note for r in found.result.rows if r.note))
+    rows = [_cells(r, notes) for r in found.result.rows]
     caption = "* fitted on this very number; –: beside the others, not judged"
     yield table(f"{found.claim.title}: {found.result.verdict}", heads, rows, caption=caption)
-    lines = [("source", found.claim.source)]
+    lines = [(str(at), note) for at, note in enumerate(notes, start=1)]
+    lines += [("source", found.claim.source)]
     lines += [("fitted", each) for each in found.result.fitted or ("nothing",)]
     lines += [("note", each) for each in found.result.notes]
     yield pairs("", lines)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, notes: list[str]) -> tuple[str, ...]:
     bounds = NONE if row.low is None else f"{digits(row.low)} to {digits(row.high)}"
     verdict = (row.verdict or NONE) + (" *" if row.fitted else "")
-    return (
-        row.what, digits(row.published, 4), digits(row.ours, 4), row.unit, bounds, verdict, row.note
-    )  # fmt: skip
+    what = f"{row.what} ({notes.index(row.note) + 1})" if row.note else row.what
+    return what, digits(row.published, 4), digits(row.ours, 4), row.unit, bounds, verdict
 
 
 def _head(claim: Claim) -> Document:
