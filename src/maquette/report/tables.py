@@ -45,9 +45,9 @@ def table(
         made.add_column(
             label,
             justify="right" if kind == ">" else "left",
-            no_wrap=kind == ">" or i == 0,  # a name that is cut in two cannot be copied
+            no_wrap=kind == ">" or (i == 0 and not kind),  # a cut name cannot be copied
             overflow="ellipsis" if kind == ">" else "fold",
-            style="dim" if kind == "~" else "",
+            style="dim" if kind == "~" and i else "",
         )
     listed = [[Text(cell) for cell in row] for row in rows]
     for i, row in enumerate(listed):
