@@ -71,6 +71,7 @@ def test_the_whole_step_is_every_part_as_often_as_it_runs(tiny: str) -> None:
         (("--on", "h100"), "h100-sxm: has no fabric"),
         (("--on", "sn40l", "--part", "heads"), "did you mean head?"),
         (("--on", "sn40l,sn10"), "2 systems are named"),
+        (("--on", "sn40lx3", "--layer"), "do not divide over 3 sockets; expected one of 1, 2, 4"),
         (("--on", "plasticine", "--part", "head", "--tokens", "0"), "--tokens"),
     ],
 )
@@ -87,3 +88,52 @@ def test_a_chip_that_is_too_small_says_what_is_short() -> None:
     )  # fmt: skip
     assert found.exit_code == 2
     assert "short by" in found.output
+
+
+def test_weights_that_do_not_fit_are_streamed_from_the_cold_tier(tiny: str) -> None:
+    small = ("machine.hbm.capacity=1 MB", "machine.ddr.capacity=1 GB")
+    both = {}
+    for name, changes in {"held": (), "streamed": small}.items():
+        sets = [word for change in changes for word in ("--set", change)]
+        found = invoked(tiny, "--layer", "--on", "sn40l", "--context", "64", *sets, "--json")
+        assert found.exit_code == 0, found.output
+        (part,) = json.loads(found.stdout)["parts"]
+        both[name] = part
+    tiers = both["streamed"]["sections"][0]["tiers"]
+    weights = 2 * (256 * (256 + 2 * 128 + 256) + 3 * 256 * 512)
+    assert tiers["ddr"]["read_bytes"] == pytest.approx(weights, rel=0.01)
+    assert "ddr" not in both["held"]["sections"][0]["tiers"]
+    assert both["streamed"]["time_us"] > both["held"]["time_us"]
+
+
+def test_what_fits_no_tier_is_refused(tiny: str, capsys) -> None:
+    found = invoked(
+        tiny, "--layer", "--on", "sn40l", "--set", "machine.hbm.capacity=1 MB",
+        "--set", "machine.ddr.capacity=1 MB",
+    )  # fmt: skip
+    assert found.exit_code == 2
+    assert "do not fit" in found.output + capsys.readouterr().err
+
+
+def test_parts_that_choose_by_their_data_name_those_that_do_not(capsys) -> None:
+    found = invoked("deepseek-v2-lite", "--layer", "--on", "sn40l")
+    said = found.output + capsys.readouterr().err
+    assert found.exit_code == 2 and "--part embed, dense, head" in said
+
+
+def test_sockets_say_what_their_sums_take_and_what_nobody_vouches_for(tiny: str) -> None:
+    one, two = (
+        json.loads(invoked(tiny, "--layer", "--on", on, "--context", "64", "--json").stdout)
+        for on in ("sn40l", "sn40lx2")
+    )
+    assert one["parts"][0]["socket_sums_us"] == 0 < two["parts"][0]["socket_sums_us"]
+    assert "links.scale_up.bandwidth" in two["doubtful_facts"]
+    assert two["parts"][0]["not_priced"] == ["launching 1 section"]
+
+
+def test_memory_that_is_always_busy_is_what_binds(tiny: str) -> None:
+    found = invoked(tiny, "--part", "head", "--on", "sn40l", "--context", "64", "--json",
+                    "--set", "machine.hbm.bandwidth=10 GB/s")  # fmt: skip
+    (section,) = json.loads(found.stdout)["parts"][0]["sections"]
+    assert section["tiers"]["hbm"]["busy_share"] > 0.9
+    assert section["binding"] == "hbm bandwidth"

@@ -88,7 +88,7 @@ def _cells(laid: LaidSection, colours: dict[str, int]) -> Iterator[str]:
 def _links(laid: LaidSection) -> Iterator[str]:
     """Links in use, wider where they are fuller, red where they are full."""
     columns = laid.placed.grid.columns
-    tracks = max(laid.routed.load.values(), default=1.0) / (laid.routed.worst or 1.0)
+    tracks = laid.routed.tracks
     by_width: dict[int, list[str]] = {}
     for (a, b), load in laid.routed.load.items():
         full = load / tracks

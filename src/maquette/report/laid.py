@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich.console import RenderableType
 
+from maquette.machines.doubts import doubtful, sentence
+from maquette.machines.types import Fact, Machine
 from maquette.report.document import Document, stamp
 from maquette.report.numbers import NONE, amount, digits, percent, seconds
 from maquette.report.tables import pairs, table
@@ -21,6 +24,7 @@ def document(found: LaidProgram, asked: Document) -> Document:
         **asked,
         "time_us": found.seconds * 1e6,
         "parts": [_part(name, laid, found.times[name]) for name, laid in found.parts.items()],
+        "doubtful_facts": sorted({d for p in found.parts.values() for d in doubts(p.machine)}),
     }
 
 
@@ -31,6 +35,7 @@ def _part(name: str, laid: Laid, times: int) -> Document:
         "sockets": laid.part.sockets,
         "time_us": laid.seconds * 1e6,
         "analytic_time_us": laid.mapped.seconds * 1e6,
+        "socket_sums_us": laid.mapped.sums * 1e6,
         "configurations": laid.mapped.configurations,
         "not_priced": list(laid.mapped.unpriced),
         "sections": [_section(s, laid) for s in laid.sections],
@@ -100,6 +105,13 @@ def _busy(laid: LaidSection, found: Laid, tier: str) -> float:
     return moved / rate(found.machine, found.machine.fabric, tier) / laid.cycles
 
 
+def doubts(machine: Machine) -> Mapping[str, Fact[Any]]:
+    """Facts nobody vouches for, of the parts of a machine that a layout depends on."""
+    parts = ("fabric", "tiers", "links", "serial")
+    found = doubtful(machine)
+    return {path: fact for path, fact in found.items() if path.split(".")[0] in parts}
+
+
 def tables(found: LaidProgram, title: str) -> Iterator[RenderableType]:
     """What a person reads: for every part its sections, then the stages of each."""
     rows = [
@@ -108,6 +120,9 @@ def tables(found: LaidProgram, title: str) -> Iterator[RenderableType]:
         for text in _facts(laid)
     ]
     rows.append(("all", f"{seconds(found.seconds)}, as often as each part runs"))
+    unsure = {path: fact for p in found.parts.values() for path, fact in doubts(p.machine).items()}
+    if unsure:
+        rows.append(("unsure", sentence(unsure)))
     yield pairs(title, rows)
     for laid in found.parts.values():
         yield from _sections(laid)
@@ -137,6 +152,8 @@ def _facts(laid: Laid) -> list[str]:
     load = f", {loaded} loaded in every run" if loaded else " that stays on the chip"
     sockets = f" on each of {laid.part.sockets} sockets" if laid.part.sockets > 1 else ""
     facts = [f"{shown}; {len(laid.sections)} section{several}{sockets}{load}"]
+    if laid.mapped.sums:
+        facts.append(f"sums over sockets take {seconds(laid.mapped.sums)}; tiles overlap with them")
     return facts + [f"not priced: {what}" for what in laid.mapped.unpriced]
 
 

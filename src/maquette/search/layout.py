@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from maquette.errors import Fault, InputError, UnknownName
+from maquette.errors import Fault, InputError, NotYet, UnknownName
 from maquette.ir.graph import Program
 from maquette.machines.types import System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
+from maquette.plans.sharding import localise, shards
 from maquette.plans.types import Infeasible
+from maquette.price.styles import cold_tier
 from maquette.space.laid import Laid, LaidProgram, Progress, lay
-from maquette.space.mapping import Options, part
+from maquette.space.mapping import Options, Part, part
+from maquette.space.mapping.whole import stored
 
 
 def laid(
@@ -24,22 +27,63 @@ def laid(
 ) -> LaidProgram:
     """The parts that are named, or all; `batch` is sequences, new tokens and context of each.
 
-    Raises InputError for what has no room or no route, saying what is short.
+    Weights that do not fit the main tier beside the states are streamed from the tier for what is
+    cold, if there is one.  Raises InputError for what has no room or no route, saying what is
+    short, and NotYet for parts whose way through the chip depends on the data.
     """
     whole = program(config)
     sizes = dict(zip("bst", batch, strict=True))
     for name, window in whole.windows.items():
         sizes[name] = min(sizes["t"], window + sizes["s"] - 1)
+    names = _named(whole, parts)
+    tiers = _tiers(whole, sizes, on) if on.machine.fabric is not None else {}
     found: dict[str, Laid] = {}
-    for name in _named(whole, parts):
-        made = part(whole.parts[name], sizes, on.devices)
-        one = lay(made, on.machine, Options(repeats=whole.times[name]), seed=seed,
-                  progress=progress)  # fmt: skip
+    for name in names:
+        options = Options(tiers, repeats=whole.times[name])
+        one = lay(_part(whole, name, sizes, on), on.machine, options, seed=seed, progress=progress)
         if isinstance(one, Infeasible):
             short = f"short by {one.short_by:,.4g} {one.unit}"
             raise InputError(Fault(f"{config.name}: {name}", one.reason, hint=short))
         found[name] = one
     return LaidProgram(config.name, found, {name: whole.times[name] for name in found})
+
+
+def _tiers(whole: Program, sizes: Mapping[str, int], on: System) -> dict[str, str]:
+    """Where weights are, if not in the main tier."""
+    short = stored(whole, sizes, on.machine, on.devices, Options())
+    if short is None:
+        return {}
+    cold = cold_tier(on.machine)
+    if cold is not None:
+        tiers = {"weight": cold}
+        short = stored(whole, sizes, on.machine, on.devices, Options(tiers))
+        if short is None:
+            return tiers
+    hint = f"short by {short.short_by / 1e9:,.4g} GB a socket: more sockets"
+    raise InputError(Fault(on.name, short.reason, hint=hint))
+
+
+def _part(whole: Program, name: str, sizes: Mapping[str, int], on: System) -> Part:
+    graph = whole.parts[name]
+    axes = {a.size for v in localise(graph).graph.values for a in v.axes}
+    symbols = {s for size in axes for s in size.symbols}
+
+    def divides(sockets: int) -> bool:
+        numbers = {**sizes, **shards(symbols, {"tp": sockets, "dp": 1, "ep": 1})}
+        known = (size for size in axes if size.symbols <= numbers.keys())
+        return all(float(size(numbers)).is_integer() for size in known)
+
+    if not divides(on.devices):
+        fit = ", ".join(str(n) for n in range(1, 2 * on.devices) if divides(n))
+        what = f"its heads and features do not divide over {on.devices} sockets"
+        raise InputError(Fault(f"{whole.name}: {name}", what, f"one of {fit}"))
+    try:
+        return part(graph, sizes, on.devices)
+    except NotYet as error:
+        others = ", ".join(n for n in whole.times if n != name)
+        hint = f"lay out other parts: --part {others}" if others else ""
+        reason = Fault(f"{whole.name}: {name}", str(error), hint=hint)
+        raise NotYet(reason) from None
 
 
 def _named(whole: Program, wanted: Sequence[str] | None) -> list[str]:

@@ -28,7 +28,7 @@ class LaidSection:
     @property
     def cycles(self) -> float:
         """Simulated cycles; links that are overfull stretch them, and hops fill the pipeline."""
-        return self.simulated.cycles * self.routed.slowdown + max(self.routed.hops, default=0)
+        return self.simulated.cycles * self.routed.slowdown + self.routed.delay
 
     @property
     def binding(self) -> str:

@@ -9,6 +9,7 @@ from maquette.space.mapping import Options, mapped, part, show_mapped
 
 EXPECTED = """\
 map layer on plasticine: 5.474 us
+  not priced: launching 1 section
 section layer.0: k0, k1
   8 tiles, one every 544 cycles; 5474 cycles, 5.474 us; bound by memory units
   63/64 PCU (98%), 64/64 PMU (100%), 1/34 AG (3%); 96% of compute cycles busy

@@ -73,3 +73,12 @@ def test_negotiation_spreads_what_the_shortest_way_would_stack() -> None:
     found = routed(netlist, few)
     assert found.rounds > 1
     assert max(found.load.values()) <= 2
+
+
+def test_slower_switches_make_ways_longer() -> None:
+    netlist = random_netlist(1, 20, nets=20)
+    slow = replace(PLASTICINE, hop=replace(PLASTICINE.hop, value=3))
+    plain, late = routed(netlist), routed(netlist, slow)
+    assert plain.delay == max(plain.hops) > 0
+    assert late.delay == 3 * plain.delay
+    assert plain.tracks == PLASTICINE.tracks.value

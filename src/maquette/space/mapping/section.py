@@ -68,7 +68,8 @@ def _loaded(
     moved = traffic(stages, tiles, loading)
     rates = {n: rate(machine, fabric, n) for n in moved}
     time = _time(found, stages, tiles, loading, moved, rates)
-    waits = time.binding.endswith("bandwidth")
+    slowest = max((t.total / rates[n] for n, t in moved.items()), default=0.0)
+    waits = time.cycles <= slowest
     for slack in _SLACKS if exact and tiles <= _FEW and not waits else ():
         shares = hurried(stages, held, fabric, slack * found.interval)
         other = replace(found, shares=shares, interval=max(s.cycles for s in shares))
@@ -176,7 +177,8 @@ def _time(
     pipeline, fill = _pipeline(found.shares, tiles, rates, late, bound / tiles)
     load = max(before.values(), default=0.0)
     cycles = load + max(pipeline, bound)
-    if bound >= pipeline or bound / tiles >= found.interval > fill / tiles:
+    most = found.interval > fill / tiles or 2 * bound > pipeline
+    if bound >= pipeline or (bound / tiles >= found.interval and most):
         return _Time(cycles, bound / tiles, f"{slow} bandwidth")
     binding = found.binding if fill < pipeline / 2 else "filling of the pipeline"
     return _Time(cycles, found.interval, binding)

@@ -183,8 +183,18 @@ def _finished(
         tuple(made),
         both,
         0 if alone else len(made),
-        unpriced,
+        (*unpriced, *_unknown(machine, options, len(made), alone)),
+        summed,
     )
+
+
+def _unknown(machine: Machine, options: Options, count: int, alone: bool) -> Iterator[str]:
+    """What sections take beside their cycles that no fact tells."""
+    several = "s" if count > 1 else ""
+    if options.launch is None and "launch" not in machine.serial:
+        yield f"launching {count} section{several}"
+    if not alone and options.configure is None and "configure" not in machine.serial:
+        yield f"loading {count} configurations"
 
 
 def _sums(part: Part, machine: Machine) -> tuple[float, tuple[str, ...]]:

@@ -136,3 +136,4 @@ class Mapped:
     seconds: float  # of one run, launched and configured
     configurations: int  # loaded in every run: none where one section stays on the chip
     unpriced: tuple[str, ...] = ()  # what is known to take time that no fact tells
+    sums: float = 0.0  # seconds of the sums over sockets, beside or between its tiles

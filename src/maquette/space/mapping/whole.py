@@ -56,7 +56,7 @@ def mapped_program(
     asked = options or Options()
     context = sizes.get("t", 1)
     sizes = {n: min(w, context) for n, w in program.windows.items()} | dict(sizes)
-    if (short := _stored(program, sizes, machine, sockets, asked)) is not None:
+    if (short := stored(program, sizes, machine, sockets, asked)) is not None:
         return short
     found: dict[str, Mapped] = {}
     for name, times in program.times.items():
@@ -68,9 +68,10 @@ def mapped_program(
     return Whole(program.name, machine.name, sockets, found, dict(program.times))
 
 
-def _stored(
+def stored(
     program: Program, sizes: Mapping[str, int], machine: Machine, sockets: int, options: Options
 ) -> Infeasible | None:
+    """What weights and states lack in the tiers that `options` keep them in, 2 bytes an element."""
     held = {"weight": parameters(program), "state": state_size(program)}
     asked: dict[str, float] = {}
     for role, elements in held.items():

@@ -38,7 +38,14 @@ class Routed:
     hops: tuple[int, ...]  # from the source to the farthest sink
     load: dict[Link, float]  # of vector nets: streams, or words per cycle on a packet network
     worst: float  # the fullest link, as a share of its tracks
+    tracks: float  # of every link, and as many for scalars
+    hop: float  # cycles from switch to switch
     rounds: int
+
+    @property
+    def delay(self) -> float:
+        """Cycles on the way of the longest net."""
+        return max(self.hops, default=0) * self.hop
 
     @property
     def slowdown(self) -> float:
@@ -72,7 +79,8 @@ def route(placed: Placed, fabric: Fabric) -> Routed | Infeasible:
     return Routed(
         placed, tuple(fabrics[job.kind].named(job.tree or frozenset()) for job in jobs),
         tuple(job.hops for job in jobs), fabrics["vector"].loads(),
-        max(links.worst() for links in fabrics.values()), rounds,
+        max(links.worst() for links in fabrics.values()), tracks,
+        float(fabric.hop.value), rounds,
     )  # fmt: skip
 
 
