@@ -69,3 +69,18 @@ def test_documents_of_rows_are_documented(tmp_path):
     assert keys(fitted) == documented("calibrate")
     compared = succeed("validate", "--rows", tmp_path, "--json").document
     assert keys(compared) == documented("validate")
+
+
+def test_the_documents_of_a_layout_and_of_claims_are_documented():
+    laid = succeed(
+        "map", "llama-3.2-1b", "--on", "plasticine", "--part", "embed", "--json"
+    ).document
+    told = succeed("reproduce", "node-tiers", "--json").document
+    for name, document, inner in (
+        ("map", laid, [laid["parts"][0], *laid["parts"][0]["sections"]]),
+        ("reproduce", told, [told["claims"][0], *told["claims"][0]["rows"]]),
+    ):
+        section = TEXT.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        for keyed in ({k: 0 for k in document.keys() - FIRST}, *inner):
+            units = {k for k in keyed if "units" in k}  # told together
+            assert not {k for k in keyed.keys() - units if f"`{k}`" not in section}
