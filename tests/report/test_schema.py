@@ -81,6 +81,6 @@ def test_the_documents_of_a_layout_and_of_claims_are_documented():
         ("reproduce", told, [told["claims"][0], *told["claims"][0]["rows"]]),
     ):
         section = TEXT.split(f"\n## {name}\n")[1].split("\n## ")[0]
-        for keyed in ({k: 0 for k in document.keys() - FIRST}, *inner):
+        for keyed in (dict.fromkeys(document.keys() - FIRST), *inner):
             units = {k for k in keyed if "units" in k}  # told together
             assert not {k for k in keyed.keys() - units if f"`{k}`" not in section}
