@@ -71,6 +71,7 @@ def test_the_whole_step_is_every_part_as_often_as_it_runs(tiny: str) -> None:
         (("--on", "h100"), "h100-sxm: has no fabric"),
         (("--on", "sn40l", "--part", "heads"), "did you mean head?"),
         (("--on", "sn40l,sn10"), "2 systems are named"),
+        (("--on", "sn40l", "--tokens", "4", "--context", "3"), "no less than --tokens"),
         (("--on", "sn40lx3", "--layer"), "do not divide over 3 sockets; expected one of 1, 2, 4"),
         (("--on", "plasticine", "--part", "head", "--tokens", "0"), "--tokens"),
     ],

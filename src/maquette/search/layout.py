@@ -31,8 +31,11 @@ def laid(
     cold, if there is one.  Raises InputError for what has no room or no route, saying what is
     short, and NotYet for parts whose way through the chip depends on the data.
     """
-    whole = program(config)
     sizes = dict(zip("bst", batch, strict=True))
+    if sizes["t"] < sizes["s"]:
+        what = f"{sizes['t']} tokens after a step of {sizes['s']} new ones"
+        raise InputError(Fault("--context", what, "no less than --tokens"))
+    whole = program(config)
     for name, window in whole.windows.items():
         sizes[name] = min(sizes["t"], window + sizes["s"] - 1)
     names = _named(whole, parts)
