@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ def test_the_whole_step_is_every_part_as_often_as_it_runs(tiny: str) -> None:
         (("--on", "h100"), "h100-sxm: has no fabric"),
         (("--on", "sn40l", "--part", "heads"), "did you mean head?"),
         (("--on", "sn40l,sn10"), "2 systems are named"),
+        (("--on", "sn40l", "--set", "machine.fabric.compute=5000"), "units on 2080 cells"),
         (("--on", "sn40l", "--tokens", "4", "--context", "3"), "no less than --tokens"),
         (("--on", "sn40lx3", "--layer"), "do not divide over 3 sockets; expected one of 1, 2, 4"),
         (("--on", "plasticine", "--part", "head", "--tokens", "0"), "--tokens"),
@@ -138,3 +140,23 @@ def test_memory_that_is_always_busy_is_what_binds(tiny: str) -> None:
     (section,) = json.loads(found.stdout)["parts"][0]["sections"]
     assert section["tiers"]["hbm"]["busy_share"] > 0.9
     assert section["binding"] == "hbm bandwidth"
+
+
+@pytest.mark.parametrize(
+    ("stated", "wrong", "said"),
+    [
+        ("macs = { value = 256", "macs = { value = 128", "expected the stated 6.38e+14"),
+        ('scratchpad = { value = "500 KB"', 'scratchpad = { value = "5 MB"', "the stated 5.2e+08"),
+        ("rows = { value = 40", "rows = { value = 4", "units on 208 cells"),
+    ],
+)
+def test_machine_files_whose_units_do_not_add_up(
+    tiny: str, tmp_path: Path, stated: str, wrong: str, said: str, capsys
+) -> None:
+    text = (resources.files("maquette.catalogue") / "machines" / "sn40l.toml").read_text()
+    assert text.count(stated) == 1
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(stated, wrong))
+    found = invoked(tiny, "--layer", "--on", str(path))
+    assert found.exit_code == 2
+    assert said in found.output + capsys.readouterr().err
