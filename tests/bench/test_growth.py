@@ -28,7 +28,9 @@ def test_naive_code_is_quadratic_and_fused_attention_is_not():
     assert linear.power < 1.4
     for point in naive.points:
         assert point.eager is not None
-        assert point.eager.extra_bytes == pytest.approx(point.ours.extra_bytes, rel=0.3, abs=8e6)
+        # The same code twice: a matrix of scores may or may not have been given back by the peak.
+        apart = abs(point.eager.extra_bytes - point.ours.extra_bytes)
+        assert apart < 1.1 * point.scores_bytes + 8e6
         assert point.ours.extra_bytes > point.scores_bytes
 
 

@@ -59,6 +59,8 @@ def blocks(path: Path) -> list[Block]:
 
 def run_python(path: Path) -> None:
     """Run the `python` blocks of a document in order and compare what they print."""
+    # Workers of a test run inherit the width of a terminal from readline; documents assume ours.
+    os.environ.pop("COLUMNS", None)
     module = ModuleType("document")  # registered, so that dataclasses find their module
     sys.modules[module.__name__] = module
     printed = ""
