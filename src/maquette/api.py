@@ -39,6 +39,7 @@ from maquette.search.plan import plan as search
 from maquette.search.simulation import Progress, Simulation
 from maquette.search.types import ASSUMED, Answer, Question, Targets, Wish
 from maquette.space.laid import LaidProgram
+from maquette.space.mapping import Options
 from maquette.traffic.types import Requests
 from maquette.units import Seconds
 
@@ -227,6 +228,8 @@ def lay(
     batch: int = 1,
     tokens: int = 1,
     context: int = 4096,
+    launch: float | None = None,
+    configure: float | None = None,
     seed: int = 0,
     progress: Progress = lambda *_: None,
 ) -> LaidProgram:
@@ -234,13 +237,15 @@ def lay(
 
     `parts` names some of ``embed``, ``head`` and the kinds of layers, or ``layer``: the kind that
     occurs most often; all of them if not given.  Each of `batch` sequences has `tokens` new tokens
-    and `context` in all.  Several devices share every part by tensor parallelism.  Raises
-    InputError for machines that are no dataflow chip and for what has no room or route on it.
+    and `context` in all.  Several devices share every part by tensor parallelism.  `launch` and
+    `configure` are seconds a section takes to start and to load, as in the machine's file if not
+    given.  Raises InputError for what is no dataflow chip and for what has no room or route on it.
     """
     config, (where, *others) = together(lambda: _config(model), lambda: systems(on, overrides))
     if others:
         raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
-    return layout.laid(config, where, parts, (batch, tokens, context), seed, progress)
+    overheads = Options(launch=launch, configure=configure)
+    return layout.laid(config, where, parts, (batch, tokens, context), overheads, seed, progress)
 
 
 def requests(preset: str | None = None, **choice: Any) -> Requests:

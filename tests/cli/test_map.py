@@ -160,3 +160,16 @@ def test_machine_files_whose_units_do_not_add_up(
     found = invoked(tiny, "--layer", "--on", str(path))
     assert found.exit_code == 2
     assert said in found.output + capsys.readouterr().err
+
+
+def test_launching_costs_what_is_said(tiny: str) -> None:
+    base = (tiny, "--layer", "--on", "plasticine", "--context", "64", "--json")
+    free, dear = (json.loads(invoked(*base, *more).stdout) for more in ((), ("--launch", "10us")))
+    assert dear["launch_s"] == pytest.approx(1e-5) and free["launch_s"] is None
+    (without,), (part,) = free["parts"], dear["parts"]
+    assert any("launching" in what for what in without["not_priced"])
+    assert not any("launching" in what for what in part["not_priced"])
+    # Dearer launches may be worth fewer sections, never more, and are paid for each.
+    assert len(part["sections"]) <= len(without["sections"])
+    least = without["time_us"] + 10 * len(part["sections"])
+    assert part["time_us"] >= 0.99 * least

@@ -6,7 +6,7 @@ import click
 
 from maquette.cli import options
 from maquette.cli.options import Values
-from maquette.cli.values import POSITIVE
+from maquette.cli.values import DURATION, POSITIVE
 
 
 @click.command()
@@ -21,6 +21,10 @@ from maquette.cli.values import POSITIVE
               help="New tokens of each: 1 decodes, more are a prompt.")  # fmt: skip
 @click.option("--context", type=POSITIVE, default=4096, show_default=True,
               help="Tokens each has after the step.")  # fmt: skip
+@click.option("--launch", type=DURATION,
+              help="What starting a section takes.  [the machine's, else nothing]")  # fmt: skip
+@click.option("--configure", type=DURATION,
+              help="What loading one takes.  [the machine's, else nothing]")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the annealing.")
 @click.option(
     "--out",
@@ -36,6 +40,8 @@ def map(
     batch: int,
     tokens: int,
     context: int,
+    launch: float | None,
+    configure: float | None,
     seed: int,
     out: str | None,
     as_json: bool,
@@ -54,9 +60,11 @@ def map(
     wanted = (*(("layer",) if layer else ()), *parts) or None
     with options.speaking(), progress() as tell:
         found = api.lay(model, parts=wanted, batch=batch, tokens=tokens, context=context,
-                        seed=seed, progress=tell, **machines)  # fmt: skip
+                        launch=launch, configure=configure, seed=seed, progress=tell,
+                        **machines)  # fmt: skip
     asked = {"model": found.program, "system": machines["on"], "batch": batch,
-             "new_tokens": tokens, "context_tokens": context, "seed": seed}  # fmt: skip
+             "new_tokens": tokens, "context_tokens": context, "launch_s": launch,
+             "configure_s": configure, "seed": seed}  # fmt: skip
     document = laid.document(found, asked)
     if place is not None:
         layout(place, found, document)

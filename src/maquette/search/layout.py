@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from maquette.errors import Fault, InputError, NotYet, UnknownName
 from maquette.ir.graph import Program
@@ -22,11 +23,13 @@ def laid(
     on: System,
     parts: Sequence[str] | None,
     batch: tuple[int, int, int],
+    overheads: Options,
     seed: int,
     progress: Progress,
 ) -> LaidProgram:
     """The parts that are named, or all; `batch` is sequences, new tokens and context of each.
 
+    `overheads` says what launching and configuring take where the machine's file does not.
     Weights that do not fit the main tier beside the states are streamed from the tier for what is
     cold, if there is one.  Raises InputError for what has no room or no route, saying what is
     short, and NotYet for parts whose way through the chip depends on the data.
@@ -42,7 +45,7 @@ def laid(
     tiers = _tiers(whole, sizes, on) if on.machine.fabric is not None else {}
     found: dict[str, Laid] = {}
     for name in names:
-        options = Options(tiers, repeats=whole.times[name])
+        options = replace(overheads, tiers=tiers, repeats=whole.times[name])
         one = lay(_part(whole, name, sizes, on), on.machine, options, seed=seed, progress=progress)
         if isinstance(one, Infeasible):
             short = f"short by {one.short_by:,.4g} {one.unit}"
