@@ -17,7 +17,7 @@ from maquette.reproduce.registry import claim, claims
 from maquette.reproduce.types import ORDER, Result, beside, between, exact, refuted, shape, within
 
 VALIDATION = Path(__file__).parents[2] / "validation"
-QUICK = [name for name, each in claims().items() if not each.slow]
+NAMES = list(claims())
 
 
 @cache
@@ -25,7 +25,7 @@ def computed(name: str) -> Result:
     return claim(name).run()
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_verdict_is_the_one_expected(name: str) -> None:
     each = claim(name)
     result = computed(name)
@@ -83,7 +83,7 @@ def test_an_unknown_claim_names_the_nearest() -> None:
 
 
 def test_what_is_fitted_is_said():
-    for name in QUICK:
+    for name in NAMES:
         result = computed(name)
         if any(row.fitted for row in result.rows):
             assert result.fitted, f"{name} does not say which constants were fitted"

@@ -103,7 +103,6 @@ def _head(claim: Claim) -> Document:
         "subject": claim.subject,
         "title": claim.title,
         "source": claim.source,
-        "slow": claim.slow,
     }
 
 

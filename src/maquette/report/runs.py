@@ -14,6 +14,7 @@ from maquette.report.document import Document, plain, stamp
 from maquette.report.listing import calibration_document
 from maquette.report.numbers import NONE, percent
 from maquette.report.tables import pairs, table
+from maquette.report.validated import error_keys
 from maquette.validate.runs.forward import Point
 from maquette.validate.runs.learn import Learned, Told
 from maquette.validate.runs.update import Updates
@@ -104,22 +105,11 @@ def _learned(x: Learned) -> Document:
 def _line(line: Line) -> Document:
     return {
         "quantity": line.quantity, "statistic": line.statistic,
-        **_spelled("before", line.before), **_spelled("held_out", line.after),
-        **_spelled("null_constant", line.constant),
+        **error_keys(line.before, "before_"), **error_keys(line.after, "held_out_"),
+        **error_keys(line.constant, "null_constant_"),
         "before_coverage_80_share": line.coverage_before,
         "held_out_coverage_80_share": line.coverage_after,
     }  # fmt: skip
-
-
-def _spelled(name: str, e: Errors | None) -> Document:
-    if e is None:
-        return {f"{name}_n": 0}
-    return {
-        f"{name}_n": e.n,
-        f"{name}_median_ape_percent": e.ape_p50 * 100,
-        f"{name}_p90_ape_percent": e.ape_p90 * 100,
-        f"{name}_bias_percent": e.bias * 100,
-    }
 
 
 def tables(found: Updates) -> Iterator[RenderableType]:

@@ -22,7 +22,7 @@ def document(found: Validation) -> Document:
         "rows_dir": found.folder,
         "groups": [_group(g) for g in found.groups],
         "pooled": [
-            {"lane": lane, "quantity": quantity, **_errors(e)}
+            {"lane": lane, "quantity": quantity, **error_keys(e)}
             for (lane, quantity), e in found.pooled.items()
         ],
         "rows_read": dict(found.rows),
@@ -34,7 +34,8 @@ def document(found: Validation) -> Document:
     }
 
 
-def _errors(e: Errors | None, prefix: str = "") -> Document:
+def error_keys(e: Errors | None, prefix: str = "") -> Document:
+    """How far predictions were off, in percent."""
     if e is None:
         return {f"{prefix}n": 0}
     return {
@@ -49,13 +50,13 @@ def _group(g: Group) -> Document:
     return {
         **g.key._asdict(),
         "basis": g.basis,
-        **_errors(g.errors),
+        **error_keys(g.errors),
         "noise_floor_percent": None if g.floor is None else g.floor * 100,
         "noise_floor_source": g.floor_source,
         "interval_coverage_80_share": g.coverage_80,
-        **_errors(g.constant, "null_constant_"),
-        **_errors(g.ideal, "null_roofline_"),
-        **_errors(g.fitted, "fitted_rows_"),
+        **error_keys(g.constant, "null_constant_"),
+        **error_keys(g.ideal, "null_roofline_"),
+        **error_keys(g.fitted, "fitted_rows_"),
     }
 
 
@@ -110,8 +111,8 @@ def fits_document(found: Fits, path: str) -> Document:
         "rows_dir": found.folder,
         "written": path,
         "calibrations": [
-            {**calibration_document(f.calibration), **_errors(f.fitted, "fitted_"),
-             **_errors(f.held_out, "held_out_")}
+            {**calibration_document(f.calibration), **error_keys(f.fitted, "fitted_"),
+             **error_keys(f.held_out, "held_out_")}
             for f in found.fits
         ],
         "rows_unpriced": plain(found.unpriced),

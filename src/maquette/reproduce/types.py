@@ -60,14 +60,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Claim:
-    """A published claim.  `run` computes it, in seconds unless `slow`."""
+    """A published claim.  `run` computes it, in seconds."""
 
     name: str  # on the command line: coe-table5
     title: str
     source: str  # paper and table
     subject: str  # attention, fusion, composition of experts, machines, engine, compiler
     run: Callable[[], Result]
-    slow: bool = False
     expected: Verdict = "band"  # what the tests hold it to
 
 

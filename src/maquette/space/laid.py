@@ -90,12 +90,10 @@ def lay(
     >>> len(found.sections), found.sections[0].routed.slowdown
     (1, 1.0)
     """
-    found: Laid | Infeasible | None = None
     for share in SHARES:
         found = _laid(part, _smaller(machine, share), machine, options, seed, progress)
-        if isinstance(found, Laid) or not isinstance(found, _Unroutable):
-            return found
-    assert isinstance(found, Infeasible)
+        if not isinstance(found, _Unroutable):
+            break
     return found
 
 

@@ -52,7 +52,8 @@ def clocked() -> Result:
         ours = _ratio(row, found, favourites)
         hits.append(beside(f"{what}: Zipf routing", ours, "x", "copies that are spared help both"))
     constants = ("prefill and copy of an expert, on Table V", "an expert alone, as published")
-    notes = ("150 experts, LRU; the node keeps 37 in HBM, a DGX 47", NOTE)
+    dgx, node = _rooms()
+    notes = (f"150 experts, LRU; the node keeps {node} in HBM, a DGX {dgx}", NOTE)
     return Result((*rows, *hits), constants, notes)
 
 
@@ -61,9 +62,17 @@ def _ratio(row: published.Speedup, found: closed.Fitted, experts: Ints) -> float
     slower = published.EXPERT[row.baseline, row.output_tokens]
     router = published.EXPERT[row.baseline, published.ROUTER_TOKENS]
     link = published.HOST_LINK[row.baseline]
-    return _took(row, found, experts, link, slower, router, 47) / _took(
-        row, found, experts, published.NODE_COPY, 1.0, 1.0, 37
+    dgx, node = _rooms()
+    return _took(row, found, experts, link, slower, router, dgx) / _took(
+        row, found, experts, published.NODE_COPY, 1.0, 1.0, node
     )
+
+
+def _rooms() -> tuple[int, int]:
+    """Whole experts in the HBM of a DGX, and of a node."""
+    expert = weight_bytes(model(EXPERT))
+    return (int(closed.held(published.DGX_HBM, expert)),
+            int(closed.held(published.NODE_HBM, expert)))  # fmt: skip
 
 
 def _took(
@@ -91,7 +100,7 @@ def _took(
 def switching() -> Result:
     """How much faster an expert is copied from DDR than from a host, over one link and eight."""
     rows = []
-    for baseline, stated in (("DGX A100", 31.0), ("DGX H100", 15.0)):
+    for baseline, stated in published.SWITCH.items():
         ratio = closed.switching(baseline)
         what = f"model switch over {baseline}"
         rows.append(within(what, stated, ratio, "x", 0.05, note="1 TB/s over one PCIe link"))
@@ -127,8 +136,8 @@ def footprint() -> Result:
     found = closed.footprint(expert, reserve)
     return Result(
         (
-            exact("DGX systems in place of one node", 19, found.machines, "systems",
-                  note=f"{found.total / 1e12:.2f} TB of experts in DDR"),
+            exact("DGX systems in place of one node", published.MACHINES_IN_ITS_STEAD,
+                  found.machines, "systems", note=f"{found.total / 1e12:.2f} TB of experts in DDR"),
             beside("with nothing reserved", found.machines_bare, "systems"),
         ),
         notes=(f"{reserve / 1e9:.0f} GB of each DGX are for the KV cache and the router",),

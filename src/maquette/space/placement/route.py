@@ -70,7 +70,10 @@ def route(placed: Placed, fabric: Fabric) -> Routed | Infeasible:
     static = fabric.network == "static"
     kinds: tuple[NetKind, ...] = ("vector", "scalar")
     fabrics = {kind: _Links(placed, tracks) for kind in kinds}
-    jobs = [_Job(net, placed, static) for net in placed.netlist.nets]
+    columns = placed.grid.columns
+    cells = zip(placed.netlist.units, placed.cells, strict=True)
+    at = {unit.name: _switch(cell, columns) for unit, cell in cells}
+    jobs = [_Job(net, at, static) for net in placed.netlist.nets]
     rounds = _negotiated(jobs, fabrics)
     short = sum(links.excess() for links in fabrics.values())
     if static and short > 0:
@@ -103,15 +106,11 @@ def _negotiated(jobs: Sequence[_Job], fabrics: Mapping[NetKind, _Links]) -> int:
 class _Job:
     """One net, and its tree once it has one."""
 
-    def __init__(self, net: Net, placed: Placed, static: bool) -> None:
-        columns = placed.grid.columns
-        at = {
-            unit.name: cell for unit, cell in zip(placed.netlist.units, placed.cells, strict=True)
-        }
+    def __init__(self, net: Net, at: Mapping[str, int], static: bool) -> None:
         self.kind = net.kind
         self.use = 1.0 if static else net.activity
-        self.source = _switch(at[net.source], columns)
-        self.sinks = sorted({_switch(at[sink], columns) for sink in net.sinks} - {self.source})
+        self.source = at[net.source]
+        self.sinks = sorted({at[sink] for sink in net.sinks} - {self.source})
         self.tree: frozenset[int] | None = None
         self.hops = 0
 
