@@ -92,6 +92,27 @@ def test_what_is_written_is_read_back(tmp_path):
     assert back[0].values == pytest.approx(dict(MADE.values))
 
 
+def test_parameters_that_a_file_is_older_than_have_their_priors(tmp_path):
+    path, kept = tmp_path / "old.toml", [n for n in NAMES if n != "collective"]
+    write([MADE], path)
+    at = NAMES.index("collective")
+    lines = []
+    for line in path.read_text().splitlines():
+        if line.startswith("  ["):
+            row = line.strip(" [],").split(", ")
+            line = "  [" + ", ".join(row[:at] + row[at + 1 :]) + "],"
+        lines.append(line)
+    rows = [i for i, line in enumerate(lines) if line.startswith("  [")]
+    del lines[rows[at]]
+    path.write_text("\n".join(x for x in lines if not x.startswith("collective =")))
+    (back,) = load(path)
+    median, deviation = PARAMETERS["collective"][:2]
+    assert back.values["collective"] == median and list(back.values) == list(NAMES)
+    assert back.covariance[at][at] == pytest.approx(deviation**2)
+    np.testing.assert_allclose(back.covariance, MADE.covariance, rtol=1e-3)
+    assert all(back.values[n] == pytest.approx(MADE.values[n]) for n in kept)
+
+
 def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
     path = tmp_path / "c.toml"
     path.write_text("before")

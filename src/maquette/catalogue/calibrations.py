@@ -1,6 +1,7 @@
 """Calibrations: the ones that ship, those of a file, and which one prices a machine and engine.
 
-A file holds any number of ``[[calibration]]`` tables, the fields of `price.calibration`.
+A file holds any number of ``[[calibration]]`` tables, the fields of `price.calibration`.  One that
+was written before a parameter existed gives it its prior.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from maquette.price.calibration import (
     PARAMETERS,
     Calibration,
     first_principles,
+    priors,
     transferred,
 )
 
@@ -53,13 +55,33 @@ def load(path: str | Path) -> tuple[Calibration, ...]:
         InputError: the file is malformed, or a value is out of range; all faults at once.
     """
     name = Path(path).name
-    found = structure(CalibrationFile, read_toml(path), name).calibration
+    read = structure(CalibrationFile, read_toml(path), name).calibration
+    found = tuple(_completed(c) for c in read)
     faults = [f for i, c in enumerate(found) for f in _faults(c, f"{name}: calibration[{i}]")]
     if not found:
         faults.append(Fault(name, "holds no calibration", "[[calibration]] tables"))
     if faults:
         raise InputError(*faults)
     return found
+
+
+def _completed(cal: Calibration) -> Calibration:
+    """A calibration of earlier parameters with the later ones at their priors."""
+    held = list(cal.values)
+    if len(held) == len(NAMES) or held != [n for n in NAMES if n in cal.values]:
+        return cal
+    if [len(row) for row in cal.covariance] != [len(held)] * len(held):
+        return cal
+    style = machines.machine(cal.machine).style if cal.machine in machines.names() else "kernel"
+    known = priors(style)
+    covariance = np.diag([known[n][1] ** 2 for n in NAMES])
+    at = [NAMES.index(n) for n in held]
+    covariance[np.ix_(at, at)] = np.array(cal.covariance)
+    return replace(
+        cal,
+        values={n: cal.values.get(n, known[n][0]) for n in NAMES},
+        covariance=tuple(tuple(float(x) for x in row) for row in covariance),
+    )
 
 
 def _faults(cal: Calibration, where: str) -> Iterable[Fault]:
