@@ -22,7 +22,8 @@ from maquette.models.decoder import program
 from maquette.plans.legality import PRECISIONS
 from maquette.price.calibration import first_principles
 from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
-from maquette.price.seconds import formats, walk_seconds
+from maquette.price.rates import formats
+from maquette.price.seconds import walk_seconds
 
 
 def arrays(n: int, experts: bool) -> dict[str, np.ndarray]:
