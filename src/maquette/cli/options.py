@@ -10,7 +10,16 @@ from typing import Any
 
 import click
 
-from maquette.cli.values import ABOVE_ZERO, DURATION, FILLED, LAYERS, POSITIVE, Finite, Numbers
+from maquette.cli.values import (
+    ABOVE_ZERO,
+    DURATION,
+    FILLED,
+    LAYERS,
+    POSITIVE,
+    SIZE,
+    Finite,
+    Numbers,
+)
 from maquette.errors import Fault, InputError, MaquetteError, together
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -107,14 +116,31 @@ engine = click.option("--engine", type=FILLED, metavar="NAME",
 
 policy = bundle(
     "policy",
-    click.option("--scheduler", type=click.Choice(["continuous", "static"]),
+    click.option("--scheduler", type=click.Choice(["continuous", "prefill-first", "static"]),
                  help="How batches form."),
     click.option("--max-seqs", type=POSITIVE, help="Sequences running at once in a replica."),
     click.option("--max-batched-tokens", type=POSITIVE, help="Token budget of one step."),
     click.option("--block-size", type=POSITIVE, help="Tokens in a KV block."),
     click.option("--kv-blocks", type=POSITIVE, help="KV blocks of a replica.  [from memory]"),
     click.option("--memory-utilisation", type=Finite(0.05, 1.0),
-                 help="Share of device memory the engine may use."),
+                 help="Share of device memory, as the engine means it: of all (vLLM), for weights "
+                      "and KV (SGLang), of what is free after them (TensorRT-LLM)."),
+    click.option("--activation-peak", type=SIZE, metavar="SIZE",
+                 help="Memory of a device that a full step takes: 3GB.  [counted]"),
+    click.option("--reserve", type=SIZE, metavar="SIZE",
+                 help="Memory of a device for context and libraries.  [the engine's]"),
+    click.option("--graphs", type=click.Choice(["none", "decode", "piecewise", "full"]),
+                 help="Steps that are replayed from captured graphs.  [the engine's]"),
+    click.option("--captured", type=POSITIVE,
+                 help="Largest captured size, in tokens.  [the engine's]"),
+    click.option("--overlap", is_flag=True, default=None,
+                 help="The host prepares a step while the device runs the one before."),
+    click.option("--no-overlap", is_flag=True, help="It does not."),
+    click.option("--expert-skew", type=Finite(min=0.0, max=4.0), metavar="EXPONENT",
+                 help="Zipf exponent of how often tokens choose each expert.  [0, evenly]"),
+    click.option("--jitter", type=Finite(min=0.0, max=1.0), metavar="SHARE",
+                 help="Deviation of one rank's time of a step over its mean; a step waits for the "
+                      "slowest.  [0]"),
     click.option("--no-chunked-prefill", is_flag=True, help="Prefill prompts whole."),
     click.option("--no-prefix-caching", is_flag=True, help="Compute shared prefixes again."),
     click.option("--routing", help="How requests go to replicas.",

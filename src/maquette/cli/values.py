@@ -28,6 +28,23 @@ class Duration(click.ParamType[float]):
         return found
 
 
+class Size(click.ParamType[float]):
+    """``3GB``, ``512 MiB``: bytes."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        where = "/".join(param.opts) if param else ""
+        found = parse(str(value), "Bytes", where)
+        if not (isfinite(found) and found >= 0):
+            raise InputError(Fault(where, f"{value!r} is out of range", "zero or more"))
+        return found
+
+
 class Finite(click.FloatRange):
     """A number in a range; neither ``nan`` nor ``inf``, which compare as they like."""
 
@@ -90,6 +107,7 @@ def _above_zero(text: str, fault: Fault) -> tuple[int, ...]:
 
 
 DURATION = Duration()
+SIZE = Size()
 LAYERS = Layers()
 FILLED = Filled()
 POSITIVE = click.IntRange(min=1)

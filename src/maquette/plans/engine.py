@@ -4,10 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from maquette.machines.types import Style
 from maquette.plans.types import Policy
 from maquette.units import Bytes
+
+# What the share of memory in a policy is of, and what it holds:
+# "device": all of it; weights, a profiled step, the context and the KV cache share it (vLLM);
+# "static": what the context leaves; weights and KV cache share it, steps run in the rest (SGLang);
+# "free": what weights, steps and the context leave; the KV cache has it alone (TensorRT-LLM).
+Budget = Literal["device", "static", "free"]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The sizes an engine captures graphs for.
+
+    `ladder` holds pairs (up to, stride): sizes up to the first number are multiples of the second.
+    Steps between two sizes are padded to the next one, or run eagerly where `padded` is false.
+    The largest is `per_seq` times the sequences of the policy, at most `largest`, and at most what
+    the first row of `by_memory` with more GiB than the device has says: (GiB, with less than
+    four tensor parallel devices, with four or more).
+    """
+
+    ladder: tuple[tuple[int, int], ...]
+    largest: int
+    per_seq: int = 1
+    padded: bool = True
+    by_memory: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """What an engine leaves free for steps where nobody gives it a share of memory."""
+
+    base: Bytes
+    per_token: Bytes  # of the token budget, of at least `tokens`
+    tokens: int
+    per_captured: Bytes  # of the largest captured size
+    per_device: Bytes  # of a replica
+    floor: Bytes  # at least so much …
+    above: Bytes  # … on devices with more memory than this
 
 
 @dataclass(frozen=True)
@@ -29,7 +67,12 @@ class Engine:
     fuse: Mapping[str, str] = field(default_factory=dict)
     launches: Mapping[str, int] = field(default_factory=dict)
     unquantised: tuple[str, ...] = ("embed", "router", "lm_head")
-    reserve: Bytes = field(default=Bytes(1.0e9))  # per device: context, graphs, workspace
+    reserve: Bytes = field(default=Bytes(1.0e9))  # per device: context, communication, workspace
+    budget: Budget = "device"
+    # Bytes that sampling takes per sequence and word of the vocabulary; 0: logits stay sharded.
+    sampling: float = 0.0
+    headroom: Headroom | None = None
+    capture: Capture | None = None  # None: nothing is captured, or everything runs from a plan
     frees_windows: bool = False
     styles: tuple[Style, ...] = ("kernel",)  # execution styles of the machines it runs on
     # Styles on which a replica takes all devices by default, and not the fewest that hold it.

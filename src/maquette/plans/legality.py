@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import gcd
-from typing import Any
+from typing import Any, get_args
 
 from maquette.errors import Fault, InputError, UnknownName
 from maquette.ir.dtypes import DTYPES, dtype
@@ -14,7 +14,7 @@ from maquette.ir.patterns import Reduce
 from maquette.machines.facts import native as widest
 from maquette.machines.types import Machine, System
 from maquette.plans.engine import Engine
-from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
+from maquette.plans.types import Graphs, Infeasible, Mesh, Plan, Policy, Precision
 
 # What users and checkpoints call a precision → formats by role.
 PRECISIONS: dict[str, Precision] = {
@@ -168,12 +168,27 @@ def supported(system: System, engine: Engine, precision: Precision) -> Infeasibl
 def adjusted(base: Policy, changes: Mapping[str, Any]) -> Policy:
     """An engine's policy with the changes that were given; None changes nothing.
 
+    Engines that put whole prompts first (vLLM 0.x) mix prefill and decoding once it is chunked.
+
     Raises:
-        InputError: a step cannot hold a token of every sequence.
+        InputError: a step cannot hold a token of every sequence; a kind of graphs nobody captures;
+            a size or a spread below zero.
     """
     found = replace(base, **{k: v for k, v in changes.items() if v is not None})
+    if found.chunked_prefill and not base.chunked_prefill and not changes.get("scheduler"):
+        found = replace(found, scheduler="continuous")
+    faults = []
     if found.max_batched_tokens < found.max_seqs:
         what = f"{found.max_batched_tokens} tokens per step for {found.max_seqs} sequences"
         hint = "every running sequence takes a token of the budget"
-        raise InputError(Fault("max_batched_tokens", what, "at least as many", hint))
+        faults.append(Fault("max_batched_tokens", what, "at least as many", hint))
+    if found.graphs not in get_args(Graphs):
+        expected = f"one of {', '.join(get_args(Graphs))}"
+        faults.append(Fault("graphs", f"is {found.graphs!r}", expected))
+    for name in ("activation_peak", "reserve", "expert_skew", "jitter"):
+        value = getattr(found, name)
+        if value is not None and not 0 <= value < float("inf"):
+            faults.append(Fault(name, f"is {value:g}", "0 or more"))
+    if faults:
+        raise InputError(*faults)
     return found

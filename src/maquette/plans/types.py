@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-Scheduler = Literal["continuous", "static"]
+from maquette.units import Bytes
+
+Scheduler = Literal["continuous", "prefill-first", "static"]
+Admission = Literal["chunk", "prompt", "output"]
 Routing = Literal["round-robin", "least-outstanding", "prefix-aware"]
 Mode = Literal["colocated", "disaggregated"]
+# Which steps are replayed from captured graphs: none; those that only decode; those of few tokens,
+# but for their attention; or both, the former whole ("full").
+Graphs = Literal["none", "decode", "piecewise", "full"]
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,31 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Policy:
-    """How requests are batched and cached.  Defaults are vLLM v1's."""
+    """How requests are batched and cached.  Defaults are vLLM v1's.
+
+    Continuous batches hold prefill and decode tokens together; where prefill is first a step holds
+    either; a static batch is prefilled and decoded to its end.  `admission` is what must find KV
+    blocks for a waiting request to be let in: the part of its prompt in the next step, its prompt,
+    or all to its last token, beside all that those running will take (nobody is then preempted).
+    """
 
     scheduler: Scheduler = "continuous"
+    admission: Admission = "prompt"
+    watermark: float = 0.0  # share of the KV blocks that admission leaves free
     max_batched_tokens: int = 8192  # the token budget of one step of one attention group
     max_seqs: int = 256  # sequences running at once in one attention group
     block_size: int = 16  # tokens in one KV block
     chunked_prefill: bool = True
     prefix_caching: bool = True
-    memory_utilisation: float = 0.90  # share of device memory the engine may use
+    memory_utilisation: float | None = None  # of what `Engine.budget` says; None: its own
+    activation_peak: Bytes | None = None  # per device, instead of what a full step is counted to
+    reserve: Bytes | None = None  # per device, instead of the engine's own
     kv_blocks: int | None = None  # overrides the number derived from memory
+    graphs: Graphs = "full"
+    captured: int | None = None  # largest captured size; None: the engine's rule
+    overlap: bool = False  # the host prepares a step while the device runs the one before
+    expert_skew: float = 0.0  # Zipf exponent of how often tokens choose each expert
+    jitter: float = 0.0  # deviation of one rank's time of a step over its mean
     timeout_s: float | None = None  # a request waiting or running longer than this is dropped
     routing: Routing = "round-robin"
 

@@ -14,6 +14,7 @@ from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
 from maquette.plans.legality import staged
 from maquette.plans.types import Infeasible, Plan
+from maquette.price.budget import divided
 from maquette.price.environment import mesh_environment, mesh_of
 from maquette.price.rates import formats
 from maquette.price.styles import cold_tier, execution
@@ -35,11 +36,13 @@ class Memory:
     window_per_seq: float  # of KV in layers with a window, where those are not per token
     kv_tokens: float  # tokens of KV cache one replica can hold
     seqs: int  # sequences one replica can hold: the policy's, or as many states as fit
+    left: float  # for KV cache and states; below 0 by what is short
+    rule: str  # how that was found, in words
     cold: float = 0.0  # bytes of weights in the cold tier
 
     @property
     def kv(self) -> float:
-        return max(0.0, self.usable - self.weights - self.activations - self.reserve)
+        return max(0.0, self.left)
 
 
 def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Memory:
@@ -54,31 +57,37 @@ def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     even = execution(machine).even
     widest = layers / plan.mesh.pp if even else np.ceil(layers / plan.mesh.pp)
     share = float(mesh.get("widest") or widest) / layers
-    usable = float(capacity(machine)) * plan.policy.memory_utilisation
+    size, policy = float(capacity(machine)), plan.policy
     weights = _weights(schedule, env, share, even)
     cold = weights * (plan.cold or 0.0)
     weights -= cold
-    activations = activation_peak(schedule, env, plan)
+    activations = activation_peak(schedule, env, plan, engine.sampling)
     if machine.style == "spatial" and "activations" not in machine.tiers[machine.main].holds:
         activations = 0.0  # they stream through memory on chip, tile by tile
-    left = usable - weights - activations - float(engine.reserve)
+    if policy.activation_peak is not None:
+        activations = float(policy.activation_peak)
+    reserve = float(engine.reserve if policy.reserve is None else policy.reserve)
+    division = divided(engine, plan, size, weights, activations, reserve)
+    left = division.left
     per_token, window, state = _cached(schedule, engine, plan, env, share, left)
-    seqs = float(plan.policy.max_seqs)
+    seqs = float(policy.max_seqs)
     if state:  # states may take all that is left, or half of it beside a KV cache
         seqs = max(0.0, min(seqs, left * (0.5 if per_token else 1.0) / state // 1))
     left -= (state + window) * seqs
     tokens = dp * left / per_token if per_token else np.inf
     return Memory(
-        capacity=float(capacity(machine)),
-        usable=usable,
+        capacity=size,
+        usable=division.usable,
         weights=weights,
         activations=activations,
-        reserve=float(engine.reserve),
+        reserve=reserve,
         kv_per_token=per_token,
         state_per_seq=state,
         window_per_seq=window,
         kv_tokens=float(tokens) if left > 0 else float(dp * left / max(per_token, 1.0)),
         seqs=int(seqs) * dp,
+        left=division.left,
+        rule=division.rule,
         cold=cold,
     )
 
@@ -122,11 +131,14 @@ def _cached(
     return whole, 0.0, state
 
 
-def activation_peak(schedule: Schedule, env: Mapping[str, Any], plan: Plan) -> float:
+def activation_peak(
+    schedule: Schedule, env: Mapping[str, Any], plan: Plan, sampling: float = 0.0
+) -> float:
     """Bytes the widest section reads and writes of activations at the full token budget.
 
-    Engines profile exactly this: one step of `max_batched_tokens`, and the logits of every
-    sequence in single precision.
+    Engines profile exactly this: one step of `max_batched_tokens`, then sampling for every
+    sequence, which takes `sampling` bytes for each word of the vocabulary on every device, or the
+    sharded logits in single precision.
     """
     tokens, seqs = float(plan.policy.max_batched_tokens), float(plan.policy.max_seqs)
     values = {**env, "tokens": tokens, "seqs": seqs, "imbalance": 1.0}
@@ -137,8 +149,8 @@ def activation_peak(schedule: Schedule, env: Mapping[str, Any], plan: Plan) -> f
     for section in schedule.sections:
         moved = [m for m in (*section.reads, *section.writes) if m.role == "activation"]
         widest = max(widest, sum(float(m.bytes(values)) for m in moved))
-    logits = seqs * schedule.vocabulary * 4.0 / plan.mesh.tp
-    return max(widest, logits) + float(schedule.width(values)) * tokens
+    each = sampling or 4.0 / plan.mesh.tp
+    return max(widest, seqs * schedule.vocabulary * each) + float(schedule.width(values)) * tokens
 
 
 def placed(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Plan:
@@ -159,8 +171,7 @@ def placed(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     held = memory(schedule, machine, engine, whole)
     kept = held.kv_per_token * COLD_ROOM
     kept += (held.window_per_seq + held.state_per_seq) * plan.policy.max_seqs
-    over = held.weights + held.activations + held.reserve + kept - held.usable
-    return plan.but(cold=min(1.0, max(0.0, over / held.weights)))
+    return plan.but(cold=min(1.0, max(0.0, (kept - held.left) / held.weights)))
 
 
 def fits(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Memory | Infeasible:
@@ -171,14 +182,12 @@ def fits(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> Me
     held = memory(schedule, machine, engine, plan)
     if held.cold and (no := _cold(machine, held)) is not None:
         return no
-    need = held.weights + held.activations + held.reserve
-    if need > held.usable:
-        parts = (
-            f"weights {held.weights / 1e9:.1f} GB + activations {held.activations / 1e9:.1f} GB + "
-            f"reserve {held.reserve / 1e9:.1f} GB exceed the {held.usable / 1e9:.1f} GB usable "
-            f"per device"
-        )
-        return Infeasible(parts, (need - held.usable) / 1e9, "GB per device")
+    if held.left < 0:
+        beside = (("activations", held.activations), ("reserve", held.reserve))
+        parts = [("weights", held.weights), *(beside if engine.budget != "static" else ())]
+        named = " + ".join(f"{name} {size / 1e9:.1f} GB" for name, size in parts)
+        what = f"{named} exceed the {held.usable / 1e9:.1f} GB usable per device"
+        return Infeasible(what, -held.left / 1e9, "GB per device")
     if held.seqs < 1:
         short = held.state_per_seq - held.kv
         return Infeasible(

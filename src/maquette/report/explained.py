@@ -8,6 +8,7 @@ from rich.console import RenderableType
 
 from maquette.machines.types import System
 from maquette.price.interval import Estimate
+from maquette.price.replica import kv_blocks
 from maquette.price.seconds import RESOURCES
 from maquette.report import doubts
 from maquette.report.anatomy import Anatomy, Exchange, Line, Phase
@@ -64,8 +65,8 @@ def deployed(deployment: Deployment) -> Document:
 
 
 def memory(deployment: Deployment) -> Document:
-    """Memory of one device, by use."""
-    held = deployment.memory
+    """Memory of one device, by use, and where the numbers come from."""
+    held, policy = deployment.memory, deployment.plan.policy
     return {
         "memory_capacity_gb": held.capacity / 1e9,
         "memory_usable_gb": held.usable / 1e9,
@@ -74,9 +75,18 @@ def memory(deployment: Deployment) -> Document:
         "memory_activations_gb": held.activations / 1e9,
         "memory_reserve_gb": held.reserve / 1e9,
         "memory_kv_gb": held.kv / 1e9,
+        "memory_activations_source": _said(policy.activation_peak, "counted"),
+        "memory_reserve_source": _said(policy.reserve, "the engine's"),
+        "memory_rule": held.rule,
+        "kv_blocks_per_replica": kv_blocks(held, deployment.plan),
+        "kv_blocks_source": _said(policy.kv_blocks, "from memory"),
         "kv_capacity_tokens_per_replica": held.kv_tokens,
         "kv_bytes_per_token_per_device": held.kv_per_token,
     }
+
+
+def _said(value: float | None, otherwise: str) -> str:
+    return otherwise if value is None else "given"
 
 
 def estimate(found: Estimate) -> Document:
@@ -123,7 +133,7 @@ def _exchange(e: Exchange) -> Document:
 def tables(found: Anatomy) -> Iterator[RenderableType]:
     """What a person reads."""
     deployment, n = found.deployment, found.context
-    yield pairs("", [*heading(deployment), *_memory_lines(found)])
+    yield pairs("", [*heading(deployment), *memory_lines(deployment, n)])
     yield ""
     yield pairs("", _summary(found))
     decode = f"A decode step of {found.batch} sequences at {n:,} tokens of context"
@@ -158,17 +168,26 @@ def heading(deployment: Deployment) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _memory_lines(found: Anatomy) -> list[tuple[str, str]]:
-    held = found.deployment.memory
-    parts = (("weights", held.weights), ("activations", held.activations),
-             ("engine", held.reserve), ("KV cache", held.kv))  # fmt: skip
+def memory_lines(deployment: Deployment, context: int | None = None) -> list[tuple[str, str]]:
+    """How the memory of a device is divided, by whose rule, and the KV blocks that gives."""
+    held, policy = deployment.memory, deployment.plan.policy
+    parts = (("weights", held.weights, None), ("activations", held.activations,
+             policy.activation_peak), ("engine", held.reserve, policy.reserve),
+             ("KV cache", held.kv, None))  # fmt: skip
     cold = f"; {amount(held.cold, 'B')} of weights streamed from beyond" if held.cold else ""
-    words = ", ".join(f"{name} {amount(size, 'B')}" for name, size in parts)
-    room = f"{held.kv_tokens:,.0f} tokens, {held.kv_tokens / found.context:,.0f} such sequences"
-    return [
-        ("memory", f"{words} of {amount(held.capacity, 'B')} per device{cold}"),
-        ("KV room", f"{room} per replica"),
-    ]
+    words = ", ".join(
+        f"{name} {amount(size, 'B')}{' (given)' * (given is not None)}"
+        for name, size, given in parts
+    )
+    found = [("memory", f"{words} of {amount(held.capacity, 'B')} per device{cold}")]
+    blocks = kv_blocks(held, deployment.plan)
+    if blocks:
+        tokens = blocks * policy.block_size
+        what = f"{tokens:,} tokens per replica in blocks of {policy.block_size}"
+        if context is not None:
+            what += f", {tokens // context:,} such sequences"
+        found.append(("KV room", f"{what}; {held.rule if policy.kv_blocks is None else 'given'}"))
+    return found
 
 
 def _phase_table(title: str, phase: Phase, system: System) -> RenderableType:

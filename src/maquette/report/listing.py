@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +14,7 @@ from maquette.machines.types import Fact, Machine
 from maquette.models.config import ModelConfig
 from maquette.models.describe import describe as describe_model
 from maquette.models.facts import kv_bytes_per_token, parameters, weight_bytes
-from maquette.plans.engine import Engine
+from maquette.plans.engine import Budget, Engine
 from maquette.price.calibration import NAMES, PARAMETERS, Calibration
 from maquette.report.document import Document, plain, stamp
 from maquette.report.numbers import NONE, amount, digits, percent, seconds
@@ -153,6 +153,21 @@ def _model_line(c: ModelConfig) -> tuple[Document, tuple[str, ...]]:
     return document, cells
 
 
+BUDGETS: Mapping[Budget, str] = {
+    "device": "a share of the device for weights, a profiled step, the reserve and KV cache",
+    "static": "a share of what the reserve leaves for weights and KV cache",
+    "free": "a share of what weights, a step and the reserve leave for KV cache",
+}
+
+
+def _captured(found: Engine) -> str:
+    rule = found.capture
+    if rule is None:
+        return ""
+    sizes = ", ".join(f"by {stride} to {upto}" for upto, stride in rule.ladder)
+    return sizes + ("" if rule.padded else "; other sizes run eagerly")
+
+
 def engine(found: Engine) -> Shown:
     """One engine: its defaults and how it cuts a layer into kernels."""
     document = _document("engine", found.name, **{k: v for k, v in plain(found).items()
@@ -161,7 +176,9 @@ def engine(found: Engine) -> Shown:
                ("runs on", ", ".join(f"{s} machines" for s in found.styles)),
                ("formats", ", ".join(found.formats)),
                ("kept in full precision", ", ".join(found.unquantised)),
-               ("memory reserve", show(found.reserve, "Bytes") + " per device"),
+               ("memory", f"{BUDGETS[found.budget]}; reserve {show(found.reserve, 'Bytes')} "
+                          "per device"),
+               ("captured graphs", _captured(found)),
                ("source", found.source), ("note", found.note)]  # fmt: skip
     policy = [
         (k.replace("_", " "), str(v)) for k, v in plain(found.policy).items() if v is not None

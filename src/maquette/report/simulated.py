@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from maquette.report.document import Document, stamp
 from maquette.report.doubts import swings_table
-from maquette.report.explained import deployed, heading, sensitivity
+from maquette.report.explained import deployed, heading, memory_lines, sensitivity
 from maquette.report.measures import (
     batches,
     bounds,
@@ -60,7 +60,8 @@ def document(found: Simulation, seed: int = 0) -> Document:
 
 def tables(found: Simulation) -> Iterator[RenderableType]:
     """What a person reads."""
-    yield pairs("", [*heading(found.deployment), ("traffic", found.requests.source)])
+    lines = [*heading(found.deployment), *memory_lines(found.deployment)]
+    yield pairs("", [*lines, ("traffic", found.requests.source)])
     yield ""
     percentiles = (f">p{p:g}" for p in found.metrics.ttft.percentiles)
     heads = ("latency", ">mean", *percentiles, "~of finished requests")

@@ -6,10 +6,11 @@ TensorRT-LLM's ``trtllm-serve``, read in their documentation in November 2026.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from maquette.machines.types import System
-from maquette.plans.types import Plan
+from maquette.plans.types import Plan, Policy
 
 QUANTISATION = {"fp8": "fp8", "int8": "bitsandbytes", "int4": "awq", "mxfp4": "mxfp4"}
 VENDOR_RESOURCE = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu", "Intel": "habana.ai/gaudi"}
@@ -64,13 +65,16 @@ def _vllm(plan: Plan, native: str) -> list[str]:
     # As here, both limits are those of one data-parallel rank.
     options.append(f"--max-num-seqs {policy.max_seqs}")
     options.append(f"--max-num-batched-tokens {policy.max_batched_tokens}")
-    options.append(f"--gpu-memory-utilization {policy.memory_utilisation:g}")
+    options += _share("--gpu-memory-utilization", plan, "vllm")
     options.append(f"--block-size {policy.block_size}")
     options += _formats(plan, native, "fp8")
     options.append(f"--{'' if policy.prefix_caching else 'no-'}enable-prefix-caching")
     options.append(f"--{'' if policy.chunked_prefill else 'no-'}enable-chunked-prefill")
     if policy.kv_blocks is not None:
         options.append(f"--num-gpu-blocks-override {policy.kv_blocks // mesh.dp}")
+    options += _graphs_vllm(policy)
+    if policy.overlap:
+        options.append("--async-scheduling")
     return options
 
 
@@ -87,10 +91,13 @@ def _sglang(plan: Plan, native: str) -> list[str]:
     options.append(f"--max-running-requests {policy.max_seqs * mesh.dp}")
     chunk = policy.max_batched_tokens * mesh.dp if policy.chunked_prefill else -1
     options.append(f"--chunked-prefill-size {chunk}")
-    options.append(f"--mem-fraction-static {policy.memory_utilisation:g}")
+    options += _share("--mem-fraction-static", plan, "sglang")
     options += _formats(plan, native, "fp8_e4m3")
     if not policy.prefix_caching:
         options.append("--disable-radix-cache")
+    options += _graphs_sglang(policy)
+    if plan.engine == "sglang" and not policy.overlap:
+        options.append("--disable-overlap-schedule")
     return options
 
 
@@ -101,8 +108,44 @@ def _trtllm(plan: Plan) -> list[str]:
         options.append(f"--ep_size {mesh.ep}")
     options.append(f"--max_batch_size {policy.max_seqs}")
     options.append(f"--max_num_tokens {policy.max_batched_tokens}")
-    options.append(f"--kv_cache_free_gpu_memory_fraction {policy.memory_utilisation:g}")
+    options += _share("--kv_cache_free_gpu_memory_fraction", plan, "tensorrt-llm")
+    options += _graphs_trtllm(policy)
     return options
+
+
+def _share(option: str, plan: Plan, engine: str) -> list[str]:
+    """The share of memory, where one is given: to the engine it was meant for, as others mean it
+    otherwise (`plans.engine.Budget`)."""
+    share = plan.policy.memory_utilisation
+    return [f"{option} {share:g}"] if share is not None and plan.engine.startswith(engine) else []
+
+
+def _graphs_vllm(policy: Policy) -> list[str]:
+    if policy.graphs == "none":
+        return ["--enforce-eager"]
+    chosen: dict[str, object] = {}
+    if policy.graphs != "full":
+        modes = {"decode": "FULL_DECODE_ONLY", "piecewise": "PIECEWISE"}
+        chosen["cudagraph_mode"] = modes[policy.graphs]
+    if policy.captured is not None:
+        chosen["max_cudagraph_capture_size"] = policy.captured
+    return [f"--compilation-config '{json.dumps(chosen)}'"] if chosen else []
+
+
+def _graphs_sglang(policy: Policy) -> list[str]:
+    if policy.graphs == "none":
+        return ["--disable-cuda-graph"]
+    return [] if policy.captured is None else [f"--cuda-graph-max-bs {policy.captured}"]
+
+
+def _graphs_trtllm(policy: Policy) -> list[str]:
+    if policy.graphs == "none":
+        said = "cuda_graph_config: null"
+    elif policy.captured is not None:
+        said = f"cuda_graph_config: {{max_batch_size: {policy.captured}}}"
+    else:
+        return []
+    return [f"--extra_llm_api_options <(echo '{said}')"]
 
 
 def _formats(plan: Plan, native: str, kv8: str) -> list[str]:
