@@ -61,7 +61,8 @@ def test_latency_grows_with_load_in_an_open_loop(certain, tmp_path):
     held = dict(serving(cases, subject, rows, certain, cal))
     for quantity in ("ttft", "tpot", "e2e"):
         assert np.all(np.diff(held[quantity].predicted) > 0)
-        assert np.all(np.diff(held[quantity].sd) >= -1e-9)  # queues amplify doubt
+        one = held[quantity]
+        assert np.all((one.low < one.predicted) & (one.predicted < one.high))
         assert np.all(held[quantity].ideal < held[quantity].predicted)
 
 

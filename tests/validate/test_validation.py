@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 
 from maquette.errors import InputError
+from maquette.price.calibration import NAMES
 from maquette.validate import score
 from maquette.validate.calibrate import calibrate
 from maquette.validate.compare import compare
+from maquette.validate.uncertainty import band
 from maquette.validate.validation import validate
 from validate.synthetic import HEADINGS, rows, truth, write
 
+NOTHING = ((0.0,) * len(NAMES),) * len(NAMES)
+
 
 def knowing(known, **changes):
-    cal = replace(truth(), residual=0.03, basis="fitted", covariance=((0.0,) * 11,) * 11)
+    cal = replace(truth(), residual=0.03, basis="fitted", covariance=NOTHING)
     cal = replace(cal, values={**cal.values, **changes})
     return replace(known, calibration=lambda machine, engine: cal)
 
@@ -125,6 +129,5 @@ def test_percentiles_of_errors_by_hand():
 def test_an_interval_covers_its_share():
     rng = np.random.default_rng(0)
     measured = np.exp(rng.normal(0, 0.2, 20000))
-    assert score.coverage(measured, np.ones(20000), np.full(20000, 0.2)) == pytest.approx(
-        0.8, abs=0.01
-    )
+    low, high = band(np.ones(20000), np.full(20000, 0.2))
+    assert score.coverage(measured, low, high) == pytest.approx(0.8, abs=0.01)

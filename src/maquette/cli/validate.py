@@ -25,8 +25,8 @@ def validate(
     """
     from maquette.cli.printing import publish
     from maquette.report import validated
+    from maquette.validate.lanes import LANES
     from maquette.validate.shelf import shelf
-    from maquette.validate.validation import LANES
     from maquette.validate.validation import validate as compare
 
     found = compare(rows, shelf(calibration), lanes or LANES, limit or None)

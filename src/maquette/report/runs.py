@@ -19,6 +19,7 @@ from maquette.validate.runs.forward import Point
 from maquette.validate.runs.learn import Learned, Told
 from maquette.validate.runs.update import Updates
 from maquette.validate.score import Errors, coverage, errors
+from maquette.validate.uncertainty import band
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _errors(learned: Learned, said: NDArray[np.float64], own: NDArray[np.bool_])
 
 def _coverage(learned: Learned, told: Told, own: NDArray[np.bool_]) -> float:
     measured, said = np.exp(learned.rows.measured[own]), np.exp(told.predicted[own])
-    return coverage(measured, said, told.sd[own])
+    return coverage(measured, *band(said, told.sd[own]))
 
 
 def document(found: Updates, path: str) -> Document:

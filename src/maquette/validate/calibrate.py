@@ -25,11 +25,11 @@ from maquette.validate.cases import (
 from maquette.validate.durations import with_units
 from maquette.validate.fit import Observed, Prior, calibration, maximise, prior
 from maquette.validate.kernels import observe as observe_kernels
+from maquette.validate.lanes import quantity_of, said
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.score import EVERY_ROW, Errors, errors
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import Prepared, Seconds, prepare, seconds
-from maquette.validate.validation import quantity_of, said
 
 LEAST_ROWS = 4  # of one machine and engine
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp
 from pathlib import Path
 
 from maquette.validate.cases import resolve
 from maquette.validate.durations import with_units
+from maquette.validate.lanes import LANES, PRICERS
 from maquette.validate.rows import read
-from maquette.validate.score import Z80
 from maquette.validate.shelf import Shelf
-from maquette.validate.validation import LANES, PRICERS
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,6 @@ def compare(
             cal = shelf.calibration(machine, subject.engine)
             for quantity, priced in PRICERS[table.kind.name](cases, subject, rows, shelf, cal):
                 for i, row in enumerate(priced.rows):
-                    sd = float(priced.sd[i])
-                    point = float(priced.predicted[i])
                     lines.append(
                         Line(
                             table.file,
@@ -70,9 +66,9 @@ def compare(
                             f"tp{cases.mesh['tp'][row]:g}",
                             quantity,
                             float(priced.measured[i]),
-                            point,
-                            point * exp(-Z80 * sd),
-                            point * exp(Z80 * sd),
+                            float(priced.predicted[i]),
+                            float(priced.low[i]),
+                            float(priced.high[i]),
                             float(priced.ideal[i]),
                             cal.basis,
                             str(evidence[row]),

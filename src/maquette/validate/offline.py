@@ -27,6 +27,7 @@ from maquette.validate.cases import Cases, Subject
 from maquette.validate.score import Priced
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import step_spread
+from maquette.validate.uncertainty import band
 
 # Mean tokens in and out where a row does not say.  MLPerf's OpenOrca sample: 294.45 tokens out is
 # the benchmark's own constant; the input mean is recalled with low confidence.
@@ -65,7 +66,8 @@ def offline(
         found.append((row, measured, *rates))
     if found:
         columns = np.array(found, dtype=float).T
-        yield "rate", Priced(columns[0].astype(np.int64), *columns[1:])
+        row, measured, predicted, sd, ideal = columns
+        yield "rate", Priced(row.astype(np.int64), measured, predicted, *band(predicted, sd), ideal)
 
 
 def _best(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ NOISE_FLOORS: dict[tuple[str, str], tuple[float, str]] = {
     ("stages", "ttft"): (0.037, "4 repeated vLLM 0.15.1 serving configurations, mean TTFT"),
     ("stages", "tpot"): (0.006, "4 repeated vLLM 0.15.1 serving configurations, mean ITL"),
     ("stages", "e2e"): (0.008, "4 repeated vLLM 0.15.1 serving configurations, mean E2E"),
+    ("stages", "ttft_p99"): (0.44, "4 repeated vLLM 0.15.1 serving configurations, TTFT p99"),
     ("closed", "tpot"): (0.10, "InferenceX groups at several engine versions, max/min − 1; "
                                "drift of software, not noise"),
     ("closed", "ttft"): (0.12, "InferenceX groups at several engine versions, max/min − 1; "
@@ -30,7 +31,6 @@ NOISE_FLOORS: dict[tuple[str, str], tuple[float, str]] = {
 }  # fmt: skip
 # How the notes of a calibration say that no row of some files was held out.
 EVERY_ROW = "fitted to every row of "
-Z80 = 1.2815515655446004  # half-width of a central 80 % interval in standard deviations
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +43,21 @@ class Scored:
     family: NDArray[np.object_]
     engine: NDArray[np.object_]
     basis: NDArray[np.object_]  # of the calibration that priced a row
+    experts: NDArray[np.bool_]  # rows of models with experts
     calibration: NDArray[np.bool_]  # rows of the calibration split
     measured: Floats
     predicted: Floats
-    sd: Floats  # of log(measured / predicted), as predicted
+    low: Floats  # of the central 80 % interval of a measurement, as predicted
+    high: Floats
     ideal: Floats  # the roofline of the machine's stated peaks
+
+    def where(self, keep: NDArray[np.bool_]) -> Scored:
+        """Some of the rows."""
+        return replace(self, **{c: getattr(self, c)[keep] for c in COLUMNS})
+
+
+COLUMNS = ("machine", "family", "engine", "basis", "experts", "calibration", "measured",
+           "predicted", "low", "high", "ideal")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +67,8 @@ class Priced:
     rows: NDArray[np.int64]  # of the table they come from
     measured: Floats
     predicted: Floats
-    sd: Floats
+    low: Floats  # of the central 80 % interval of a measurement
+    high: Floats
     ideal: Floats
 
 
@@ -79,6 +90,7 @@ class Errors:
     ape_p50: float
     ape_p90: float
     bias: float  # median signed error: negative predicts too fast
+    within_2: float = float("nan")  # share of predictions within a factor of two
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,7 @@ def errors(measured: Floats, predicted: Floats) -> Errors | None:
         _tidy(np.median(size)),
         _tidy(np.quantile(size, 0.9)),
         _tidy(np.median(relative)),
+        _tidy(np.mean((predicted <= 2 * measured) & (predicted >= measured / 2))),
     )
 
 
@@ -118,9 +131,11 @@ def _tidy(x: float | np.floating) -> float:
     return float(np.round(x, 6))
 
 
-def coverage(measured: Floats, predicted: Floats, sd: Floats) -> float:
-    """Share of measurements inside ``predicted · exp(± Z80 · sd)``."""
-    return float(np.mean(np.abs(np.log(measured / predicted)) <= Z80 * sd))
+def coverage(measured: Floats, low: Floats, high: Floats) -> float:
+    """Share of measurements inside their interval; NaN of none."""
+    if not len(measured):
+        return float("nan")
+    return float(np.mean((measured >= low) & (measured <= high)))
 
 
 def groups(scored: Iterable[Scored]) -> list[Group]:
@@ -158,7 +173,7 @@ def _group(lane: Scored, key: Key, rows: NDArray[np.bool_]) -> Group:
         constant=constant,
         floor=floor,
         floor_source=source,
-        coverage_80=coverage(lane.measured[held], lane.predicted[held], lane.sd[held]),
+        coverage_80=coverage(lane.measured[held], lane.low[held], lane.high[held]),
         fitted=errors(lane.measured[own], lane.predicted[own]),
     )
 
@@ -179,3 +194,14 @@ def pooled(
     measured = np.concatenate([s.measured[s.calibration == fitted] for s in of])
     predicted = np.concatenate([s.predicted[s.calibration == fitted] for s in of])
     return errors(measured, predicted)
+
+
+def joined(scored: Sequence[Scored]) -> list[Scored]:
+    """Scores of one lane and quantity from several files, as one."""
+    found: dict[tuple[str, str], list[Scored]] = {}
+    for s in scored:
+        found.setdefault((s.lane, s.quantity), []).append(s)
+    return [
+        Scored(lane, quantity, **{c: np.concatenate([getattr(s, c) for s in g]) for c in COLUMNS})
+        for (lane, quantity), g in found.items()
+    ]

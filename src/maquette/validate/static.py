@@ -185,6 +185,17 @@ def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
     return Seconds(ttft=total[0] + out, tpot=tpot + out, e2e=total.sum(axis=0) + out)
 
 
+def typical(
+    schedule: Schedule, machine: Machine, engine: Engine, plan: Plan, batch: float = 16.0
+) -> Prepared:
+    """A batch of prompts of 960 tokens and answers of 128, as `plan` has it."""
+    one = np.ones(1)
+    mesh = {a: one * getattr(plan.mesh, a) for a in AXES}
+    return prepare(
+        Batches(machine, engine, schedule, plan.precision, batch * one, 960 * one, 128 * one, mesh)
+    )
+
+
 def step_spread(
     schedule: Schedule,
     machine: Machine,
@@ -194,10 +205,6 @@ def step_spread(
     batch: float = 16.0,
 ) -> float:
     """Standard deviation of the logarithm of a decode step at about 1,024 tokens of context."""
-    one = np.ones(1)
-    mesh = {a: one * getattr(plan.mesh, a) for a in AXES}
-    step = prepare(
-        Batches(machine, engine, schedule, plan.precision, batch * one, 960 * one, 128 * one, mesh)
-    )
+    step = typical(schedule, machine, engine, plan, batch)
     found = float(spread(lambda c: seconds(step, c).tpot, cal)[0])
     return found if np.isfinite(found) else cal.residual

@@ -8,26 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.price.calibration import NAMES, PARAMETERS, Calibration
+from maquette.price.calibration import Calibration
+from maquette.price.interval import Z80, gradient
 
 Floats = NDArray[np.float64]
-STEP = 1e-3  # of a log parameter
-
-
-def gradient(price: Callable[[Calibration], Any], cal: Calibration) -> Floats:
-    """d log(price) / d log(parameter), over parameters on the last axis.
-
-    Fractions are stepped down, so that none exceeds 1.
-    """
-    point = np.log(np.asarray(price(cal), dtype=float))
-    logs = cal.vector
-    slopes = []
-    for i, name in enumerate(NAMES):
-        step = -STEP if PARAMETERS[name][2] else STEP
-        moved = logs.copy()
-        moved[i] += step
-        slopes.append((np.log(np.asarray(price(cal.at(moved)), dtype=float)) - point) / step)
-    return np.stack(slopes, axis=-1)
 
 
 def spread(price: Callable[[Calibration], Any], cal: Calibration) -> Floats:
@@ -35,3 +19,13 @@ def spread(price: Callable[[Calibration], Any], cal: Calibration) -> Floats:
     slope = np.nan_to_num(gradient(price, cal))
     variance = np.einsum("...i,ij,...j->...", slope, np.array(cal.covariance), slope)
     return np.asarray(np.sqrt(np.maximum(variance, 0.0) + cal.residual**2))
+
+
+def band(point: Floats, sd: Floats) -> tuple[Floats, Floats]:
+    """The central 80 % interval of a price whose logarithm is normal.
+
+    >>> low, high = band(np.array([2.0]), np.array([0.1]))
+    >>> float(low[0].round(3)), float(high[0].round(3))
+    (1.759, 2.273)
+    """
+    return point * np.exp(-Z80 * sd), point * np.exp(Z80 * sd)
