@@ -23,6 +23,7 @@ serve train
 catalogue
 search
 validate
+measure
 reproduce
 report
 api

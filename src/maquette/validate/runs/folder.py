@@ -90,10 +90,20 @@ def _sidecars(root: Path, faults: list[Fault]) -> dict[Path, Said]:
     for path in sorted(root.rglob(SIDECAR)):
         try:
             name = str(path.relative_to(root))
-            found[path.parent] = structure(Said, read_toml(path), name)
+            found[path.parent] = _placed(structure(Said, read_toml(path), name), path.parent)
         except InputError as error:
             faults += error.faults
     return found
+
+
+def _placed(said: Said, beside: Path) -> Said:
+    """With paths that begin with ``./`` or ``../`` taken from where the sidecar is."""
+    paths = {
+        name: str(beside / value)
+        for name, value in (("model", said.model), ("on", said.on))
+        if value is not None and value.startswith(("./", "../"))
+    }
+    return replace(said, **paths)
 
 
 def _said(path: Path, root: Path, sidecars: dict[Path, Said], said: Said) -> Said:

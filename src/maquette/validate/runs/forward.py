@@ -56,7 +56,13 @@ class Point:
             return generate(self.spec, n, seed)
         n = min(n, len(load.listed[0]))
         inputs, outputs = (np.maximum(x[:n], 1) for x in load.listed)
-        return replace(generate(self.spec, n, seed), input_tokens=inputs, output_tokens=outputs)
+        drawn = generate(self.spec, n, seed)
+        return replace(
+            drawn,
+            arrival_ns=drawn.arrival_ns if load.sent_ns is None else load.sent_ns[:n],
+            input_tokens=inputs,
+            output_tokens=outputs,
+        )
 
 
 def points(runs: Sequence[Run], deploy: Deploy, shelf: Shelf) -> list[Point]:

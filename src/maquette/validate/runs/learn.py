@@ -101,6 +101,20 @@ def learn(points: Sequence[Point], progress: Progress = lambda *_: None) -> Lear
     )  # fmt: skip
 
 
+def foretell(
+    points: Sequence[Point], cal: Calibration, progress: Progress = lambda *_: None
+) -> tuple[Rows, Told]:
+    """What a calibration says of runs it has not seen, with intervals; nothing is fitted."""
+    search = _Search(points, cal, progress, 2 + len(NAMES) + SEEDS)
+    rows = _rows(points, search)
+    start = search.at(cal.vector)
+    told = _told(
+        start, search.slopes(cal.vector, start), np.array(cal.covariance), cal.residual, rows
+    )
+    progress("simulating", search.total, search.total)
+    return rows, told
+
+
 def _folds(points: Sequence[Point]) -> NDArray[np.int64]:
     """The fold of each point: whole conditions, so that no repetition of a run tells on it."""
     names = list(dict.fromkeys(p.condition for p in points))

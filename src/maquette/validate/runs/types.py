@@ -82,6 +82,7 @@ class Load:
     concurrency: int | None = None
     arrivals: Arrivals | None = None  # of a rate; None: the file does not tell
     listed: tuple[Ints, Ints] | None = None  # tokens in and out of every request, in order
+    sent_ns: Ints | None = None  # when each of those was sent, of an open loop
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,6 +89,7 @@ def _load(keys: Keys) -> Load | None:
     arrivals = Arrivals() if burst == 1.0 else Arrivals("gamma", cv=burst**-0.5)
     if not sent or not done or tokens[0] is None or tokens[1] is None:
         return None
+    listed = _listed(keys, done)
     return Load(
         requests=sent,
         inputs=Spread(tokens[0] / done),
@@ -96,7 +97,8 @@ def _load(keys: Keys) -> Load | None:
         rate=rate,
         concurrency=None if rate is not None else int(clients or sent),
         arrivals=arrivals,
-        listed=_listed(keys, done),
+        listed=listed and listed[:2],
+        sent_ns=None if listed is None or rate is None else listed[2],
     )
 
 
@@ -107,8 +109,8 @@ def _rate(keys: Keys) -> float | None:
     return keys.number("request_rate")
 
 
-def _listed(keys: Keys, done: int) -> tuple[Ints, Ints] | None:
-    """Tokens of every request, of ``--save-detailed``."""
+def _listed(keys: Keys, done: int) -> tuple[Ints, Ints, Ints | None] | None:
+    """Tokens of every request, in the order sent, of ``--save-detailed``, and when it was sent."""
     columns = [keys.data.get(n) for n in ("input_lens", "output_lens")]
     if columns == [None, None]:
         return None
@@ -120,7 +122,13 @@ def _listed(keys: Keys, done: int) -> tuple[Ints, Ints] | None:
             return None
         found.append(np.array(column, np.int64))
     keep = found[1] > 0
-    return found[0][keep], found[1][keep]
+    starts = keys.data.get("start_times")
+    if not isinstance(starts, list) or len(starts) != len(keep) or not keep.any():
+        return found[0][keep], found[1][keep], None
+    seconds = np.array(starts, float)[keep]
+    order = np.argsort(seconds, kind="stable")
+    sent = np.rint((seconds - seconds.min()) * 1e9).astype(np.int64)
+    return found[0][keep][order], found[1][keep][order], sent[order]
 
 
 def _metadata(keys: Keys) -> Said:
