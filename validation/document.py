@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from maquette.report.markdown import table
+from maquette.validate import capacity
 from maquette.validate.compare import Line, compare
 from maquette.validate.points import points, predicted
 from maquette.validate.score import NOISE_FLOORS
@@ -41,6 +42,7 @@ def page() -> str:
         offline=offline(by_file["mlperf_inference.csv"]),
         fitted=summaries(by_file),
         styles=styles(),
+        capacities=capacities(),
         floors=floors(),
     )
 
@@ -91,6 +93,24 @@ def styles() -> str:
         )  # fmt: skip
     heads = ("machine", "model", "figure", "published", "ours", "error", "band")
     return table(heads, rows, 3)
+
+
+def capacities() -> str:
+    """Tokens of KV cache that engines logged, beside those their rules leave."""
+    shelves, rows, errors = shelf(), [], []
+    for row in capacity.held(ROOT / "validation" / "published" / "kv_blocks.csv"):
+        ours = capacity.predicted(row, shelves)
+        if row.use == "scored":
+            errors.append(abs(ours / row.kv_tokens - 1))
+        where = f"[{row.engine} {row.version}]({row.source})"
+        what = f"{row.model} {row.precision}, tp{row.tp} on {row.machine}"
+        if row.total_gib:
+            what += f" with {row.total_gib:g} GiB"
+        rows.append((where, what, f"{row.kv_tokens:,}", f"{ours:,.0f}",
+                     f"{ours / row.kv_tokens - 1:+.0%}", row.use))  # fmt: skip
+    heads = ("engine", "deployment", "logged tokens", "ours", "error", "use")
+    said = f"{len(errors)} rows scored: median error {np.median(errors):.0%}."
+    return table(heads, rows, 2) + f"\n\n{said}"
 
 
 def floors() -> str:
