@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maquette.errors import Fault, InputError
 from maquette.price.calibration import NAMES, Basis, Calibration
@@ -31,6 +32,7 @@ from maquette.validate.score import EVERY_ROW, Errors, errors
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import Prepared, Seconds, prepare, seconds
 
+Bools = NDArray[np.bool_]
 LEAST_ROWS = 4  # of one machine and engine
 
 
@@ -82,29 +84,34 @@ class Block:
 
 
 def calibrate(
-    folder: str | Path,
+    folder: str | Path | Reading,
     shelf: Shelf,
     date: str = "",
     basis: Basis = "fitted",
     everything: bool = False,
     update: bool = False,
+    held: Callable[[Cases], Bools] | None = None,
 ) -> Fits:
     """Fit a calibration to the static batches of each (machine, engine) in a folder.
 
     Only rows of the calibration split are fitted (`everything` fits all of them); the errors on
     the others are reported beside.  Kernel rows of the same machine inform its fractions.  With
     `update` a fit starts from what the shelf's calibration says instead of from the priors: a few
-    rows then correct it.
+    rows then correct it.  Rows that are `held` are not fitted, and all others are, except those of
+    a file with a split that says otherwise.
 
     Raises:
         InputError: the folder has no static batches that can be priced.
     """
-    reading = read(folder)
+    reading = folder if isinstance(folder, Reading) else read(folder)
     blocks: list[Block] = []
     why: Counter[str] = Counter()
     notes: list[Skipped] = []
     for table in reading.of("static"):
         cases = with_units(resolve(table, shelf), shelf)
+        if held is not None:
+            free = cases.calibration if "split" in table.text else True
+            cases = replace(cases, calibration=~held(cases) & free)
         for subject, rows in cases.groups():
             blocks += _blocks(cases, subject, rows, shelf)
         why, notes = why + Counter(str(w) for w in cases.why if w), notes + said(cases)

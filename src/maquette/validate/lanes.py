@@ -88,6 +88,7 @@ def _columns(lane: str, quantity: str, found: Held, cases: Cases, shelf: Shelf) 
     fitted = column(lambda _, c: score.fitted_all(c, cases.table.file)).astype(bool)
     return score.Scored(
         lane=lane,
+        constant=np.full(sum(len(p.rows) for _, _, p in found), np.nan),
         quantity=quantity,
         machine=column(lambda s, _: s.machine),
         family=column(lambda s, _: shelf.models[s.model]),

@@ -50,6 +50,7 @@ class Scored:
     low: Floats  # of the central 80 % interval of a measurement, as predicted
     high: Floats
     ideal: Floats  # the roofline of the machine's stated peaks
+    constant: Floats  # the null model: the roofline times one factor of rows that were fitted
 
     def where(self, keep: NDArray[np.bool_]) -> Scored:
         """Some of the rows."""
@@ -57,7 +58,7 @@ class Scored:
 
 
 COLUMNS = ("machine", "family", "engine", "basis", "experts", "calibration", "measured",
-           "predicted", "low", "high", "ideal")  # fmt: skip
+           "predicted", "low", "high", "ideal", "constant")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,24 +159,38 @@ def _group(lane: Scored, key: Key, rows: NDArray[np.bool_]) -> Group:
     scored = errors(lane.measured[held], lane.predicted[held])
     ideal = errors(lane.measured[held], lane.ideal[held])
     assert scored is not None and ideal is not None
-    # The constant is of the hardware and engine, whatever the family, and never of scored rows.
-    like = (lane.machine == key.hardware) & (lane.engine == key.engine) & lane.calibration
-    constant = None
-    if np.any(like):
-        factor = float(np.exp(np.median(np.log(lane.measured[like] / lane.ideal[like]))))
-        constant = errors(lane.measured[held], lane.ideal[held] * factor)
     floor, source = NOISE_FLOORS.get((key.lane, key.quantity), (None, ""))
     return Group(
         key=key,
         basis=str(lane.basis[held][0]),
         errors=scored,
         ideal=ideal,
-        constant=constant,
+        constant=_of_constant(lane, held),
         floor=floor,
         floor_source=source,
         coverage_80=coverage(lane.measured[held], lane.low[held], lane.high[held]),
         fitted=errors(lane.measured[own], lane.predicted[own]),
     )
+
+
+def _of_constant(lane: Scored, held: NDArray[np.bool_]) -> Errors | None:
+    known = held & np.isfinite(lane.constant)
+    return errors(lane.measured[known], lane.constant[known])
+
+
+def with_constant(lane: Scored) -> Scored:
+    """With the null model: of rows fitted on a machine and engine, whatever the family, one factor.
+
+    Where none was fitted there the factor is that of all fitted rows, and NaN without any.
+    """
+    own, found = lane.calibration, np.full(len(lane.measured), np.nan)
+    gaps = np.log(lane.measured / lane.ideal)
+    for name in sorted({*zip(lane.machine, lane.engine, strict=True)}):
+        here = (lane.machine == name[0]) & (lane.engine == name[1])
+        like = own & here if np.any(own & here) else own
+        if np.any(like):
+            found[here] = lane.ideal[here] * np.exp(np.median(gaps[like]))
+    return replace(lane, constant=found)
 
 
 def fitted_all(cal: Calibration, file: str) -> bool:

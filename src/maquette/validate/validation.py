@@ -122,7 +122,7 @@ def _result(
     fitted = {k: e for k in keys if (e := score.pooled(scored, *k, fitted=True))}
     return Validation(
         folder=reading.folder,
-        groups=tuple(score.groups(score.joined(scored))),
+        groups=tuple(score.groups(map(score.with_constant, score.joined(scored)))),
         regrets=tuple(regrets(c for own in found for c in own.choices)),
         pooled=pooled,
         fitted=fitted,
