@@ -10,7 +10,7 @@ import pytest
 
 from maquette.price.calibration import first_principles
 from maquette.validate.fit import maximise, prior
-from maquette.validate.kernels import observe
+from maquette.validate.evidence import observe
 from maquette.validate.rows import read
 
 TRUE = {"matrix": 0.55, "rows": 60.0, "memory": 0.7, "attention": 0.4, "kv": 0.55, "link": 0.6}

@@ -146,7 +146,16 @@ def _section(
         writes=tuple(_moved(m, kept) for m in traffic.writes),
         collectives=tuple(owed[v] for v in values if v in owed),
         launches=engine.launches.get(name, 1),
+        depth=_depth(values),
     )
+
+
+def _depth(values: list[Value]) -> Size:
+    """Over how much the largest product with a weight reduces, where a section has one."""
+    found = [c for v in values if (c := contraction(v)) is not None and c.matrix]
+    weighted = [c for c in found if _from_weight(c.left) or _from_weight(c.right)]
+    largest = max(weighted, key=lambda c: sum(k for _, k in c.flops.terms), default=None)
+    return size(0) if largest is None else points(largest.over).rename(to_features)
 
 
 def _kind(values: list[Value]) -> SectionKind:

@@ -75,6 +75,7 @@ class Section:
     collectives: tuple[Collective, ...]
     launches: int
     phase: Phase = ""
+    depth: Size = Size(())  # points its product with a weight adds up for each output
 
     @cached_property
     def bytes(self) -> Size:

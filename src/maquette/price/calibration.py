@@ -24,7 +24,7 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     # 4-bit products on an A100 stay bound by memory up to 16-32 rows (Marlin, arXiv 2408.11743).
     "rows": (24.0, 0.70, False, "rows at which a product reaches half of that"),
     "memory": (0.80, 0.15, True, "of the memory bandwidth that streams reach"),
-    "attention": (0.50, 0.35, True, "of the matrix peak that prefill attention reaches"),
+    "attention": (0.65, 0.35, True, "of the matrix peak that products of attention reach"),
     "kv": (0.70, 0.30, True, "of the memory bandwidth that decode attention reaches"),
     "vector": (0.50, 0.40, True, "of the vector peak that other arithmetic reaches"),
     "launch": (3.0e-6, 0.70, False, "seconds each kernel adds, or each placed part or reduction"),
@@ -32,6 +32,19 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     "seq": (1.0e-5, 1.0, False, "host seconds per sequence and step"),
     "link": (0.75, 0.25, True, "of the link bandwidth that collectives reach"),
     "collective": (8.0e-6, 0.60, False, "seconds each collective adds"),
+    # Bytes in flight over the latency of memory: some 32 KB in 0.8 µs a multiprocessor; the
+    # last-level cache of an H100 gives 132 of them together some 5.5 TB/s.
+    "draw": (3.0e-5, 0.40, False, "seconds in which one unit draws a megabyte"),
+    # FlashAttention-3 (arXiv 2407.08608, figure 5) is at half of its best at some 400 causal keys.
+    "keys": (150.0, 0.60, False, "keys a query of a prompt pays for beyond those it sees"),
+    # Rows gathered by index, weights that change from tile to tile.
+    "grouped": (0.80, 0.20, True, "of what plain products reach that grouped ones do"),
+    # An operation of PyTorch costs the host 5-25 us before its kernel runs, binding, dispatcher and
+    # driver (jiahuanglin.xyz, "From PyTorch op to kernel launch"); inference tracks no gradients.
+    "dispatch": (8.0e-6, 0.50, False, "host seconds to launch a kernel that no graph replays"),
+    # Id, position and cache slot of a token, 8 bytes each, are written, gathered and copied to the
+    # device: some 100 bytes at 5 GB/s, what one thread of NumPy moves.
+    "token": (2.0e-8, 1.0, False, "host seconds per token and step"),
 }
 NAMES = tuple(PARAMETERS)
 
@@ -85,21 +98,26 @@ class Calibration:
 
 # What is plausible of machines of other styles, where it differs: (median, deviation of the log).
 # Nothing is launched from a host between operators, and a step is one call of a placed program.
+_PLACED: Mapping[str, tuple[float, float]] = {"dispatch": (1e-12, 0.1), "token": (1e-12, 0.1)}
 OTHER_STYLES: Mapping[Style, Mapping[str, tuple[float, float]]] = {
-    "spatial": {  # launch: of a placed part, over all sockets that share it
-        "launch": (8.0e-6, 0.7), "step": (3.0e-5, 0.7), "seq": (1.0e-4, 0.7),
+    "spatial": {  # launch: of a placed part, over all sockets that share it; seq: of one, too
+        **_PLACED,
+        "launch": (8.0e-6, 0.7), "step": (3.0e-5, 0.7), "seq": (2.5e-6, 0.7),
         "memory": (0.85, 0.10), "kv": (0.70, 0.30), "collective": (1.0e-6, 0.7),
         "link": (0.75, 0.70),
     },
     "wafer": {  # launch: of a reduction, beside its hops; rows: one multiply-add of WSE-2's four
+        **_PLACED,
         "launch": (0.5e-6, 0.7), "step": (5.0e-5, 0.7), "seq": (1.0e-7, 1.0), "rows": (3.0, 0.3),
         "matrix": (0.90, 0.10), "collective": (1.5e-5, 0.7),
     },
     "in-memory": {  # rows: a tile takes as long to load as eight products with it
+        **_PLACED,
         "launch": (1.0e-5, 0.7), "step": (5.0e-5, 0.7), "seq": (1.0e-6, 1.0), "rows": (1.0, 0.7),
         "collective": (2.0e-6, 0.7),
     },
     "deterministic": {  # memory: weights are installed at 9.2 of 80 TB/s
+        **_PLACED,
         "launch": (1.0e-9, 0.1), "step": (5.0e-5, 0.7), "seq": (1.0e-6, 1.0), "rows": (1.0, 0.7),
         "memory": (0.115, 0.10), "kv": (0.115, 0.3), "collective": (1.0e-5, 0.7),
     },

@@ -36,6 +36,7 @@ def formats(machine: Machine, precision: Precision, schedule: Schedule) -> dict[
         "peak": matrix_peak(machine, precision.activations),
         "full_peak": matrix_peak(machine, "bf16"),
         "reach": reach(machine, precision.activations),
+        "quantised": 1.0 if dtype(precision.activations).bytes < wide else 0.0,
     }
 
 
@@ -84,7 +85,7 @@ def matrix_rate(section: Section, work: Work, cal: Calibration, env: Env, count:
     if section.kind == "attention":
         return env["full_peak"] * cal["attention"]
     ideal = cal.ideal
-    peak = _product_peak(section, env, 1.0 if ideal else env["reach"])
+    peak = product_peak(section, env, 1.0 if ideal else env["reach"])
     if not section.weights.terms or ideal or work.part == "attention":
         return peak * cal["matrix"]
     # Two flops for each weight and row: how often one read of the weights is used.
@@ -93,13 +94,20 @@ def matrix_rate(section: Section, work: Work, cal: Calibration, env: Env, count:
     return peak * cal["matrix"] * rows / (rows + cal["rows"])
 
 
-def _product_peak(section: Section, env: Env, reached: float) -> Any:
+def narrow(section: Section, env: Env) -> Any:
+    """Whether the weights of a section are held in fewer than 16 bits; None where it has none."""
+    held = [env[name] for name in section.bytes.symbols if name.startswith("w:")]
+    return np.asarray(sum(held)) < 2.0 * len(held) if held else None
+
+
+def product_peak(section: Section, env: Env, reached: float) -> Any:
     """The peak for the operands of a product: narrow only against weights held narrow.
 
     Scans, weights an engine leaves alone and those a checkpoint keeps in 16 bits compute in full.
     """
-    held = [env[name] for name in section.bytes.symbols if name.startswith("w:")]
-    if not held:
-        return env["full_peak"]
-    narrow = np.asarray(sum(held)) < 2.0 * len(held)
-    return np.where(narrow, env["peak"] * reached, env["full_peak"])
+    held = narrow(section, env)
+    return (
+        env["full_peak"]
+        if held is None
+        else np.where(held, env["peak"] * reached, env["full_peak"])
+    )

@@ -24,6 +24,7 @@ from maquette.errors import Fault, InputError
 from maquette.machines.facts import bandwidth, capacity
 from maquette.machines.types import Machine
 from maquette.price.calibration import Calibration, first_principles
+from maquette.price.launched import launched
 from maquette.price.network import collective
 from maquette.price.rates import matrix_rate, vector_peak
 from maquette.price.styles import (
@@ -34,14 +35,15 @@ from maquette.price.styles import (
     stream_seconds,
     waiting,
 )
-from maquette.price.work import Env, active, phases, split
+from maquette.price.work import Busy, Env, active, phases, split
 
 RESOURCES = ("matrix", "vector", "memory", "link", "launch")  # launch: all serial latency
 IDEAL = replace(
     first_principles("ideal", "ideal"),
     values={
         "matrix": 1.0, "rows": 0.0, "memory": 1.0, "attention": 1.0, "kv": 1.0, "vector": 1.0,
-        "launch": 0.0, "step": 0.0, "seq": 0.0, "link": 1.0, "collective": 0.0,
+        "launch": 0.0, "step": 0.0, "seq": 0.0, "link": 1.0, "collective": 0.0, "dispatch": 0.0, "token": 0.0,
+        "draw": 0.0, "keys": 0.0, "grouped": 1.0,
     },
     source="speed of light of the machine's stated peaks",
 )  # fmt: skip
@@ -84,24 +86,12 @@ def priceable(machine: Machine) -> None:
         raise InputError(Fault(machine.name, "states no matrix rate", "at least one format"))
 
 
-@dataclass(frozen=True)
-class Busy:
-    """Seconds that one part of a section keeps each resource, before anything overlaps."""
-
-    part: str
-    phase: str
-    matrix: Any
-    vector: Any
-    memory: Any
-
-    @property
-    def longest(self) -> Any:
-        return np.maximum(np.maximum(self.matrix, self.vector), self.memory)
-
-
 def busy(section: Section, machine: Machine, cal: Calibration, env: Env) -> Iterator[Busy]:
     """The parts of a section under features and formats `env` (scalars or arrays)."""
     runs = active(section, env)
+    if machine.style == "kernel":
+        yield from (b.times(runs) for b in launched(section, machine, cal, env))
+        return
     count = regions(machine, cal, env)
     env = filled(env, count)
     for work in split(section):
@@ -110,7 +100,7 @@ def busy(section: Section, machine: Machine, cal: Calibration, env: Env) -> Iter
             m = work.matrix(values) / matrix_rate(section, work, cal, values, count)
             v = work.vector(values) / (vector_peak(machine) * cal["vector"])
             y = stream_seconds(section, work, phase, machine, cal, values, count)
-            yield Busy(work.part, phase, m * runs * wait, v * runs * wait, y * runs * wait)
+            yield Busy(work.part, phase, m, v, y).times(runs * wait)
 
 
 def section_seconds(

@@ -1,6 +1,6 @@
 """Execution styles: how sections overlap, what their latency is paid for, where bytes live.
 
-Every style is priced by the same walk over the same Schedule.  They differ in five answers:
+Every style is priced by the same walk over the same Schedule.  They differ in six answers:
 
 - **pipelined**: are the sections of a part one pipeline, which takes what its busiest resource
   takes (a spatial chip), or do they follow one another (all others)?
@@ -8,6 +8,8 @@ Every style is priced by the same walk over the same Schedule.  They differ in f
   a placed part (a layer), or a reduction over the cores of a wafer, which also pays its hops;
 - **regions**: does every layer keep cores of its own, so that a token is in one region at a time
   and a step never takes less than a full pipeline of regions (weights resident on a wafer)?
+- **streams**: does every sequence start streams of its own in each placed part, so that the
+  calibration's ``seq`` is paid part by part and not once a step?
 - **even**: are the stages of a pipeline over devices cut anywhere, so that each has the same work
   (what a compiler places ahead of time), or between layers?
 - **spill**: may weights stay in the tier for what is cold and be streamed in every step, as many
@@ -23,11 +25,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from maquette.compiler.schedule import Section
+from maquette.compiler.schedule import Schedule, Section
 from maquette.ir.patterns import Reduce, Scan, Value
 from maquette.machines.facts import bandwidth
 from maquette.machines.types import Machine, Style
 from maquette.price.calibration import Calibration
+from maquette.price.rates import narrow
 from maquette.price.work import Env, Work, active, split
 
 Event = Literal["kernel", "part", "reduction", "none"]
@@ -41,13 +44,14 @@ class Execution:
     event: Event
     pipelined: bool = False
     regions: bool = False
+    streams: bool = False
     even: bool = False
     spill: Spill = "none"
 
 
 EXECUTIONS: Mapping[Style, Execution] = {
     "kernel": Execution(event="kernel"),
-    "spatial": Execution(pipelined=True, event="part", spill="some"),
+    "spatial": Execution(pipelined=True, event="part", streams=True, spill="some"),
     "wafer": Execution(event="reduction", regions=True, even=True, spill="all"),
     "in-memory": Execution(event="part", spill="some"),
     "deterministic": Execution(event="none", even=True),
@@ -146,10 +150,37 @@ def serial_seconds(
     if event == "none" or cal.ideal:
         return 0.0
     if event == "kernel":
-        return section.launches * cal["launch"] * active(section, env)
+        return kernels(section, env) * cal["launch"] * active(section, env)
     if event == "part":  # told of every section alike
         return 0.0 if section.phase == "prefill" else cal["launch"] / max(beside, 1)
     return reductions(section) * (cal["launch"] + across(machine, count)) * active(section, env)
+
+
+def kernels(section: Section, env: Env) -> Any:
+    """Kernels a section launches: its own, and one that quantises what a narrow product reads."""
+    quantised = env.get("quantised", 0.0)
+    if section.kind not in ("product", "grouped") or not np.any(quantised):
+        return section.launches
+    held = narrow(section, env)
+    return section.launches if held is None else section.launches + quantised * held
+
+
+def host_seconds(schedule: Schedule, machine: Machine, cal: Calibration, seqs: Any) -> Any:
+    """Seconds of a step that no section holds: the host's own, and what each of `seqs` adds.
+
+    >>> from maquette.catalogue.engines import engine
+    >>> from maquette.catalogue.machines import machine
+    >>> from maquette.catalogue.models import model
+    >>> from maquette.compiler.lower import lower
+    >>> from maquette.models.decoder import program
+    >>> from maquette.price.calibration import first_principles
+    >>> layers = lower(program(model("llama-3.1-8b")), engine("vendor"))
+    >>> cal = first_principles("sn40l", "vendor", "spatial")
+    >>> bool(host_seconds(layers, machine("sn40l"), cal, 2) == cal["step"] + cal["seq"] * 32 * 2)
+    True
+    """
+    parts = schedule.layers if execution(machine).streams else 1
+    return cal["step"] + cal["seq"] * parts * seqs
 
 
 def across(machine: Machine, count: Any) -> Any:

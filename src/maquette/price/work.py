@@ -30,6 +30,29 @@ class Work:
     bytes: Size
 
 
+@dataclass(frozen=True)
+class Busy:
+    """Seconds that one part of a section keeps each resource, before anything overlaps."""
+
+    part: Part
+    phase: str
+    matrix: Any
+    vector: Any
+    memory: Any
+
+    @property
+    def longest(self) -> Any:
+        return np.maximum(np.maximum(self.matrix, self.vector), self.memory)
+
+    def times(self, factor: Any) -> Busy:
+        """All three so often."""
+        if isinstance(factor, float) and factor == 1.0:
+            return self
+        return Busy(
+            self.part, self.phase, self.matrix * factor, self.vector * factor, self.memory * factor
+        )
+
+
 @lru_cache(maxsize=4096)
 def split(section: Section, roles: tuple[str, ...] = ()) -> tuple[Work, ...]:
     """A section's work by what it depends on; bytes of these roles, of all where none is named."""

@@ -24,8 +24,8 @@ from maquette.validate.cases import (
     sensible,
 )
 from maquette.validate.durations import with_units
+from maquette.validate.evidence import observe as observe_kernels
 from maquette.validate.fit import Observed, Prior, calibration, maximise, prior
-from maquette.validate.kernels import observe as observe_kernels
 from maquette.validate.lanes import quantity_of, said
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.score import EVERY_ROW, Errors, errors
@@ -206,14 +206,14 @@ def _fit(
     start: Prior,
 ) -> Fit:
     rows = [b.observed(b.calibration) for b in own if np.any(b.calibration)]
-    kernels = observe_kernels(reading, shelf, machine, engine)
+    version = ", ".join(sorted({b.version for b in own if b.version}))
+    kernels = observe_kernels(reading, shelf, machine, engine, version)
     held = maximise([*rows, *kernels], start)
     count = sum(len(o.measured) for o in rows)
     files = ", ".join(sorted({b.file for b in own if np.any(b.calibration)}))
     source = f"{count} static batches of {files}"
     if kernels:
         source += f" and {sum(len(o.measured) for o in kernels)} kernel timings"
-    version = ", ".join(sorted({b.version for b in own if b.version}))
     cal = replace(
         calibration(held, machine, engine, version, source, basis),
         rows=count,

@@ -1,8 +1,7 @@
-"""Single kernels as evidence for the fractions of a machine: products, attention, collectives.
+"""Measured kernels by sort, each with the surface that prices it (`price.surfaces`).
 
-Only kernels longer than a launch matters to are used, and all rows of one sort together count as
-a few independent ones: a table of a hundred thousand products says one thing about a machine, not
-a hundred thousand.
+A sort is a family of kernels that one surface speaks of: products, fused experts, attention of
+prompts and of decoding sequences, collectives.  Steps are priced by the same surfaces.
 """
 
 from __future__ import annotations
@@ -13,106 +12,124 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maquette.compiler.schedule import CollectiveKind
+from maquette.ir.dtypes import dtype
+from maquette.machines.facts import bandwidth
 from maquette.machines.types import Machine
+from maquette.price import surfaces
 from maquette.price.calibration import Calibration
 from maquette.price.network import collective
-from maquette.price.rates import matrix_peak
-from maquette.price.seconds import IDEAL
-from maquette.validate.cases import resolve_machine
-from maquette.validate.durations import unit
-from maquette.validate.fit import Observed
+from maquette.price.rates import matrix_peak, reach
 from maquette.validate.names import precision
-from maquette.validate.rows import Floats, Reading, Table
+from maquette.validate.rows import Floats, Table
 from maquette.validate.schema import heading
 from maquette.validate.shelf import Shelf
 
-LONG = 50e-6  # seconds; below it launch and L2 residency rule
-SCATTER = 0.15  # of log seconds about these few-parameter curves …
-# … and of fused experts, which another version of a library moves by 6-17 % (median) on an H100
-# and whose routing is drawn.
-EXPERTS_SCATTER = 0.30
-INDEPENDENT = 20  # rows of one sort count as at most so many
-# Kernels that all engines take from the vendor's libraries; others count for their engine only.
-LIBRARY = ("gemm", "linear", "collective")
-
 Bools = NDArray[np.bool_]
 Price = Callable[[Calibration], Floats]
+NULL_MATRIX, NULL_MEMORY, NULL_LAUNCH = 0.75, 0.80, 3e-6
 
 
 class Sort(NamedTuple):
     """Kernels priced by one function: which rows of a table they are, and what they take."""
 
     what: str
+    family: str  # whose scatter they have
     rows: Bools
     predict: Price
-    scatter: float = SCATTER
+    flops: Floats  # seconds at the stated peak
+    bytes: Floats  # seconds at the stated bandwidth
+
+    @property
+    def null(self) -> Floats:
+        """The null model: 75 % of the peak, 80 % of the bandwidth, 3 µs."""
+        longest = np.maximum(self.flops / NULL_MATRIX, self.bytes / NULL_MEMORY)
+        return np.asarray(longest + NULL_LAUNCH)
 
 
-def observe(reading: Reading, shelf: Shelf, machine: str, engine: str) -> list[Observed]:
-    """What the kernel rows of a folder say about a machine running an engine."""
-    device = shelf.machines[machine]
-    found = []
-    for kind, sorts in SORTS.items():
-        for table in reading.of(kind):
-            here = (resolve_machine(table, shelf) == machine) & (table.flags == "")
-            if kind not in LIBRARY:
-                here &= _of(table, shelf, engine)
-            for sort in sorts(table, device, shelf) if here.any() else ():
-                took = _seconds(table, here & sort.rows, sort.predict)
-                rows = here & sort.rows & (took > LONG)
-                if np.any(rows):
-                    found.append(_observed(took, rows, sort))
-    return found
+class Formats(NamedTuple):
+    """Bytes of a weight and of an activation, and the rate their products compute at."""
+
+    weight: Floats
+    activation: Floats
+    peak: Floats  # as stated
+    reached: Floats  # less what narrow formats fall short of beside bf16
 
 
-def _seconds(table: Table, rows: Bools, predict: Price) -> Floats:
-    """Measured seconds; of a column without a unit in the one the speed of light leaves it."""
-    raw = table.unitless.get(("e2e", "mean"))
-    if ("e2e", "mean") in table.measured or raw is None:
-        return table.seconds("e2e")
-    told = unit(raw[rows], predict(IDEAL)[rows])
-    return raw * told[1] if told else np.full(len(table), np.nan)
+def sorts(table: Table, machine: Machine, shelf: Shelf) -> Iterator[Sort]:
+    """The sorts of kernels a table holds."""
+    yield from SORTS[table.kind.name](table, machine, shelf)
 
 
-def _of(table: Table, shelf: Shelf, engine: str) -> Bools:
-    """Rows of the engine at any version, or of none in particular."""
-    stacks = table.words("engine")
-    held = {s: (not s) or shelf.engine_names(s) in (engine, None) for s in set(stacks)}
-    return np.array([held[s] for s in stacks], dtype=bool)
+def _formats(table: Table, machine: Machine, column: str = "precision") -> Formats:
+    """Formats row by row, NaN where a row's are not known."""
+    written = np.where(table.words(column) == "", table.words("precision"), table.words(column))
+    known: dict[str, tuple[float, ...]] = {}
+    for word in {str(w) for w in written}:
+        found = precision(word)
+        if found is None:
+            known[word] = (np.nan,) * 4
+            continue
+        weight, activation = found
+        peak = matrix_peak(machine, activation)
+        known[word] = (dtype(weight).bytes, dtype(activation).bytes, peak,
+                       peak * reach(machine, activation))  # fmt: skip
+    columns = np.array([known[str(w)] for w in written]).reshape(-1, 4).T
+    return Formats(*columns)
 
 
-def _observed(took: Floats, rows: Bools, sort: Sort) -> Observed:
-    n = int(rows.sum())
-    sigma = sort.scatter * np.sqrt(max(1.0, n / INDEPENDENT))
-    return Observed(took[rows], lambda c: sort.predict(c)[rows], np.full(n, sigma), sort.what)
+def _near(table: Table, machine: Machine, nbytes: Floats) -> Floats:
+    """Bytes found in the cache: benchmarks run a kernel again and again, and few clear it."""
+    cold = np.array(["cold" in str(w).lower() or "flush" in str(w).lower()
+                     for w in table.words("cache")])  # fmt: skip
+    return np.where(cold, 0.0, surfaces.resident(machine, nbytes))
 
 
-def _plain(table: Table, default: str = "bf16") -> Bools:
-    """Rows of 16-bit operands: the only ones that a fraction of the bf16 peak speaks of."""
-    written = table.words("precision", default)
-    known = {str(w): precision(str(w)) == ("bf16", "bf16") for w in set(written)}
-    return np.array([known[str(w)] for w in written])
-
-
-def _product(machine: Machine, flops: Floats, nbytes: Floats, rows: Floats) -> Price:
-    """Seconds of a product as the walk prices it: of matrix or memory, whichever takes longer."""
-    peak, stream = matrix_peak(machine, "bf16"), _bandwidth(machine)
+def _product(
+    table: Table,
+    machine: Machine,
+    held: Formats,
+    shape: tuple[Floats, Floats, Floats],
+    moved: tuple[Floats, Floats],
+    groups: Floats | None = None,
+    even: bool = False,
+) -> tuple[Price, Floats, Floats]:
+    """The surface of products, and seconds at the peaks; `moved` are activations in and out."""
+    rows, columns, depth = shape
+    each = 1.0 if groups is None else groups
+    weights = each * columns * depth * held.weight
+    nbytes = weights + moved[0] * held.activation + moved[1] * 2.0
+    near = _near(table, machine, nbytes)
 
     def predict(cal: Calibration) -> Floats:
-        compute = flops * (rows + cal["rows"]) / (peak * cal["matrix"] * rows)
-        return np.asarray(np.maximum(compute, nbytes / (stream * cal["memory"])))
+        peak = held.peak if cal.ideal else held.reached
+        pair = surfaces.product(
+            machine, cal, peak, rows, columns, depth, nbytes, groups, near, even
+        )
+        return np.asarray(pair.longest + cal["launch"])
 
-    return predict
+    flops = 2.0 * each * rows * columns * depth / held.peak
+    return predict, flops, nbytes / float(bandwidth(machine))
 
 
 def _gemm(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
     m, n, k = (table.values(c) for c in "mnk")
-    yield _dense("products", machine, _plain(table), m, n, k)
+    held, groups = _formats(table, machine), table.values("groups")
+    grouped = groups > 0
+    yield _dense("products", table, machine, held, ~grouped, m, n, k)
+    if np.any(grouped):
+        price = _product(table, machine, held, (m, n, k), (groups * m * k, groups * m * n), groups,
+                         even=True)  # fmt: skip
+        good = grouped & np.isfinite(price[1])
+        yield Sort("grouped products", "experts", good, *price)
 
 
-def _dense(what: str, machine: Machine, plain: Bools, m: Floats, n: Floats, k: Floats) -> Sort:
-    flops, nbytes = 2 * m * n * k, 2.0 * (m * k + k * n + m * n)
-    return Sort(what, plain & np.isfinite(flops), _product(machine, flops, nbytes, m))
+def _dense(
+    what: str, table: Table, machine: Machine, held: Formats, rows: Bools, m: Floats, n: Floats,
+    k: Floats,
+) -> Sort:  # fmt: skip
+    price = _product(table, machine, held, (m, n, k), (m * k, m * n))
+    return Sort(what, "products", rows & np.isfinite(price[1]), *price)
 
 
 def _linear(table: Table, machine: Machine, shelf: Shelf) -> Iterator[Sort]:
@@ -134,27 +151,35 @@ def _linear(table: Table, machine: Machine, shelf: Shelf) -> Iterator[Sort]:
         ("up_proj", "gate_up"): (2 * inter / tp, hidden),
         ("down_proj",): (hidden, inter / tp),
     }
+    held = _formats(table, machine)
     ops = np.array([heading(str(w)) for w in table.words("op")], dtype=object)
     for told, (n, k) in layers.items():
-        here = np.array([any(t in op for t in told) for op in ops]) & _plain(table)
-        yield _dense(f"linear layers, {told[-1]}", machine, here, table.values("m"), n, k)
+        here = np.array([any(t in op for t in told) for op in ops])
+        what = f"linear layers, {told[-1]}"
+        yield _dense(what, table, machine, held, here, table.values("m"), n, k)
 
 
 def _experts(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
-    """Fused gated experts: three products of each token with the experts it chose."""
+    """Fused gated experts: up and gate in one kernel, down in another."""
     tokens, hidden, inter = (table.values(c) for c in ("m", "hidden", "inter"))
     experts, topk = table.values("experts"), table.values("topk")
     tp = table.values("moe_tp")
     tp = np.where(np.isnan(tp), table.values("tp", 1.0), tp)
     ep = table.values("ep", 1.0)
+    held = _formats(table, machine, "moe_precision")
     with np.errstate(divide="ignore", invalid="ignore"):
         hit = -experts * np.expm1(tokens * np.log1p(-np.minimum(topk / experts, 1 - 1e-12))) / ep
         chosen = tokens * topk / ep
-        weights = 3 * hidden * inter / tp
-        nbytes = 2.0 * (hit * weights + 2 * chosen * hidden)
-        price = _product(machine, 2 * chosen * weights, nbytes, chosen / hit)
-    good = _plain(table) & np.isfinite(nbytes) & (topk <= experts)
-    yield Sort("fused experts", good, price, EXPERTS_SCATTER)
+        inner, rows = inter / tp, chosen / hit
+        up = _product(table, machine, held, (rows, 2 * inner, hidden),
+                      (chosen * hidden, 2 * chosen * inner), hit)  # fmt: skip
+        down = _product(table, machine, held, (rows, hidden, inner),
+                        (chosen * inner, chosen * hidden), hit)  # fmt: skip
+    good = np.isfinite(up[1] + down[1]) & (topk <= experts)
+    yield Sort(
+        "fused experts", "experts", good, lambda c: up[0](c) + down[0](c),
+        up[1] + down[1], up[2] + down[2],
+    )  # fmt: skip
 
 
 def _attention(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
@@ -165,23 +190,41 @@ def _attention(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
     new, past = table.values("input_tokens", 1.0), table.values("context_tokens", 0.0)
     phase = np.array([str(p).lower() for p in table.words("phase")])
     decode = np.array(["gen" in p or "dec" in p for p in phase]) | ((new <= 1) & (past > 0))
-    pairs = batch * (new * past + new * (new + 1) / 2)
-    peak, bandwidth = matrix_peak(machine, "bf16"), _bandwidth(machine)
-    cache = np.array([c is None or c[0] == "bf16" for c in map(precision, _kv(table))])
-    nbytes = np.where(cache, 4.0, 2.0) * batch * (new + past) * kv_heads * dim  # keys and values
+    open_ = np.array([str(w).lower() in ("false", "no", "0") for w in table.words("causal")])
+    pairs = batch * np.where(open_, new * (new + past), new * past + new * (new + 1) / 2)
+    peak, stream = matrix_peak(machine, "bf16"), float(bandwidth(machine))
+    plain = np.array([precision(str(w)) == ("bf16", "bf16") for w in table.words("precision")])
+    narrow = np.array([c is not None and dtype(c[0]).bytes < 2 for c in
+                       (precision(str(w)) for w in table.words("kv_precision"))])  # fmt: skip
+    each = np.where(narrow, 1.0, 2.0)
+    nbytes = 2.0 * each * batch * (new + past) * kv_heads * dim  # keys and values
+    per_pair = 4.0 * heads * dim
 
     def prefill(cal: Calibration) -> Floats:
-        return np.asarray(4 * pairs * heads * dim / (peak * cal["attention"]))
+        pair = surfaces.prefill(
+            machine, cal, peak, heads, dim, pairs, batch * new, nbytes, new + past
+        )
+        return np.asarray(pair.longest + surfaces.ramp(cal) + 2 * cal["launch"])
 
-    def stream(cal: Calibration) -> Floats:
-        return np.asarray(nbytes / (bandwidth * cal["kv"]))
+    def attend(cal: Calibration) -> Floats:
+        matrix = per_pair * pairs / (peak * cal["attention"])
+        if not cal.ideal:
+            matrix = matrix + 4 * pairs * heads * surfaces.softmax(machine, cal)
+        memory = surfaces.stream(machine, cal["kv"], cal["draw"], nbytes)
+        return np.asarray(np.maximum(matrix, memory) + surfaces.ramp(cal) + 2 * cal["launch"])
 
-    yield Sort("prefill attention", ~decode & np.isfinite(pairs) & _plain(table), prefill)
-    yield Sort("decode attention", decode & np.isfinite(nbytes), stream)
+    known = np.isfinite(pairs) & np.isfinite(nbytes)
+    light = per_pair * pairs / peak, nbytes / stream
+    yield Sort("prefill attention", "attention", ~decode & known & plain, prefill, *light)
+    yield Sort("decode attention", "attention", decode & known, attend, *light)
 
 
-def _kv(table: Table) -> list[str]:
-    return [str(w) for w in table.words("kv_precision")]
+KINDS: Mapping[str, tuple[CollectiveKind, float]] = {  # words in a name → kind, and its share
+    "all_reduce": ("all-reduce", 2.0), "allreduce": ("all-reduce", 2.0),
+    "all_gather": ("all-gather", 1.0), "allgather": ("all-gather", 1.0),
+    "reduce_scatter": ("all-gather", 1.0), "alltoall": ("all-to-all", 1.0),
+    "all_to_all": ("all-to-all", 1.0),
+}  # fmt: skip
 
 
 def _collective(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
@@ -190,16 +233,21 @@ def _collective(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
     size = table.values("elements") * np.where(narrow, 1.0, table.values("element_bytes", 2.0))
     n = table.values("devices")
     names = np.array([heading(str(w)) for w in table.words("collective", "all_reduce")])
-    reduce = np.array(["reduce" in w and "scatter" not in w for w in names])
+    link = machine.links.get("scale_up") or machine.links.get("host")
+    if link is None:
+        return
     # Groups that leave the node say something about another link.
-    inside = (n > 1) & (n <= machine.node)
+    inside = (n > 1) & (n <= machine.node) & np.isfinite(size)
+    for kind, share in dict.fromkeys(KINDS.values()):
+        told = {w for w, k in KINDS.items() if k == (kind, share)}
+        here = inside & np.array([any(t in name for t in told) for name in names])
 
-    def predict(cal: Calibration) -> Floats:
-        return np.asarray(
-            collective(machine, "all-reduce", size, n, cal["link"], cal["collective"])
-        )
+        def predict(cal: Calibration, kind: CollectiveKind = kind) -> Floats:
+            took = collective(machine, kind, size, n, cal["link"], cal["collective"])
+            return np.asarray(took)
 
-    yield Sort("all-reduce", reduce & inside & np.isfinite(size), predict)
+        light = share * (n - 1) / n * size / float(link.bandwidth.value)
+        yield Sort(kind, "collectives", here, predict, 0.0 * size, light)
 
 
 SORTS: Mapping[str, Callable[[Table, Machine, Shelf], Iterator[Sort]]] = {
@@ -209,9 +257,3 @@ SORTS: Mapping[str, Callable[[Table, Machine, Shelf], Iterator[Sort]]] = {
     "attention": _attention,
     "collective": _collective,
 }
-
-
-def _bandwidth(machine: Machine) -> float:
-    tier = machine.tiers[machine.main]
-    assert tier.bandwidth is not None
-    return float(tier.bandwidth.value)

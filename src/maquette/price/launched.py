@@ -1,0 +1,82 @@
+"""Sections as the kernels a machine launches one after another: their shapes, and what those take.
+
+The shapes follow from counts: two flops for each weight and row give the rows of a product, and
+weights over depth its columns, of every group of experts that a batch touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from maquette.compiler.schedule import Section
+from maquette.machines.types import Machine
+from maquette.price import surfaces
+from maquette.price.calibration import Calibration
+from maquette.price.rates import matrix_rate, product_peak, vector_peak
+from maquette.price.work import Busy, Env, Work, phases, split
+
+
+def launched(section: Section, machine: Machine, cal: Calibration, env: Env) -> Iterator[Busy]:
+    """The parts of a section under features and formats `env` (scalars or arrays)."""
+    vector = vector_peak(machine) * cal["vector"]
+    shaped = section.kind in ("product", "grouped") and bool(section.depth.terms)
+    for work in split(section):
+        for phase, values in phases(section, work.part, env):
+            if shaped and work.part != "attention":
+                pair = _product(section, work, machine, cal, values)
+            else:
+                reached = cal["kv"] if phase == "decode" else cal["memory"]
+                pair = surfaces.Pair(
+                    work.matrix(values) / matrix_rate(section, work, cal, values),
+                    surfaces.stream(machine, reached, cal["draw"], work.bytes(values)),
+                )
+            other = work.vector(values) / vector
+            if section.kind == "attention" and not cal.ideal:  # between its products, not beside
+                pair = pair._replace(matrix=pair.matrix + other * surfaces.EXPONENTIAL)
+            yield Busy(work.part, phase, pair.matrix, other, pair.memory)
+    if section.kind == "attention" and "seqs" in env:
+        yield _unseen(section, machine, cal, env)
+        filling = np.where(np.asarray(env["seqs"]) > 0, surfaces.ramp(cal), 0.0)
+        yield Busy("seqs", "seqs", 0.0, 0.0, filling)
+
+
+def _product(
+    section: Section, work: Work, machine: Machine, cal: Calibration, env: Env
+) -> surfaces.Pair:
+    weights = np.maximum(section.weights(env), 1e-9)
+    depth = section.depth(env)
+    groups = env["hit"] if section.kind == "grouped" else None
+    return surfaces.product(
+        machine,
+        cal,
+        product_peak(section, env, 1.0 if cal.ideal else env["reach"]),
+        rows=work.matrix(env) / (2 * weights),
+        columns=weights / (depth * (1.0 if groups is None else groups)),
+        depth=depth,
+        nbytes=work.bytes(env),
+        groups=groups,
+    )
+
+
+def _unseen(section: Section, machine: Machine, cal: Calibration, env: Env) -> Busy:
+    """Pairs that queries of prompts pay for beyond those they see.
+
+    Where a part has a form of its own for prompts, tokens are counted in the other one, and these
+    few pairs are not counted at all.
+    """
+    pairs: dict[str, Any] = {
+        name: cal["keys"] * env["tokens"]
+        for name in section.matrix.symbols
+        if name.startswith("pairs:")
+    }
+    if section.phase or not pairs:
+        return Busy("tokens", "tokens", 0.0, 0.0, 0.0)
+    works = [w for w in split(section) if w.part == "attention"]
+    flops = sum(w.matrix({**env, **pairs}) for w in works)
+    others = sum(w.vector({**env, **pairs}) for w in works) * surfaces.EXPONENTIAL
+    took = flops / (env["full_peak"] * cal["attention"])
+    took = took + others / (vector_peak(machine) * cal["vector"])
+    return Busy("tokens", "tokens", took, 0.0, 0.0)

@@ -1,0 +1,197 @@
+"""What single kernels take: functions of shape, machine and a few constants; arrays at once.
+
+One place for the steps of an engine (`price.seconds`) and for rows of measured kernels
+(`validate.kernels`).  Nothing here beats the speed of light of the machine's stated peaks.
+
+- A **product** is cut into tiles that run in waves over the machine's units: the last wave is
+  rarely full, small tiles reach less of the peak (they use an operand less often), a tile is
+  written when it is done, and with fewer tiles than units the depth is split.  The tile is the one
+  that takes least.
+- A unit draws only so many bytes per second (those in flight over the latency of memory), so a
+  kernel that keeps few units busy does not saturate memory, and the last-level cache gives all
+  units together no more than that.
+- **Prefill attention** pays for keys that a row of queries does not see (tiles on the diagonal,
+  prologue) and, beside the products, for the softmax; **decode attention** for filling and
+  draining, however short the context.
+
+Tiles and split depths are those that libraries choose from (CUTLASS, "Efficient GEMM in CUDA";
+Stream-K, arXiv 2301.03598; FlashAttention-2, arXiv 2307.08691).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from maquette.machines.facts import bandwidth, capacity
+from maquette.machines.types import Machine
+from maquette.price.calibration import Calibration
+from maquette.price.rates import vector_peak
+
+TILES = ((256, 128), (128, 128), (64, 64), (16, 64))  # rows × columns of an output
+SPLIT_DEPTH = 2048.0  # a product is not split into parts less deep than this
+QUERIES = 128.0  # rows of a tile of prefill attention
+EXPONENTIAL = 2.0  # of an operation, averaged over the four of a softmax
+RAMP = 0.125  # megabytes a unit draws alone while decode attention fills: 256 tokens of 512 bytes
+MEGABYTE = 1e6
+
+
+class Pair(NamedTuple):
+    """Seconds a kernel keeps the matrix engines and the memory; they overlap."""
+
+    matrix: Any
+    memory: Any
+
+    @property
+    def longest(self) -> Any:
+        return np.maximum(self.matrix, self.memory)
+
+
+def product(
+    machine: Machine,
+    cal: Calibration,
+    peak: Any,
+    rows: Any,
+    columns: Any,
+    depth: Any,
+    nbytes: Any,
+    groups: Any = None,
+    near: Any = 0.0,
+    even: bool = False,
+) -> Pair:
+    """Seconds of ``groups`` products of ``rows × depth`` by ``depth × columns`` in one kernel.
+
+    `peak` is in flop/s of the whole machine, `near` the part of `nbytes` that is in the last-level
+    cache already.  Of several groups `rows` is a mean, unless they are `even`: each fills half a
+    tile more than it needs.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> from maquette.price.calibration import first_principles
+    >>> h100 = machine("h100")
+    >>> cal = first_principles("h100-sxm", "any")
+    >>> full, spilled = (product(h100, cal, 989e12, 128 * n, 128, 8192, 1e6) for n in (132, 133))
+    >>> bool(spilled.matrix > 1.2 * full.matrix)  # one tile more is another wave
+    True
+    """
+    flops = 2.0 * rows * columns * depth * (1.0 if groups is None else groups)
+    if cal.ideal:
+        return Pair(flops / peak, nbytes / float(bandwidth(machine)))
+    units = _units(machine)
+    shallow = np.minimum(1.0, SPLIT_DEPTH / depth)  # of the depth, the least a part of it has
+    reached = peak * cal["matrix"] * (1.0 if groups is None else cal["grouped"])
+    each = 2.0 * units * depth / reached  # seconds for a point of the output
+    stored = 2.0 * cal["draw"] / MEGABYTE if units > 1 else 0.0  # and to write it, in two bytes
+    best: Any = np.inf
+    tiles: Any = 0.0
+    across = {wide: np.ceil(columns / wide) for _, wide in TILES}
+    for tall, wide in TILES:
+        if groups is None:  # without rows the weights are read all the same
+            tiles = np.maximum(np.ceil(rows / tall), 1.0) * across[wide]
+        elif even:
+            tiles = np.ceil(rows / tall) * across[wide] * groups
+        else:
+            tiles = np.maximum(rows / tall + 0.5, 1.0) * (across[wide] * groups)
+        filled = tiles / units
+        split = np.maximum(filled, np.minimum(shallow, tiles))
+        waves = np.where(filled < 0.5, split, np.ceil(filled))
+        point = each * (1 / _of_tile(tall, wide, cal["rows"])) + stored
+        best = np.minimum(best, waves * (tall * wide * point))
+    busy = tiles / shallow
+    return Pair(best, stream(machine, cal["memory"], cal["draw"], nbytes, busy, near))
+
+
+@lru_cache(maxsize=4096)
+def _of_tile(tall: int, wide: int, half: float) -> float:
+    """What a tile reaches of the largest one: an operand is used ``rc/(r+c)`` times a load."""
+    used, most = tall * wide / (tall + wide), TILES[0][0] * TILES[0][1] / sum(TILES[0])
+    return (1 + half / most) / (1 + half / used)
+
+
+def stream(
+    machine: Machine, reached: float, draw: float, nbytes: Any, busy: Any = None, near: Any = 0.0
+) -> Any:
+    """Seconds to move `nbytes` with `busy` units at work, `near` of them from the cache.
+
+    `reached` is a fraction of the memory's bandwidth, `draw` seconds a megabyte takes one unit.
+    """
+    main = float(bandwidth(machine))
+    units = _units(machine)
+    if busy is None:  # as many as there are
+        return nbytes / (main * reached)
+    if units <= 1 or draw == 0.0:
+        return nbytes / (main * reached)
+    each = max(MEGABYTE / draw, main / units)  # a unit draws its share of the memory at least
+    together = np.clip(busy, 1.0, units) * each
+    far = np.minimum(main * reached, together)
+    if np.all(np.asarray(near) == 0.0):
+        return nbytes / far
+    return (nbytes - near) / far + near / together
+
+
+def resident(machine: Machine, nbytes: Any) -> Any:
+    """Of the operands of a kernel that runs again and again, the bytes its cache still holds.
+
+    All up to half of the last-level cache, none beyond one and a half of it: between kernels of a
+    step others come, and nothing of the weights is left.
+    """
+    held = cache(machine)
+    return nbytes * np.clip(1.5 - nbytes / held, 0.0, 1.0) if held else 0.0 * nbytes
+
+
+def prefill(
+    machine: Machine,
+    cal: Calibration,
+    peak: float,
+    heads: Any,
+    dim: Any,
+    pairs: Any,
+    tokens: Any,
+    nbytes: Any,
+    longest: Any = 0.0,
+) -> Pair:
+    """Seconds of attention of prompts of `tokens` tokens, with `pairs` of queries and keys.
+
+    `longest` is the keys that a tile of queries of the longest sequence sees: one unit's work.
+    """
+    if cal.ideal:
+        return Pair(4.0 * heads * dim * pairs / peak, nbytes / float(bandwidth(machine)))
+    each = 4.0 * dim / (peak * cal["attention"]) + 4.0 * softmax(machine, cal)
+    paid = heads * (pairs + cal["keys"] * tokens)
+    return Pair(
+        each * np.maximum(paid, longest * QUERIES * _units(machine)),
+        nbytes / (float(bandwidth(machine)) * cal["memory"]),
+    )
+
+
+def softmax(machine: Machine, cal: Calibration) -> float:
+    """Seconds of one of the four operations a query-key pair of a head takes beside products.
+
+    One of them is an exponential, which takes as long as a few others, and little of it overlaps:
+    FlashAttention-3 at head sizes of 64, 128 and 256 fits a constant time per pair.
+    """
+    return EXPONENTIAL / (vector_peak(machine) * cal["vector"])
+
+
+def ramp(cal: Calibration) -> float:
+    """Seconds that attention takes to fill and drain, whatever it attends to."""
+    return RAMP * cal["draw"]
+
+
+def _units(machine: Machine) -> float:
+    """Units that tiles are dealt out to; 1 where a machine file states none: no waves then."""
+    fact = machine.compute.units
+    return float(fact.value) if fact is not None else 1.0
+
+
+def cache(machine: Machine) -> float:
+    """Bytes of the last-level cache, the tier before the main one; 0 where none is stated.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> cache(machine("h100")) / 1e6
+    52.4
+    """
+    nearer = list(machine.tiers)[: list(machine.tiers).index(machine.main)]
+    known = [n for n in nearer if machine.tiers[n].capacity is not None]
+    return float(capacity(machine, known[-1])) if known else 0.0
