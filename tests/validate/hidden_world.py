@@ -40,7 +40,7 @@ class Gpu:
         return np.random.default_rng([self.seed, version])
 
 
-H100 = Gpu(132, 989e12, 3.9e12, 3.35e12, 50e6, 5.6e12)
+H100 = Gpu(132, 989e12, 3.9e12, 3.35e12, 50e6, 9.5e12, unit_rate=70e9)
 A100 = Gpu(108, 312e12, 2.4e12, 2.04e12, 40e6, 4.2e12, seed=1, issue=0.88, dram=0.88)
 
 

@@ -35,7 +35,8 @@ def launched(section: Section, machine: Machine, cal: Calibration, env: Env) -> 
                 )
             other = work.vector(values) / vector
             if section.kind == "attention" and not cal.ideal:  # between its products, not beside
-                pair = pair._replace(matrix=pair.matrix + other * surfaces.EXPONENTIAL)
+                between = work.vector(values) / surfaces.SOFTMAX * surfaces.softmax(machine, cal)
+                pair = pair._replace(matrix=pair.matrix + between)
             yield Busy(work.part, phase, pair.matrix, other, pair.memory)
     if section.kind == "attention" and "seqs" in env:
         yield _unseen(section, machine, cal, env)
@@ -76,7 +77,7 @@ def _unseen(section: Section, machine: Machine, cal: Calibration, env: Env) -> B
         return Busy("tokens", "tokens", 0.0, 0.0, 0.0)
     works = [w for w in split(section) if w.part == "attention"]
     flops = sum(w.matrix({**env, **pairs}) for w in works)
-    others = sum(w.vector({**env, **pairs}) for w in works) * surfaces.EXPONENTIAL
+    others = sum(w.vector({**env, **pairs}) for w in works) / surfaces.SOFTMAX
     took = flops / (env["full_peak"] * cal["attention"])
-    took = took + others / (vector_peak(machine) * cal["vector"])
+    took = took + others * surfaces.softmax(machine, cal)
     return Busy("tokens", "tokens", took, 0.0, 0.0)

@@ -33,7 +33,8 @@ from maquette.price.rates import vector_peak
 TILES = ((256, 128), (128, 128), (64, 64), (16, 64))  # rows × columns of an output
 SPLIT_DEPTH = 2048.0  # a product is not split into parts less deep than this
 QUERIES = 128.0  # rows of a tile of prefill attention
-EXPONENTIAL = 2.0  # of an operation, averaged over the four of a softmax
+SOFTMAX = 4.0  # operations of a pair: less the largest, exponential, times a value's share, added
+EXPONENTIALS = 5.5e10  # of a unit per second: 16 a cycle of 1.7 GHz, twice, as half is hidden
 RAMP = 0.125  # megabytes a unit draws alone while decode attention fills: 256 tokens of 512 bytes
 MEGABYTE = 1e6
 
@@ -157,7 +158,7 @@ def prefill(
     """
     if cal.ideal:
         return Pair(4.0 * heads * dim * pairs / peak, nbytes / float(bandwidth(machine)))
-    each = 4.0 * dim / (peak * cal["attention"]) + 4.0 * softmax(machine, cal)
+    each = 4.0 * dim / (peak * cal["attention"]) + softmax(machine, cal)
     paid = heads * (pairs + cal["keys"] * tokens)
     return Pair(
         each * np.maximum(paid, longest * QUERIES * _units(machine)),
@@ -166,12 +167,15 @@ def prefill(
 
 
 def softmax(machine: Machine, cal: Calibration) -> float:
-    """Seconds of one of the four operations a query-key pair of a head takes beside products.
+    """Seconds a query-key pair of a head takes beside its products, which it hardly overlaps.
 
-    One of them is an exponential, which takes as long as a few others, and little of it overlaps:
-    FlashAttention-3 at head sizes of 64, 128 and 256 fits a constant time per pair.
+    Exponentials set it: a unit evaluates some 16 a cycle (NVIDIA and AMD, special function units),
+    an eighth of its other arithmetic.  FlashAttention-3 at head sizes of 64, 128 and 256 fits a
+    constant time per pair, 2.4e-13 s on an H100.
     """
-    return EXPONENTIAL / (vector_peak(machine) * cal["vector"])
+    units = _units(machine)
+    rate = max(units * EXPONENTIALS if units > 1 else 0.0, vector_peak(machine) / 8)
+    return 1.0 / (rate * cal["vector"])
 
 
 def ramp(cal: Calibration) -> float:
