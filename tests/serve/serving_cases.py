@@ -110,9 +110,12 @@ def case_of(seed: int) -> Case:
     tokens, seqs = int(rng.choice([12, 40, 300])), int(rng.integers(1, 12))
     step = step_model(rng, tokens, seqs, windows, grid)
     requests = requests_of(rng, int(rng.integers(1, 40)), rng.random() < 0.5, grid)
-    static = rng.random() < 0.15
+    scheduler = str(rng.choice(["continuous", "prefill-first", "static"], p=[0.55, 0.3, 0.15]))
+    static = scheduler == "static"
     policy = Policy(
-        scheduler="static" if static else "continuous",
+        scheduler=scheduler,  # type: ignore[arg-type]
+        admission=str(rng.choice(["chunk", "prompt", "output"])),  # type: ignore[arg-type]
+        watermark=float(rng.choice([0.0, 0.0, 0.1])),
         chunked_prefill=bool(rng.random() < 0.7),
         prefix_caching=bool(rng.random() < 0.9),
         timeout_s=float(rng.choice([0.02, 0.1, 0.5])) if rng.random() < 0.3 else None,

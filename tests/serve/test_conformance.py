@@ -6,6 +6,7 @@ running request loses its blocks and goes to the front of the queue.  Unless tha
 requests follow in order while budget, sequences and the blocks of their next tokens last; the
 first that does not fit ends the step.  A prompt whose last token is computed gives the first
 output token in that step.  Cached blocks are found at admission, but never the last token's.
+Later versions admit a prompt only when all of it fits, TensorRT-LLM only when its output does too.
 
 Every step takes a second; blocks hold 4 tokens.  A request is (arrival, prompt, output).
 """
@@ -21,6 +22,8 @@ from maquette.serve.simulate import Simulation, simulate
 from maquette.serve.stepwise import StepLane
 from maquette.traffic.types import Requests
 
+PLAIN = Policy(admission="chunk", prefix_caching=False)
+CACHED = Policy(admission="chunk")
 SECOND = StepModel(1.0, 0.0, np.zeros(101), np.zeros(9), ())
 
 Row = tuple[float, int, int]
@@ -51,16 +54,17 @@ def check(
     seqs: int = 4,
     blocks: int = 100,
     hashes: Hashes = (),
+    policy: Policy = PLAIN,
 ) -> None:
     """The oracle takes these steps; the coalesced run ends every request when they do."""
     replica = Replica(SECOND, blocks, 4, seqs, budget, kv_bytes_per_token=0.0)
     given = requests(rows, hashes)
-    simulation = Simulation(given, [replica], Policy(), "stepwise", None, 100)
+    simulation = Simulation(given, [replica], policy, "stepwise", None, 100)
     simulation.cluster.run()
     (lane,) = simulation.lanes
     assert isinstance(lane, StepLane)
-    assert lane.log == steps
-    oracle, fast = simulation.trace(), simulate(given, [replica])
+    assert [step.tokens for step in lane.log] == steps
+    oracle, fast = simulation.trace(), simulate(given, [replica], policy)
     assert fast.first_token_ns.tolist() == oracle.first_token_ns.tolist()
     assert fast.finish_ns.tolist() == oracle.finish_ns.tolist()
     counts = np.bincount([sum(step.values()) for step in steps])
@@ -159,17 +163,19 @@ def test_admission_needs_the_blocks_of_the_next_piece_only() -> None:
 def test_one_token_at_least_is_computed() -> None:
     """Both blocks of the second are cached, but the last token's is not used; the third's are."""
     hashes = ((1, 2), (1, 2), (1, 2, 3))
-    check([{0: 8}, {1: 4}, {2: 4}], (0, 8, 1), (1.5, 8, 1), (3.5, 12, 1), hashes=hashes)
+    check(
+        [{0: 8}, {1: 4}, {2: 4}], (0, 8, 1), (1.5, 8, 1), (3.5, 12, 1), hashes=hashes, policy=CACHED
+    )
 
 
 def test_blocks_are_found_in_the_step_that_computes_them() -> None:
-    check([{0: 8, 1: 4}], (0, 8, 1), (0, 8, 1), hashes=((1, 2), (1, 2)))
+    check([{0: 8, 1: 4}], (0, 8, 1), (0, 8, 1), hashes=((1, 2), (1, 2)), policy=CACHED)
 
 
 def test_a_preempted_request_finds_what_is_left_of_its_prompt() -> None:
     """Its first block is still cached: of 6 + 1 tokens, 3 are computed anew."""
     steps = [{0: 8, 1: 6}, *[{0: 1}] * 4, {1: 3}, {1: 1}]
-    check(steps, (0, 8, 5), (0, 6, 3), blocks=4, hashes=((1, 2), (3,)))
+    check(steps, (0, 8, 5), (0, 6, 3), blocks=4, hashes=((1, 2), (3,)), policy=CACHED)
 
 
 @pytest.mark.parametrize(("blocks", "computed"), [(4, 4), (3, 8)])
@@ -180,4 +186,36 @@ def test_the_block_let_go_longest_ago_is_forgotten(blocks: int, computed: int) -
     """
     rows: tuple[Row, ...] = ((0, 4, 1), (1.5, 4, 1), (3.5, 8, 1), (5.5, 8, 1))
     hashes = ((1,), (2,), (3, 4), (1, 5))
-    check([{0: 4}, {1: 4}, {2: 8}, {3: computed}], *rows, blocks=blocks, hashes=hashes)
+    check(
+        [{0: 4}, {1: 4}, {2: 8}, {3: computed}], *rows, blocks=blocks, hashes=hashes, policy=CACHED
+    )
+
+
+def test_a_preempted_request_finds_its_own_blocks() -> None:
+    """Of the two blocks that it lost, full by then, the first one's still holds its 4 tokens."""
+    steps = [{0: 7, 1: 7}, {0: 1, 1: 1}, *[{0: 1}] * 4, {1: 5}, *[{1: 1}] * 3]
+    check(steps, (0, 7, 6), (0, 7, 6), blocks=4, policy=CACHED)
+
+
+def test_a_prompt_is_admitted_when_all_of_it_fits() -> None:
+    """The second needs 5 blocks, not the 2 of its first piece, and 3 are free until the end."""
+    steps = [{0: 7}, {0: 1}, {0: 1}, {1: 8}, {1: 8}, {1: 4}]
+    whole = Policy(prefix_caching=False)
+    check(steps, (0, 7, 3), (0, 20, 1), blocks=6, budget=8, policy=whole)
+
+
+def test_a_request_is_admitted_when_its_output_fits() -> None:
+    """12 tokens each at their ends, 3 blocks: two of 7 blocks' sequences at once, none preempted.
+
+    The third needs 3 and finds 1 that nobody will take, though 3 are free when it arrives.
+    """
+    steps = [{0: 7, 1: 7}, *[{0: 1, 1: 1}] * 5, {2: 7}, *[{2: 1}] * 5]
+    whole = Policy(admission="output", prefix_caching=False)
+    check(steps, (0, 7, 6), (0, 7, 6), (0, 7, 6), blocks=7, policy=whole)
+
+
+def test_a_watermark_of_blocks_stays_free_at_admission() -> None:
+    """Of 10 blocks a tenth stays free: 2 + 7 do, 2 + 8 do not, until nobody runs."""
+    free = Policy(watermark=0.1, prefix_caching=False)
+    check([{0: 8, 1: 28}, {0: 1}], (0, 8, 2), (0, 28, 1), blocks=10, policy=free)
+    check([{0: 8}, {0: 1}, {1: 32}], (0, 8, 2), (0, 32, 1), blocks=10, policy=free)

@@ -76,7 +76,7 @@ def steady_rate(trace: Trace) -> float:
         (Policy(), gpu(), 0.05),
         (Policy(), gpu(budget=300), 0.05),
         (Policy(), gpu(seqs=4), 0.05),
-        (Policy(chunked_prefill=False), gpu(), 0.05),
+        (Policy("prefill-first", chunked_prefill=False), gpu(), 0.05),
         (Policy(scheduler="static"), gpu(seqs=16), 0.10),
         (Policy(), gpu(blocks=600), 0.25),  # repeated work is left out
     ],

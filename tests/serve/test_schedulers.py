@@ -47,7 +47,7 @@ def test_prompts_are_cut_at_the_budget(mode: Mode) -> None:
 
 @both
 def test_without_chunks_prompts_go_first_and_stall_decoding(mode: Mode) -> None:
-    policy = Policy(chunked_prefill=False)
+    policy = Policy("prefill-first", chunked_prefill=False)
     trace = simulate(requests((0, 12, 3), (1, 12, 1)), [replica(TOKENS)], policy, mode=mode)
     assert seconds(trace) == ([12, 24], [26, 24])
     gaps = np.repeat(trace.gap_edges_ns[:-1], trace.gap_counts)
@@ -57,7 +57,8 @@ def test_without_chunks_prompts_go_first_and_stall_decoding(mode: Mode) -> None:
 @both
 def test_the_newest_is_preempted_and_computed_anew(mode: Mode) -> None:
     """Two prompts of one block each in three blocks: at 4 + 1 tokens the first takes the third."""
-    trace = simulate(requests((0, 4, 4), (0, 4, 4)), [replica(blocks=3)], mode=mode)
+    forgetful = Policy(prefix_caching=False)
+    trace = simulate(requests((0, 4, 4), (0, 4, 4)), [replica(blocks=3)], forgetful, mode=mode)
     assert trace.preemptions.tolist() == [0, 1]
     assert seconds(trace) == ([1, 1], [4, 7])
     # Once the first has ended: prompt and first token in one step, then two decode steps.
@@ -109,7 +110,7 @@ def test_what_never_fits_is_rejected_with_a_reason(mode: Mode) -> None:
     trace = simulate(requests((0, 4, 2), (0, 40, 2)), [replica(blocks=10)], mode=mode)
     assert trace.status.tolist() == [FINISHED, REJECTED]
     assert "KV cache (the longest needs 41, there are 40; first is row 1)" in trace.warnings[0]
-    whole = Policy(chunked_prefill=False)
+    whole = Policy("prefill-first", chunked_prefill=False)
     trace = simulate(requests((0, 4, 2), (0, 40, 2)), [replica(budget=9)], whole, mode=mode)
     assert "max_batched_tokens without chunked prefill" in trace.warnings[0]
 

@@ -2,8 +2,10 @@
 
 Prompts are shared in units: the least whole number of both hash blocks and KV blocks.  A unit is
 cached once, for all sequences that hold it; it becomes visible when the step that computes it is
-scheduled, as in vLLM.  Units that nobody holds stay cached until their room is needed, and then
-the one let go longest ago goes first, the deeper before the shallower.
+scheduled, as in vLLM.  Full blocks behind a sequence's units, those of generated tokens among them,
+are cached for that sequence alone: it finds them again after a preemption.  What nobody holds stays
+cached until its room is needed, and then the one let go longest ago goes first, the deeper before
+the shallower; blocks that hold nothing cached go before all of them.
 """
 
 from __future__ import annotations
@@ -16,28 +18,42 @@ ENDLESS = 1 << 60
 
 
 class Blocks:
-    """`available` counts blocks that are free or can be freed by eviction."""
+    """`available` counts blocks that are free or can be freed by eviction.
+
+    `headroom` is what is left of them when every admitted sequence has grown to its end; it is
+    kept where sequences are admitted with their output in mind (`admit` with `whole`).
+    """
 
     __slots__ = (
         "_held",
         "_others",
+        "_whole",
         "available",
         "block_size",
+        "caching",
         "capacity",
+        "headroom",
         "idle",
+        "idle_blocks",
         "unit_blocks",
         "unit_tokens",
     )
 
-    def __init__(self, capacity: int, block_size: int, unit_tokens: int) -> None:
+    def __init__(
+        self, capacity: int, block_size: int, unit_tokens: int, caching: bool = False
+    ) -> None:
         self.capacity = capacity or ENDLESS  # no blocks: the model keeps no KV cache
         self.block_size = block_size
-        self.unit_tokens = unit_tokens  # 0: no prefix caching
+        self.caching = caching and capacity > 0
+        self.unit_tokens = unit_tokens  # 0: no request shares a prefix with another
         self.unit_blocks = unit_tokens // block_size
-        self.available = self.capacity
+        self.available = self.headroom = self.capacity
+        self._whole: dict[int, int] = {}  # blocks at its end, of each sequence admitted with them
         self._held: set[int] = set()  # cached units that sequences hold
         self._others: dict[int, int] = {}  # of those with several holders: how many besides one
-        self.idle: OrderedDict[int, None] = OrderedDict()  # cached, held by nobody; oldest first
+        # Cached, held by nobody, oldest first: blocks by unit, or by ~rid for those behind units.
+        self.idle: OrderedDict[int, int] = OrderedDict()
+        self.idle_blocks = 0
 
     def fits(self, tokens: int) -> bool:
         """Whether a sequence of `tokens` tokens fits in the empty cache."""
@@ -50,6 +66,43 @@ class Blocks:
                 return n
         return len(seq.units)
 
+    def find(self, seq: Seq) -> int:
+        """Tokens of `seq` that are cached, without its last; sets how many units it may share.
+
+        A unit that is cached and yet computed anew, for its last token, is in blocks of its own.
+        """
+        computed = 0
+        if seq.units:
+            cached = self.cached(seq)
+            hits = min(cached, (seq.target - 1) // self.unit_tokens)
+            seq.sharable = hits if hits < cached else len(seq.units)
+            computed = hits * self.unit_tokens
+        if own := self.idle.get(~seq.rid):
+            size = self.block_size
+            computed = min(computed + own * size, (seq.target - 1) // size * size)
+        return computed
+
+    def admit(self, seq: Seq, tokens: int, fit: int, spare: int, whole: bool) -> bool:
+        """Give a waiting `seq` its first `tokens` tokens, if `fit` tokens would find room as well.
+
+        `spare` blocks must then be left; with `whole`, every sequence admitted earlier must have
+        room to its end too.  False changes nothing.
+        """
+        free = self.headroom if whole else self.available
+        need = -(-fit // self.block_size)
+        if seq.units:
+            shared = seq.units[: min(fit // self.unit_tokens, seq.sharable)]
+            need -= self.unit_blocks * len(self._held.intersection(shared))
+        if need + spare > free:
+            return False
+        if own := self.idle.pop(~seq.rid, 0):
+            self.idle_blocks -= own
+        self.allocate(seq, tokens)
+        if whole:
+            self._whole[seq.rid] = -(-fit // self.block_size)
+            self.headroom -= need
+        return True
+
     def allocate(self, seq: Seq, tokens: int) -> bool:
         """Give `seq` what it lacks to hold its first `tokens` tokens; False changes nothing."""
         if seq.units:
@@ -60,12 +113,12 @@ class Blocks:
             return False
         self.available -= lack
         seq.blocks = need
-        if self.idle:
+        if self.idle_blocks > self.available:
             self.evict()
         return True
 
     def _allocate_shared(self, seq: Seq, tokens: int) -> bool:
-        whole = min(tokens // self.unit_tokens, len(seq.units))
+        whole = min(tokens // self.unit_tokens, seq.sharable)
         need = -(-tokens // self.block_size) - whole * self.unit_blocks
         taken = seq.units[seq.shared : whole]
         held = self._held.intersection(taken)
@@ -77,6 +130,8 @@ class Blocks:
         if taken:
             self._hold(taken, held)
             seq.shared = whole
+            if held and seq.rid in self._whole:  # another has them by now: taken twice from it
+                self.headroom += self.unit_blocks * len(held)
         self.evict()
         return True
 
@@ -84,25 +139,46 @@ class Blocks:
         for unit in held:
             self._others[unit] = self._others.get(unit, 0) + 1
         for unit in self.idle.keys() & units:
-            del self.idle[unit]
+            self.idle_blocks -= self.idle.pop(unit)
         self._held.update(units)
 
     def evict(self, ahead: int = 0) -> None:
-        """Forget idle units until what is cached fits, with `ahead` blocks more taken."""
-        if not self.idle:
-            return
-        excess = len(self.idle) - (self.available - ahead) // self.unit_blocks
-        for _ in range(excess):
-            self.idle.popitem(last=False)
+        """Forget idle blocks until what is cached fits, with `ahead` blocks more taken."""
+        excess = self.idle_blocks - self.available + ahead
+        while excess > 0:
+            key, blocks = next(iter(self.idle.items()))
+            if key < 0 and blocks > excess:  # blocks of one sequence, from its end
+                self.idle[key] = blocks - excess
+                self.idle_blocks -= excess
+                return
+            del self.idle[key]
+            self.idle_blocks -= blocks
+            excess -= blocks
+
+    def forget(self) -> None:
+        """Evict all that nobody holds."""
+        self.idle.clear()
+        self.idle_blocks = 0
 
     def release(self, seq: Seq) -> None:
         """Take back all that `seq` holds."""
         self.available += seq.blocks
+        if whole := self._whole.pop(seq.rid, 0):
+            self.headroom += whole - seq.shared * self.unit_blocks
+        if self.caching:
+            full = min(seq.computed // self.block_size - seq.shared * self.unit_blocks, seq.blocks)
+            if full > 0:
+                self.idle[~seq.rid] = full
+                self.idle_blocks += full
         if seq.shared:
-            self._let_go(seq.units[: seq.shared])
+            freed = self._let_go(seq.units[: seq.shared])
+            self.available += freed
+            if whole:
+                self.headroom += freed
         seq.shared = seq.blocks = 0
 
-    def _let_go(self, units: Units) -> None:
+    def _let_go(self, units: Units) -> int:
+        """The blocks of those `units` that nobody else holds."""
         shared = self._others.keys() & units
         for unit in shared:
             self._others[unit] -= 1
@@ -110,5 +186,6 @@ class Blocks:
                 del self._others[unit]
         alone = [unit for unit in reversed(units) if unit not in shared]
         self._held.difference_update(alone)
-        self.idle.update(dict.fromkeys(alone))
-        self.available += self.unit_blocks * len(alone)
+        self.idle.update(dict.fromkeys(alone, self.unit_blocks))
+        self.idle_blocks += self.unit_blocks * len(alone)
+        return self.unit_blocks * len(alone)

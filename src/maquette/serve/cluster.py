@@ -241,4 +241,5 @@ class Cluster:
         if lane.end < 0 and lane.seqs:
             self._settle(lane, now)
         seq.computed, seq.target = seq.prompt, seq.prompt + 1
+        seq.sharable = len(seq.units)
         self._submit(self._decode, seq, seq.prompt + seq.output - 1, now)

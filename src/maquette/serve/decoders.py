@@ -134,7 +134,7 @@ class Decoders:
         self.total -= base
         del self.active[seq.rid]
         self.phases[-base % size] -= 1
-        tokens = base + tick
+        tokens = seq.computed = base + tick
         seq.blocks += -(-(tokens + ahead) // size)
         generated = seq.output - seq.finish + tick
         self.stays.extend((tokens, generated - seq.generated))

@@ -28,7 +28,9 @@ class Lane:
         self._rows = setup.timeline.rows
         self._heap = setup.heap
         self.costs = costs
-        self.blocks = blocks = Blocks(setup.kv_blocks, setup.block_size, setup.unit_tokens)
+        self.blocks = blocks = Blocks(
+            setup.kv_blocks, setup.block_size, setup.unit_tokens, setup.caching
+        )
         self.decoders = Decoders(costs, blocks.block_size)
         self.seqs: dict[int, Seq] = {}  # waiting and running
         self.waiting: list[int] = []  # heap of keys; may hold some that were dropped
@@ -182,7 +184,7 @@ class Lane:
         available = blocks.available
         if self.wary:
             self.wary = False
-            available -= len(blocks.idle) * blocks.unit_blocks
+            available -= blocks.idle_blocks
         return self.decoders.room(available, steps)
 
     def _grow(self, steps: int) -> None:

@@ -147,7 +147,7 @@ def limits(replicas: Sequence[Replica], policy: Policy) -> list[int]:
     found = []
     for r in replicas:
         limit = r.kv_blocks // r.lanes * r.block_size if r.kv_blocks else UNBOUNDED
-        if not policy.chunked_prefill and policy.scheduler == "continuous":
+        if not policy.chunked_prefill and policy.scheduler != "static":
             limit = min(limit, r.max_batched_tokens)
         found.append(limit)
     return found
@@ -168,7 +168,7 @@ def rejections(
         checks.append((prompt, most, "the tokens of a prefill replica's KV cache"))
     if not policy.chunked_prefill:
         hint = "max_batched_tokens without chunked prefill"
-        dynamic = policy.scheduler == "continuous"
+        dynamic = policy.scheduler != "static"
         checks.insert(0, (whole if dynamic else prompt, _budget(replicas, dynamic), hint))
         if disaggregation is not None:
             checks.insert(0, (prompt, _budget(disaggregation.prefill, True), hint))

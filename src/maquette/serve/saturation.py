@@ -85,7 +85,7 @@ def _rate(load: Load, replica: Replica, policy: Policy) -> float:
     tokens = n + ending * load.prompt
     fits = np.minimum(1.0, r.max_batched_tokens / tokens)
     decode = _decode_time(load, r, n)
-    if policy.chunked_prefill:
+    if policy.scheduler == "continuous":
         begins = ending * fits
         step = decode + _prefill_cost(load, r, begins, n)
         return r.lanes * float((begins / step).max())

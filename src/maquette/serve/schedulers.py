@@ -1,15 +1,17 @@
 """How a batch is formed: three schedulers of real engines.
 
-- `Continuous` (vLLM v1, chunked prefill): one token for every decoding sequence, then the prefill
+- `Continuous` (vLLM v1; TensorRT-LLM): one token for every decoding sequence, then the prefill
   under way, then waiting requests while the token budget, the sequences and the blocks last.
-- `PrefillFirst` (vLLM v0, no chunked prefill): a step of whole prompts if any waiting one fits,
-  else a step of decoding.
+- `PrefillFirst` (vLLM v0; with chunks, SGLang): a step of prompts if any waiting one fits, else a
+  step of decoding.
 - `Static`: a batch of waiting requests is prefilled, then decoded until all of it has finished.
   A finished sequence keeps its row in the batch and its blocks until then, but reads no context.
 
-In the first two, when a decoding sequence needs a block and none is left, the running sequence
-with the highest (priority, arrival) loses its blocks and goes back to waiting, where it keeps its
-place; its prompt and what it generated are computed anew.  Nothing is admitted in such a step.
+In the first two, prompts are cut at the token budget where the policy chunks them and wait for a
+step that takes them whole where it does not.  The policy's admission says what must find room for
+a request to be let in.  When a running sequence needs a block and none is left, the one with the
+highest (priority, arrival) loses its blocks and goes back to waiting, where it keeps its place;
+what is no longer cached of it is computed anew.  Nothing is admitted in such a step.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from maquette.serve.setup import LaneSetup
 
 class _Dynamic(Lane):
     """Requests join and leave the batch between steps."""
+
+    mixed: bool  # whether prefill and decode tokens share steps
 
     def _last_served(self) -> Seq:
         active = self.decoders.active
@@ -38,33 +42,31 @@ class _Dynamic(Lane):
         preempted = False
         phase = self.decoders.tick % blocks.block_size
         while phases[phase] > blocks.available:
-            blocks.idle.clear()  # the sequences before the one that found no block took them
+            blocks.forget()  # the sequences before the one that found no block took them
             self.preempt(now, 0)
             preempted = True
         blocks.available -= phases[phase]
-        if blocks.idle:
-            blocks.evict()
+        blocks.evict()
         return preempted
 
-    def _admit(self, now: int, budget: int, whole: bool) -> None:
-        """Take waiting requests into the step, whole prompts only if `whole`."""
-        blocks, decoders = self.blocks, self.decoders
+    def _admit(self, now: int, budget: int) -> None:
+        """Take waiting requests into the step."""
+        blocks, decoders, setup = self.blocks, self.decoders, self.setup
         running = decoders.n + len(self.chunks) + (self.partial is not None)
-        while self.waiting and budget and running < self.setup.max_seqs:
+        while self.waiting and budget and running < setup.max_seqs:
             seq = self.seqs[self.waiting[0] & RID]
-            computed = seq.computed  # its cache came from a prefill replica
-            if seq.units and not computed:
-                hits = min(blocks.cached(seq), (seq.target - 1) // blocks.unit_tokens)
-                computed = hits * blocks.unit_tokens
+            decodes = seq.computed > 0  # its cache came from a prefill replica
+            computed = seq.computed or blocks.find(seq)
             tokens = min(seq.target - computed, budget)
-            if whole and tokens < seq.target - computed:
+            if not setup.chunked and tokens < seq.target - computed:
                 return
-            decodes = seq.computed > 0
             # Where prefill goes first, the block of a decode step is reserved with the others.
-            ahead = 0 if decodes and whole else tokens
-            if not blocks.allocate(seq, computed + ahead):
+            ahead = tokens if self.mixed or not decodes else 0
+            upto = computed + ahead
+            spare = setup.watermark if running else 0
+            if not blocks.admit(seq, upto, self._fit(seq, upto), spare, self._whole):
                 # A first chunk behind a shorter prefix may fit, once this one is evicted.
-                self.wary = not whole and computed > 0
+                self.wary = setup.admission == "chunk" and setup.chunked and computed > 0
                 return
             self.schedule(seq, 0 if decodes else computed, now)
             running += 1
@@ -77,9 +79,36 @@ class _Dynamic(Lane):
                 self.chunks.append((seq, tokens))
                 budget -= tokens
 
+    @property
+    def _whole(self) -> bool:
+        return self.setup.admission == "output"
+
+    def _fit(self, seq: Seq, upto: int) -> int:
+        """Tokens of `seq` for which blocks must be left, `upto` of them in the next step."""
+        if self._whole:
+            return seq.target if self.setup.hand_over else seq.prompt + seq.output - 1
+        return upto if self.setup.admission == "chunk" or seq.computed else seq.target
+
+    def _continue(self, now: int, budget: int) -> tuple[int, bool]:
+        """The next chunk of the prefill under way; the budget left, and whether it preempted."""
+        seq = self.partial
+        assert seq is not None
+        tokens = min(seq.target - seq.computed, budget)
+        preempted = False
+        while not self.blocks.allocate(seq, seq.computed + tokens):
+            preempted = True
+            if self.preempt(now, self.mixed) is seq:
+                return budget, True
+            budget += self.mixed
+        self.partial = None
+        self.chunks.append((seq, tokens))
+        return budget - tokens, preempted
+
 
 class Continuous(_Dynamic):
-    """vLLM v1."""
+    """Prefill beside decoding."""
+
+    mixed = True
 
     def form(self, now: int) -> int:
         decoders = self.decoders
@@ -90,7 +119,7 @@ class Continuous(_Dynamic):
             budget, evicted = self._continue(now, budget)
             preempted = preempted or evicted
         if self.waiting and not preempted:
-            self._admit(now, budget, whole=False)
+            self._admit(now, budget)
         n = decoders.n
         if self.chunks:
             self.start_step(now, ticking=True, rows=n + len(self.chunks))
@@ -100,33 +129,26 @@ class Continuous(_Dynamic):
             return dropped + self.form(now)  # the prefill under way made room for itself
         return dropped
 
-    def _continue(self, now: int, budget: int) -> tuple[int, bool]:
-        """The next chunk of the prefill under way; the budget left, and whether it preempted."""
-        seq = self.partial
-        assert seq is not None
-        tokens = min(seq.target - seq.computed, budget)
-        preempted = False
-        while not self.blocks.allocate(seq, seq.computed + tokens):
-            preempted = True
-            if self.preempt(now, 1) is seq:
-                return budget, True
-            budget += 1
-        self.partial = None
-        self.chunks.append((seq, tokens))
-        return budget - tokens, preempted
-
 
 class PrefillFirst(_Dynamic):
-    """vLLM v0 without chunked prefill."""
+    """Prefill before decoding."""
+
+    mixed = False
 
     def form(self, now: int) -> int:
         dropped = self.drop_expired(now) if self._deadlines else 0
-        self._admit(now, self.setup.max_batched_tokens, whole=True)
+        budget, preempted = self.setup.max_batched_tokens, False
+        if self.partial is not None:
+            budget, preempted = self._continue(now, budget)
+        if not preempted:
+            self._admit(now, budget)
         if self.chunks:
             self.start_step(now, ticking=False, rows=len(self.chunks))
         elif self.decoders.n:
-            preempted = self._reserve(now)
+            preempted = self._reserve(now) or preempted
             self.start_run(now, self.decoders.n, single=preempted)
+        elif preempted:
+            return dropped + self.form(now)
         return dropped
 
 

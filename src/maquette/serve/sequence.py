@@ -33,6 +33,7 @@ class Seq:
         "priority",
         "prompt",
         "rid",
+        "sharable",
         "shared",
         "target",
         "units",
@@ -50,6 +51,7 @@ class Seq:
         self.target = prompt  # tokens to have in the cache before it can decode
         self.computed = 0  # of these, how many are
         self.blocks = 0  # held by this sequence alone, while it does not decode
+        self.sharable = len(units)  # of these, from the first, how many it may hold with others
         self.shared = 0  # units it holds of the prefix cache
         self.last_token = -1  # when its last token came, if it was interrupted since
         self.base = 0

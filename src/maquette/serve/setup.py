@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from maquette.plans.types import Admission
 from maquette.serve.outcomes import Outcomes
 from maquette.serve.sequence import Seq
 from maquette.serve.timeline import Timeline
@@ -22,8 +23,11 @@ class LaneSetup:
     max_batched_tokens: int
     kv_blocks: int  # 0: the model keeps no KV cache
     block_size: int
-    unit_tokens: int  # of the prefix cache; 0: none
+    unit_tokens: int  # of the prefix cache; 0: no request shares a prefix
+    caching: bool
     chunked: bool
+    admission: Admission
+    watermark: int  # blocks
     timeout: int | None  # quanta
     heap: list[Event]
     timeline: Timeline

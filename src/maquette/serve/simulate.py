@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.errors import Fault, InputError
-from maquette.plans.types import Policy
+from maquette.plans.types import Policy, Scheduler
 from maquette.price.step import Replica
 from maquette.serve import requests as reading
 from maquette.serve.clock import QUANTA
@@ -22,7 +22,7 @@ from maquette.serve.outcomes import Outcomes
 from maquette.serve.saturation import Load, sustainable
 from maquette.serve.schedulers import Continuous, PrefillFirst, Static
 from maquette.serve.setup import Event, LaneSetup
-from maquette.serve.stepwise import Kind, StepLane, StepPrice
+from maquette.serve.stepwise import StepLane, StepPrice
 from maquette.serve.timeline import GAP_EDGES_NS, Timeline
 from maquette.serve.types import REJECTED, TIMED_OUT, UNFINISHED, Disaggregation, Trace
 from maquette.traffic.types import Requests
@@ -30,7 +30,7 @@ from maquette.traffic.types import Requests
 Mode = Literal["coalesced", "stepwise"]
 Ints = NDArray[np.int64]
 
-SCHEDULERS: dict[Kind, type[Lane]] = {
+SCHEDULERS: dict[Scheduler, type[Lane]] = {
     "continuous": Continuous,
     "prefill-first": PrefillFirst,
     "static": Static,
@@ -149,7 +149,10 @@ class Simulation:
                     kv_blocks=_share(r.kv_blocks, r.lanes, lane),
                     block_size=r.block_size,
                     unit_tokens=unit,
+                    caching=self.policy.prefix_caching and self.policy.scheduler != "static",
                     chunked=self.policy.chunked_prefill,
+                    admission=self.policy.admission,
+                    watermark=int(self.policy.watermark * _share(r.kv_blocks, r.lanes, lane)),
                     timeout=timeout,
                     heap=self.heap,
                     timeline=self.timeline,
@@ -162,9 +165,7 @@ class Simulation:
         return found
 
     def _lane(self, setup: LaneSetup, replica: Replica) -> Lane | StepLane:
-        kind: Kind = "static"
-        if self.policy.scheduler == "continuous":
-            kind = "continuous" if self.policy.chunked_prefill else "prefill-first"
+        kind = self.policy.scheduler
         if self.mode == "stepwise":
             key: tuple[int, ...] = (id(replica.step),)
             price = self._priced.get(key) or StepPrice(replica.step)

@@ -7,17 +7,25 @@ with the closed forms, and is as slow as that.  Tests hold the two to the same t
 from __future__ import annotations
 
 from heapq import heappush
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 
+from maquette.plans.types import Scheduler
 from maquette.price.step import StepModel
 from maquette.serve.clock import END, quanta
 from maquette.serve.sequence import RID_BITS, SERIAL_BITS, Seq
 from maquette.serve.setup import LaneSetup
 from maquette.serve.timeline import FOLD
 
-Kind = Literal["continuous", "prefill-first", "static"]
+
+class Step(NamedTuple):
+    """What one step does."""
+
+    at: int
+    tokens: dict[int, int]  # by request
+    lost: tuple[int, ...]  # the requests preempted to form it
+    used: int  # blocks held
 
 
 class StepPrice:
@@ -35,29 +43,55 @@ class StepPrice:
 
 
 class Prefixes:
-    """The prefix cache: for each cached unit, who holds it and when it was last let go."""
+    """The prefix cache: for each cached unit, how many hold it and when it was last let go.
 
-    def __init__(self) -> None:
+    Full blocks behind the units of sequence `rid` are ``own[rid]`` in number, under key ``~rid``.
+    """
+
+    def __init__(self, unit_blocks: int) -> None:
+        self.unit_blocks = unit_blocks
         self.holders: dict[int, int] = {}
+        self.own: dict[int, int] = {}
         self.let_go: dict[int, int] = {}
         self.clock = 0
 
-    def idle(self) -> list[int]:
-        """Units that nobody holds, the one to evict first at the front."""
-        return sorted((u for u, n in self.holders.items() if n == 0), key=self.let_go.__getitem__)
+    def free(self, key: int) -> None:
+        """Nobody holds `key` any more: it is evicted after all that are free by now."""
+        self.clock += 1
+        self.let_go[key] = self.clock
+
+    def evict_to(self, free: int) -> None:
+        """Forget what nobody holds, the first let go first, until it fits in `free` blocks."""
+        idle = [~rid for rid in self.own] + [u for u, n in self.holders.items() if n == 0]
+        idle.sort(key=self.let_go.__getitem__)
+        size = {key: self.own[~key] if key < 0 else self.unit_blocks for key in idle}
+        excess = sum(size.values()) - free
+        for key in idle:
+            if excess <= 0:
+                return
+            if key >= 0:
+                del self.holders[key]
+            elif size[key] > excess:
+                self.own[~key] -= excess
+            else:
+                del self.own[~key]
+            excess -= size[key]
 
 
 class StepLane:
     """A lane that does one step at a time."""
 
-    def __init__(self, setup: LaneSetup, price: StepPrice, kind: Kind) -> None:
+    def __init__(self, setup: LaneSetup, price: StepPrice, kind: Scheduler) -> None:
         self.setup, self.price, self.kind = setup, price, kind
         self.index = setup.index
         self.seqs: dict[int, Seq] = {}
         self.waiting: list[Seq] = []
         self.prefilling: list[Seq] = []
         self.decoding: list[Seq] = []
-        self.prefixes = Prefixes()
+        self.unit_blocks = setup.unit_tokens // setup.block_size
+        self.prefixes = Prefixes(self.unit_blocks)
+        # Blocks at its end, of each sequence admitted with its output.
+        self.whole: dict[int, tuple[Seq, int]] = {}
         self.free = setup.kv_blocks or 1 << 60  # held by no sequence, cached or not
         self.chunks: list[tuple[Seq, int]] = []
         self.stepping: list[Seq] = []  # that decode in the step under way
@@ -68,7 +102,8 @@ class StepLane:
         self.decode_context = [0] * len(price.windows)
         self._serial = 0
         self._preempted = False  # whether the last call of `_room_for` preempted
-        self.log: list[dict[int, int]] = []  # of every step: tokens computed, by request
+        self.lost: list[int] = []  # preempted to form the step
+        self.log: list[Step] = []
 
     # -- from outside ---------------------------------------------------------------------------
 
@@ -131,7 +166,7 @@ class StepLane:
 
     def form(self, now: int) -> int:
         dropped = self._drop_expired(now)
-        self.chunks, self.stepping, self._preempted = [], [], False
+        self.chunks, self.stepping, self._preempted, self.lost = [], [], False, []
         if self.kind == "continuous":
             self._form_continuous(now)
         elif self.kind == "prefill-first":
@@ -139,7 +174,9 @@ class StepLane:
         else:
             self._form_static(now)
         if self.chunks or self.stepping:
-            self.log.append({s.rid: 1 for s in self.stepping} | {s.rid: n for s, n in self.chunks})
+            tokens = {s.rid: 1 for s in self.stepping} | {s.rid: n for s, n in self.chunks}
+            held = (self.setup.kv_blocks or 1 << 60) - self.free
+            self.log.append(Step(now, tokens, tuple(self.lost), held))
             self.start, self.end = now, now + self._time()
             heappush(self.setup.heap, (self.end, END, self.index))
         return dropped
@@ -161,23 +198,33 @@ class StepLane:
     def _form_continuous(self, now: int) -> None:
         preempted = self._take_decoders()
         budget = self.setup.max_batched_tokens - len(self.stepping)
+        budget, evicted = self._continue(budget)
+        if not preempted and not evicted:
+            self._admit(now, budget)
+        elif not self.chunks and not self.stepping:
+            self._form_continuous(now)
+        self.rows = len(self.stepping) + len(self.chunks)
+
+    def _form_prefill_first(self, now: int) -> None:
+        budget, preempted = self._continue(self.setup.max_batched_tokens)
+        if not preempted:
+            self._admit(now, budget)
+        if not self.chunks:
+            preempted = self._take_decoders() or preempted
+            if preempted and not self.stepping:
+                self._form_prefill_first(now)
+        self.rows = len(self.stepping) + len(self.chunks)
+
+    def _continue(self, budget: int) -> tuple[int, bool]:
+        """Chunks of prompts under way; the budget left and whether any sequence was preempted."""
+        preempted = False
         for seq in list(self.prefilling):
             tokens = min(seq.target - seq.computed, budget)
             if tokens and self._room_for(seq, seq.computed + tokens):
                 self.chunks.append((seq, tokens))
                 budget -= tokens
             preempted = preempted or self._preempted
-        if not preempted:
-            self._admit(now, budget, whole=False)
-        elif not self.chunks and not self.stepping:
-            self._form_continuous(now)
-        self.rows = len(self.stepping) + len(self.chunks)
-
-    def _form_prefill_first(self, now: int) -> None:
-        self._admit(now, self.setup.max_batched_tokens, whole=True)
-        if not self.chunks:
-            self._take_decoders()
-        self.rows = len(self.stepping) + len(self.chunks)
+        return budget, preempted
 
     def _form_static(self, now: int) -> None:
         setup = self.setup
@@ -212,29 +259,68 @@ class StepLane:
             preempted = preempted or self._preempted
         return preempted
 
-    def _admit(self, now: int, budget: int, whole: bool) -> None:
+    def _admit(self, now: int, budget: int) -> None:
+        setup, mixed = self.setup, self.kind == "continuous"
         while self.waiting and budget:
             seq = self.waiting[0]
-            if len(self.prefilling) + len(self.decoding) >= self.setup.max_seqs:
+            running = len(self.prefilling) + len(self.decoding)
+            if running >= setup.max_seqs:
                 return
-            if seq.computed:  # its cache came from a prefill replica
-                if not self._allocate(seq, seq.computed + (not whole)):
-                    return
-                self.decoding.append(self.waiting.pop(0))
-                if not whole:
-                    self.stepping.append(seq)
-                    budget -= 1
+            given = seq.computed  # its cache came from a prefill replica
+            computed = given or self._find(seq)
+            tokens = min(seq.target - computed, budget)
+            if not setup.chunked and computed + tokens < seq.target:
+                return
+            upto = given + mixed if given else computed + tokens
+            if not self._fits(seq, upto, running) or not self._allocate(seq, upto, admit=True):
+                return
+            self.waiting.pop(0)
+            setup.outcomes.schedule(seq, 0 if given else computed, now)
+            if not given:
+                seq.computed = computed
+                self.prefilling.append(seq)
+                self.chunks.append((seq, tokens))
+                budget -= tokens
                 continue
-            unit = self.setup.unit_tokens
-            hit = min(self.cached(seq), (seq.target - 1) // unit) * unit if seq.units else 0
-            tokens = min(seq.target - hit, budget)
-            if (whole and tokens < seq.target - hit) or not self._allocate(seq, hit + tokens):
-                return
-            seq.computed = hit
-            self.prefilling.append(self.waiting.pop(0))
-            self.chunks.append((seq, tokens))
-            budget -= tokens
-            self.setup.outcomes.schedule(seq, hit, now)
+            self.decoding.append(seq)
+            if mixed:
+                self.stepping.append(seq)
+                budget -= 1
+
+    def _find(self, seq: Seq) -> int:
+        """Cached tokens of `seq`, at least one left to compute."""
+        setup, computed = self.setup, 0
+        if seq.units:
+            cached = self.cached(seq)
+            hits = min(cached, (seq.target - 1) // setup.unit_tokens)
+            seq.sharable = hits if hits < cached else len(seq.units)
+            computed = hits * setup.unit_tokens
+        if seq.rid in self.prefixes.own:
+            size = setup.block_size
+            computed += self.prefixes.own[seq.rid] * size
+            computed = min(computed, (seq.target - 1) // size * size)
+        return computed
+
+    def _fits(self, seq: Seq, upto: int, running: int) -> bool:
+        """Whether `seq` may be admitted with `upto` tokens in the cache after the next step."""
+        setup = self.setup
+        free, fit = self.free, upto
+        if setup.admission == "output":
+            fit = self._last(seq)
+            taken = {u for s, _ in self.whole.values() for u in s.units[: s.shared]}
+            private = sum(n - s.shared * self.unit_blocks for s, n in self.whole.values())
+            free = (setup.kv_blocks or 1 << 60) - private - len(taken) * self.unit_blocks
+        elif setup.admission == "prompt" and not seq.computed:
+            fit = seq.target
+        need = -(-fit // setup.block_size)
+        if seq.units:
+            shared = seq.units[: min(fit // setup.unit_tokens, seq.sharable)]
+            need -= sum(self.unit_blocks for u in shared if self.prefixes.holders.get(u))
+        return need + (setup.watermark if running else 0) <= free
+
+    def _last(self, seq: Seq) -> int:
+        """Tokens of `seq` in the cache when it leaves this lane."""
+        return seq.target if self.setup.hand_over else seq.prompt + seq.output - 1
 
     # -- room -----------------------------------------------------------------------------------
 
@@ -248,6 +334,7 @@ class StepLane:
                     group.remove(victim)
             self.release(victim)
             victim.computed, victim.target = 0, victim.prompt + victim.generated
+            self.lost.append(victim.rid)
             self.waiting.append(victim)
             self.waiting.sort(key=lambda s: s.key)
             self.setup.outcomes.preemptions[victim.rid] += 1
@@ -256,34 +343,39 @@ class StepLane:
                 return False
         return True
 
-    def _allocate(self, seq: Seq, tokens: int) -> bool:
+    def _allocate(self, seq: Seq, tokens: int, admit: bool = False) -> bool:
         setup, prefixes = self.setup, self.prefixes
-        shared = min(tokens // setup.unit_tokens, len(seq.units)) if seq.units else 0
-        unit_blocks = setup.unit_tokens // setup.block_size
-        own = -(-tokens // setup.block_size) - shared * unit_blocks
+        shared = min(tokens // setup.unit_tokens, seq.sharable) if seq.units else 0
+        own = -(-tokens // setup.block_size) - shared * self.unit_blocks
         unheld = [u for u in seq.units[seq.shared : shared] if not prefixes.holders.get(u)]
-        need = own - seq.blocks + len(unheld) * unit_blocks
+        need = own - seq.blocks + len(unheld) * self.unit_blocks
         if need > self.free:
             return False
         self.free -= need
+        if admit:
+            prefixes.own.pop(seq.rid, None)
+            if setup.admission == "output":
+                self.whole[seq.rid] = seq, -(-self._last(seq) // setup.block_size)
         for unit in seq.units[seq.shared : shared]:
             prefixes.holders[unit] = prefixes.holders.get(unit, 0) + 1
         seq.blocks, seq.shared = own, shared
-        if prefixes.holders:
-            idle = prefixes.idle()
-            excess = len(idle) - self.free // unit_blocks
-            for unit in idle[: max(excess, 0)]:
-                del prefixes.holders[unit]
+        prefixes.evict_to(self.free)
         return True
 
     def release(self, seq: Seq) -> None:
+        prefixes = self.prefixes
+        self.whole.pop(seq.rid, None)
         self.free += seq.blocks
+        full = seq.computed // self.setup.block_size - seq.shared * self.unit_blocks
+        full = min(full, seq.blocks)
+        if self.setup.caching and self.setup.kv_blocks and full > 0:
+            prefixes.own[seq.rid] = full
+            prefixes.free(~seq.rid)
         for unit in reversed(seq.units[: seq.shared]):
-            self.prefixes.holders[unit] -= 1
-            self.prefixes.clock += 1
-            self.prefixes.let_go[unit] = self.prefixes.clock
-            if self.prefixes.holders[unit] == 0:
-                self.free += self.setup.unit_tokens // self.setup.block_size
+            prefixes.holders[unit] -= 1
+            prefixes.free(unit)
+            if prefixes.holders[unit] == 0:
+                self.free += self.unit_blocks
         seq.blocks = seq.shared = 0
 
     # -- price and timeline ---------------------------------------------------------------------
