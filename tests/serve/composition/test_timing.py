@@ -43,7 +43,7 @@ def test_a_batch_takes_what_serving_it_alone_takes(batch, window):
     run = Priced(replica(window), layers=4).run(prompts, outputs)
     n = len(batch)
     alone = Requests(np.zeros(n, np.int64), np.array(prompts), np.array(outputs))
-    policy = Policy(chunked_prefill=False, prefix_caching=False)
+    policy = Policy("prefill-first", chunked_prefill=False, prefix_caching=False)
     trace = simulate(alone, [replica(window)], policy)
     assert run.first_ns == tuple(trace.first_token_ns.tolist())
     assert run.finish_ns == tuple(trace.finish_ns.tolist())
