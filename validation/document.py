@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import leave_out
 import numpy as np
 
 from maquette.report.markdown import table
@@ -43,6 +44,9 @@ def page() -> str:
         fitted=summaries(by_file),
         styles=styles(),
         capacities=capacities(),
+        left_out=leave_out.errors(leave_out.kept()),
+        each_left_out=leave_out.each(leave_out.kept()),
+        bands=leave_out.bands(),
         floors=floors(),
     )
 

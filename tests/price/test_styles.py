@@ -32,7 +32,7 @@ from maquette.price.memory import fits, memory, placed
 from maquette.price.rates import formats
 from maquette.price.replica import stages, step_model
 from maquette.price.seconds import IDEAL, priceable, walk_seconds
-from maquette.price.styles import across, reductions
+from maquette.price.styles import across, host_seconds, reductions
 
 VENDOR = engine("vendor")
 MESHES = {"sn40l": Mesh(tp=8), "cs-3": Mesh(pp=2), "corsair": Mesh(tp=8), "groq-lpu": Mesh(8, 32)}
@@ -160,7 +160,7 @@ def test_the_step_model_is_the_walk(name, batch, context, chunk, regions):
     env = environment(schedule, name, plan, prefill, decode)
     direct = total(walk_seconds(schedule, machine(name), cal, env))
     direct += float(stages(schedule, machine(name), cal, mesh_of(plan), env))
-    direct += cal["step"] + cal["seq"] * (batch + 1)
+    direct += host_seconds(schedule, machine(name), cal, batch + 1)
     step = step_model(schedule, machine(name), plan, cal)
     ours = step.overhead + step.tokens[batch + chunk] + step.seqs[batch + 1] + step.prefill
     for a in step.attention:
@@ -282,3 +282,12 @@ def test_what_fits_nowhere_says_by_how_much():
     assert isinstance(no, Infeasible) and "streams no weights" in no.reason
     with pytest.raises(InputError, match="capacity is not published"):
         priceable(machine("plasticine"))
+
+
+def test_sequences_are_paid_layer_by_layer_where_parts_are_placed():
+    """Of 32 layers on a spatial chip, but for the first sequence; once a step elsewhere."""
+    schedule = lowered("llama-3.1-8b")
+    for name, parts, free in (("sn40l", 32, 1), ("cs-3", 1, 0), ("corsair", 1, 0)):
+        cal, device = prior(name), machine(name)
+        found = [host_seconds(schedule, device, cal, n) - cal["step"] for n in (0, 1, 3)]
+        assert found == pytest.approx([parts * cal["seq"] * max(n - free, 0) for n in (0, 1, 3)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from maquette.validate.compare import compare
 
 HERE = Path(__file__).parents[2] / "validation"
+sys.path.append(str(HERE))  # its scripts import each other
 
 
 def script(name):

@@ -18,7 +18,7 @@ from maquette.price.network import hand_over
 from maquette.price.rates import formats
 from maquette.price.seconds import priceable, walk_seconds
 from maquette.price.step import Attention, Floats, Replica, StepModel
-from maquette.price.styles import regions
+from maquette.price.styles import host_seconds, regions
 from maquette.price.work import Env
 
 Features: TypeAlias = dict[str, Any]
@@ -93,11 +93,12 @@ def step_model(
         for name in schedule.windows
         for a in _attention(schedule, name, lambda p, d: priced(p, d)[0], idle)
     ]
+    each = host_seconds(schedule, machine, cal, seqs) - cal["step"]
     return StepModel(
         overhead=cal["step"],
         prefill=float(total(one, none) - total(none, one)),
         tokens=np.ascontiguousarray(np.broadcast_to(by_tokens, tokens.shape)),
-        seqs=np.ascontiguousarray(np.broadcast_to(by_seqs, seqs.shape)) + cal["seq"] * seqs,
+        seqs=np.ascontiguousarray(np.broadcast_to(by_seqs, seqs.shape)) + each,
         attention=tuple(attention),
     )
 

@@ -9,7 +9,7 @@ Every style is priced by the same walk over the same Schedule.  They differ in s
 - **regions**: does every layer keep cores of its own, so that a token is in one region at a time
   and a step never takes less than a full pipeline of regions (weights resident on a wafer)?
 - **streams**: does every sequence start streams of its own in each placed part, so that the
-  calibration's ``seq`` is paid part by part and not once a step?
+  calibration's ``seq`` is paid part by part for all but the first, whose start is the launch's?
 - **even**: are the stages of a pipeline over devices cut anywhere, so that each has the same work
   (what a compiler places ahead of time), or between layers?
 - **spill**: may weights stay in the tier for what is cold and be streamed in every step, as many
@@ -176,11 +176,12 @@ def host_seconds(schedule: Schedule, machine: Machine, cal: Calibration, seqs: A
     >>> from maquette.price.calibration import first_principles
     >>> layers = lower(program(model("llama-3.1-8b")), engine("vendor"))
     >>> cal = first_principles("sn40l", "vendor", "spatial")
-    >>> bool(host_seconds(layers, machine("sn40l"), cal, 2) == cal["step"] + cal["seq"] * 32 * 2)
+    >>> bool(host_seconds(layers, machine("sn40l"), cal, 3) == cal["step"] + cal["seq"] * 32 * 2)
     True
     """
-    parts = schedule.layers if execution(machine).streams else 1
-    return cal["step"] + cal["seq"] * parts * seqs
+    if execution(machine).streams:
+        return cal["step"] + cal["seq"] * schedule.layers * np.maximum(np.subtract(seqs, 1), 0)
+    return cal["step"] + cal["seq"] * seqs
 
 
 def across(machine: Machine, count: Any) -> Any:

@@ -24,6 +24,7 @@ from maquette.price.network import collective
 from maquette.price.rates import formats
 from maquette.price.replica import stages
 from maquette.price.seconds import IDEAL, RESOURCES, binding, sent, walk_seconds
+from maquette.price.styles import host_seconds
 from maquette.price.work import Env
 from maquette.search.deployment import Deployment
 from maquette.search.sensitivity import Swing, step_figures, swings
@@ -208,7 +209,7 @@ def _besides(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes)
         light = shapes.sum(stages(schedule, machine, IDEAL, mesh, env))
         hops = mesh["pp"] - 1
         found.append(Line(HANDOFF, hops, 0.0, 0.0, 0.0, way, 0.0, way, light, "link"))
-    host = shapes.sum(cal["step"] + cal["seq"] * in_group(shapes.seqs, mesh))
+    host = shapes.sum(host_seconds(schedule, machine, cal, in_group(shapes.seqs, mesh)))
     return [*found, Line(HOST, 1, 0.0, 0.0, 0.0, 0.0, host, host, 0.0, "host")]
 
 

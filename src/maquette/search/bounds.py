@@ -32,6 +32,7 @@ from maquette.price.environment import (
 from maquette.price.rates import formats
 from maquette.price.replica import stages
 from maquette.price.seconds import walk_seconds
+from maquette.price.styles import host_seconds
 from maquette.traffic.types import Requests
 
 Floats = NDArray[np.float64]
@@ -120,7 +121,7 @@ def step_seconds(
     env = {**fixed, **batch}
     priced = walk_seconds(schedule, machine, cal, env)
     total = sum(s.total for s in priced) + stages(schedule, machine, cal, mesh, env)
-    return total + cal["step"] + cal["seq"] * env["seqs"]
+    return total + host_seconds(schedule, machine, cal, env["seqs"])
 
 
 def curves(

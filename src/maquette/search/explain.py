@@ -22,6 +22,7 @@ from maquette.price.environment import (
 from maquette.price.rates import formats
 from maquette.price.seconds import RESOURCES, Seconds, walk_seconds
 from maquette.price.seconds import binding as bound
+from maquette.price.styles import host_seconds
 from maquette.search.bounds import Load
 from maquette.search.contest import rivals
 from maquette.search.evaluate import Setting, figures, missed, run, spread
@@ -55,13 +56,12 @@ def sections(
     return walk_seconds(schedule, machine, cal, env)
 
 
-def shares(priced: tuple[Seconds, ...], cal: Calibration, seqs: float) -> tuple[Share, ...]:
-    """Where a step's seconds go, largest first; sections that occur in several parts together."""
+def shares(priced: tuple[Seconds, ...], host: float) -> tuple[Share, ...]:
+    """Where a step's seconds go, the host's too, largest first; what several parts have as one."""
     seconds: dict[str, np.ndarray[Any, Any]] = {}
     for s in priced:
         row = np.array([float(getattr(s, r)) for r in RESOURCES] + [float(s.total)])
         seconds[s.section.name] = seconds.get(s.section.name, 0.0) + row
-    host = cal["step"] + cal["seq"] * seqs
     total = sum(float(row[-1]) for row in seconds.values()) + host
     found = [
         Share(
@@ -139,7 +139,7 @@ def explained(
         priced = sections(
             setting.schedule, machine, chosen, cal, batch=batch, new=new, context=context
         )
-        return shares(priced, cal, batch)
+        return shares(priced, host_seconds(setting.schedule, machine, cal, batch))
 
     progress("explaining", 0, 3)
     intervals, probability = spread(

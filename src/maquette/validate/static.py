@@ -24,6 +24,7 @@ from maquette.price.network import collective
 from maquette.price.rates import formats
 from maquette.price.replica import stages
 from maquette.price.seconds import walk_seconds
+from maquette.price.styles import host_seconds
 from maquette.validate.uncertainty import spread
 
 Floats = NDArray[np.float64]
@@ -175,7 +176,7 @@ def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
     b = prepared.batches
     priced = walk_seconds(b.schedule, b.machine, cal, prepared.env)
     step = sum(s.total for s in priced) + stages(b.schedule, b.machine, cal, b.mesh, prepared.env)
-    step = step + cal["step"] + cal["seq"] * prepared.seqs
+    step = step + host_seconds(b.schedule, b.machine, cal, prepared.seqs)
     step = np.where(prepared.why == "", step, 1.0)
     total = (step * prepared.steps).sum(axis=1)  # (phase, row)
     out = np.where(prepared.why == "", 0.0, np.inf)
