@@ -275,9 +275,9 @@ def test_a_full_pipeline_is_no_faster_than_its_longest_stage(pp):
     embed = float(whole[0].total)
     assert step == pytest.approx(pp * (np.ceil(32 / pp) * layer + head) + embed)
     assert float(stages(schedule, H100, CAL, mesh_of(plan), env)) > 0
-    model_ = step_model(schedule, H100, plan, CAL)
+    model_ = step_model(schedule, H100, PLAIN, plan, CAL)
     direct = step + float(stages(schedule, H100, CAL, mesh_of(plan), env)) + CAL["step"]
-    direct += 8 * CAL["seq"]
+    direct += 8 * (CAL["seq"] + CAL["token"])
     a = model_.attention[0]
     ours = model_.overhead + model_.tokens[8] + model_.seqs[8] + a.slope[0, 8] * 8 * 1000
     assert ours == pytest.approx(direct)
@@ -299,7 +299,7 @@ def test_no_replica_streams_faster_than_its_memory(tp, pp, batch, context, logs)
     """Tokens per second of a full replica against the bytes that its fullest device must read."""
     schedule = lowered("llama-3.1-70b")
     plan = Plan(mesh=Mesh(tp=tp, pp=pp), policy=Policy(max_seqs=64, max_batched_tokens=64))
-    step = step_model(schedule, H100, plan, CAL.at(CAL.vector + np.array(logs)))
+    step = step_model(schedule, H100, PLAIN, plan, CAL.at(CAL.vector + np.array(logs)))
     seconds = step.overhead + step.tokens[batch] + step.seqs[batch]
     seconds += sum(a.slope[0, batch] * batch * context for a in step.attention)
     held = memory(schedule, H100, PLAIN, plan)
@@ -325,8 +325,8 @@ def test_the_step_model_is_the_walk_on_any_mesh(name, mesh, batch, context, chun
     env = environment(schedule, plan, prefill, decode)
     direct = sum(float(s.total) for s in walk_seconds(schedule, H100, CAL, env))
     direct += float(stages(schedule, H100, CAL, mesh_of(plan), env))
-    direct += CAL["step"] + CAL["seq"] * (batch + 1)
-    step = step_model(schedule, H100, plan, CAL)
+    direct += CAL["step"] + CAL["seq"] * (batch + 1) + CAL["token"] * (batch + chunk)
+    step = step_model(schedule, H100, PLAIN, plan, CAL)
     ours = step.overhead + step.tokens[batch + chunk] + step.seqs[batch + 1] + step.prefill
     for a in step.attention:
         key = next(n for n, w in schedule.windows.items() if w == a.window)

@@ -71,8 +71,8 @@ def test_the_step_model_is_the_walk(name, batch, context, chunk, past):
     decode = uniform(schedule, batch, 1.0, context)
     prefill = uniform(schedule, 1.0, chunk, past + chunk)
     direct = sum(float(s.total) for s in walk(schedule, plan, CAL, prefill, decode))
-    direct += CAL["step"] + CAL["seq"] * (batch + 1)
-    step = step_model(schedule, H100, plan, CAL)
+    direct += CAL["step"] + CAL["seq"] * (batch + 1) + CAL["token"] * (batch + chunk)
+    step = step_model(schedule, H100, PLAIN, plan, CAL)
     ours = step.overhead + step.tokens[batch + chunk] + step.seqs[batch + 1] + step.prefill
     for a in step.attention:
         name_ = next(n for n, w in schedule.windows.items() if w == a.window)

@@ -28,6 +28,7 @@ from maquette.price.environment import (
     nothing,
     uniform,
 )
+from maquette.price.host import own
 from maquette.price.memory import fits, memory, placed
 from maquette.price.rates import formats
 from maquette.price.replica import stages, step_model
@@ -160,8 +161,8 @@ def test_the_step_model_is_the_walk(name, batch, context, chunk, regions):
     env = environment(schedule, name, plan, prefill, decode)
     direct = total(walk_seconds(schedule, machine(name), cal, env))
     direct += float(stages(schedule, machine(name), cal, mesh_of(plan), env))
-    direct += host_seconds(schedule, machine(name), cal, batch + 1)
-    step = step_model(schedule, machine(name), plan, cal)
+    direct += float(own(schedule, machine(name), cal, batch + 1, batch + chunk))
+    step = step_model(schedule, machine(name), VENDOR, plan, cal)
     ours = step.overhead + step.tokens[batch + chunk] + step.seqs[batch + 1] + step.prefill
     for a in step.attention:
         key = next(n for n, w in schedule.windows.items() if w == a.window)

@@ -32,7 +32,8 @@ OTHER_ENGINE = 0.12  # … from another engine on the same machine
 SAME_CHIP, OTHER_CHIP = 0.08, 0.20  # … from another machine
 # Whose calibration stands in for an engine that has none on a machine, nearest first.
 KIN = ("vllm", "sglang", "tensorrt-llm", "vllm-0.6", "vllm-0.2", "deepspeed")
-HOST = ("launch", "step", "seq", "collective")  # what another engine or version changes most
+# What another engine or version changes most.
+HOST = ("launch", "step", "seq", "collective", "dispatch", "token")
 HOST_WIDEN = 1.0
 # Collectives over PCIe and the host reach far less of their link than over links of their own.
 # NCCL's measured all-reduces take 4.5 times as long on an L40S as bytes over the stated bandwidth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,12 +14,13 @@ from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Plan
 from maquette.price.calibration import Calibration
 from maquette.price.environment import batch_environment, mesh_environment, mesh_of, nothing
+from maquette.price.host import Running, launching, own, running
 from maquette.price.memory import Memory, fits
 from maquette.price.network import hand_over
 from maquette.price.rates import formats
 from maquette.price.seconds import priceable, walk_seconds
 from maquette.price.step import Attention, Floats, Replica, StepModel
-from maquette.price.styles import host_seconds, regions
+from maquette.price.styles import regions
 from maquette.price.work import Env
 
 Features: TypeAlias = dict[str, Any]
@@ -27,12 +29,7 @@ UNIT = 1e6  # pairs or tokens that slopes are read off at
 
 
 def replica(
-    schedule: Schedule,
-    machine: Machine,
-    engine: Engine,
-    plan: Plan,
-    calibration: Calibration,
-    skew: float = 0.0,
+    schedule: Schedule, machine: Machine, engine: Engine, plan: Plan, calibration: Calibration
 ) -> Replica | Infeasible:
     """One replica of a plan, priced for every batch it can form, or why it cannot be."""
     priceable(machine)
@@ -40,7 +37,7 @@ def replica(
     if isinstance(held, Infeasible):
         return held
     return Replica(
-        step=step_model(schedule, machine, plan, calibration, skew),
+        step=step_model(schedule, machine, engine, plan, calibration),
         kv_blocks=kv_blocks(held, plan),
         block_size=plan.policy.block_size,
         max_seqs=held.seqs,
@@ -61,10 +58,10 @@ def kv_blocks(held: Memory, plan: Plan) -> int:
 
 
 def step_model(
-    schedule: Schedule, machine: Machine, plan: Plan, cal: Calibration, skew: float = 0.0
+    schedule: Schedule, machine: Machine, engine: Engine, plan: Plan, cal: Calibration
 ) -> StepModel:
     """Seconds of a step by tokens, by sequences and by attention class."""
-    mesh = mesh_of(plan)
+    mesh, how = mesh_of(plan), running(engine, machine, [plan])
     fixed: dict[str, Any] = {
         **mesh_environment(schedule, mesh),
         **formats(machine, plan.precision, schedule),
@@ -73,7 +70,9 @@ def step_model(
     seqs = np.arange(plan.policy.max_seqs + 1, dtype=float)
 
     def priced(prefill: Features, decode: Features) -> tuple[list[Any], Any]:
-        env = fixed | batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
+        env = fixed | batch_environment(
+            schedule, mesh, prefill=prefill, decode=decode, skew=plan.policy.expert_skew
+        )
         found = walk_seconds(schedule, machine, cal, env)
         return [s.total for s in found], stages(schedule, machine, cal, mesh, env)
 
@@ -83,7 +82,7 @@ def step_model(
 
     none = nothing(schedule)
     one = {**none, "seqs": 1.0}
-    by_tokens = total({**none, "tokens": tokens}, none)
+    by_tokens = total({**none, "tokens": how.size(tokens)}, none)
     by_seqs = total(none, {**none, "seqs": seqs}) - total(none, none)
     # Slopes are read off one sequence; with more of them fewer regions are idle.
     count = regions(machine, cal, fixed)
@@ -93,14 +92,69 @@ def step_model(
         for name in schedule.windows
         for a in _attention(schedule, name, lambda p, d: priced(p, d)[0], idle)
     ]
-    each = host_seconds(schedule, machine, cal, seqs) - cal["step"]
-    return StepModel(
-        overhead=cal["step"],
+    device = StepModel(
+        overhead=0.0,
         prefill=float(total(one, none) - total(none, one)),
         tokens=np.ascontiguousarray(np.broadcast_to(by_tokens, tokens.shape)),
-        seqs=np.ascontiguousarray(np.broadcast_to(by_seqs, seqs.shape)) + each,
+        seqs=np.ascontiguousarray(np.broadcast_to(by_seqs, seqs.shape)),
         attention=tuple(attention),
+    ).scaled(how.stretch)
+    return _hosted(device, schedule, machine, cal, how, {**fixed, **mesh})
+
+
+def _hosted(
+    device: StepModel,
+    schedule: Schedule,
+    machine: Machine,
+    cal: Calibration,
+    how: Running,
+    env: Env,
+) -> StepModel:
+    """The steps of a device with what the host adds to them.
+
+    Decoding steps are exact where one attention class reads context: launching is a piece that does
+    not rise with it.  Steps with a chunk are bounded from above, as their attention might hide some
+    of it, and steps with both, as each brings its own.
+    """
+    tokens, n = np.arange(device.max_tokens + 1.0), np.arange(device.max_seqs + 1.0)
+    base = float(own(schedule, machine, cal, 0.0, 0.0))
+    per_seq = own(schedule, machine, cal, n, 0.0) - base
+    per_token = own(schedule, machine, cal, 0.0, tokens) - base
+    with_chunk = device.tokens + device.prefill + device.seqs[min(1, device.max_seqs)]
+    decoding = device.seqs + np.interp(n, tokens, device.tokens)
+
+    def floor(of: Floats, work: Any, count: Floats, prefill: bool) -> Floats:
+        """What launching, and work that overlaps, take beyond the device's part `of` a step."""
+        step = {**env, "tokens": count, "prefill.seqs": float(prefill)}
+        launch = launching(schedule, machine, cal, how, step, prefill)
+        hidden = work if how.overlap else 0.0
+        return np.asarray(np.broadcast_to(np.maximum(hidden + launch - of, 0.0), of.shape))
+
+    chunk = floor(with_chunk, base + per_seq[min(1, len(n) - 1)] + per_token, tokens, True)
+    least = floor(decoding, base + per_seq + np.interp(n, tokens, per_token), n, False).copy()
+    least[0] = 0.0
+    shown = 0.0 if how.overlap else 1.0
+    return replace(
+        device,
+        overhead=base * shown,
+        tokens=device.tokens + per_token * shown,
+        seqs=device.seqs + per_seq * shown,
+        attention=_at_least(device.attention, least),
+        chunk=chunk if chunk.any() else None,
     )
+
+
+def _at_least(attention: tuple[Attention, ...], least: Floats) -> tuple[Attention, ...]:
+    """Attention of decoding sequences that takes `least` seconds, whatever the context."""
+    if not least.any():
+        return attention
+    piece = least[None, :]
+    if not attention:
+        return (Attention(0, 0.0, 0.0, piece, np.zeros_like(piece)),)
+    first, *others = attention
+    at = np.concatenate([first.at, piece])
+    slope = np.concatenate([first.slope, np.zeros_like(piece)])
+    return (replace(first, at=at, slope=slope), *others)
 
 
 def _attention(schedule: Schedule, name: str, priced: Priced, idle: Floats) -> Iterator[Attention]:

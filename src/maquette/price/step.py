@@ -7,6 +7,9 @@ features are sums over its sequences, so a batch of unlike sequences is priced e
 - ``seqs``: sequences in the step;
 - for every attention class (full, or clipped to a window) the query-key ``pairs`` and the cached
   ``context`` read, prefill chunks and decoding sequences apart.
+
+What a step takes at least, whatever it computes (the time to launch it), is an attention piece that
+does not rise with context, or part of ``chunk``.
 """
 
 from __future__ import annotations
@@ -36,13 +39,15 @@ class Attention:
 
 @dataclass(frozen=True, eq=False)
 class StepModel:
-    """Seconds of one step: ``overhead + tokens[T] + seqs[n] + prefill if any + Σ attention``."""
+    """Seconds of one step: ``overhead + tokens[T] + seqs[n] + Σ attention``, and with at least one
+    prefill chunk ``prefill + chunk[T]`` more."""
 
     overhead: float  # host and framework, per step
     prefill: float  # extra per step that has at least one prefill chunk
     tokens: Floats  # (max_tokens + 1,): everything that depends on the tokens of the step
     seqs: Floats  # (max_seqs + 1,): logits, sampling, recurrent state, host work per sequence
     attention: tuple[Attention, ...]
+    chunk: Floats | None = None  # (max_tokens + 1,): None is nothing
 
     @property
     def max_tokens(self) -> int:
@@ -65,6 +70,7 @@ class StepModel:
             tokens=self.tokens * factor,
             seqs=self.seqs * factor,
             attention=attention,
+            chunk=None if self.chunk is None else self.chunk * factor,
         )
 
 

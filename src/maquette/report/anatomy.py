@@ -19,17 +19,17 @@ from maquette.price.environment import (
     nothing,
     uniform,
 )
+from maquette.price.host import Running, beside, running
 from maquette.price.interval import Estimate, estimate
 from maquette.price.network import collective
 from maquette.price.rates import formats
 from maquette.price.replica import stages
 from maquette.price.seconds import IDEAL, RESOURCES, binding, sent, walk_seconds
-from maquette.price.styles import host_seconds
 from maquette.price.work import Env
 from maquette.search.deployment import Deployment
 from maquette.search.sensitivity import Swing, step_figures, swings
 
-HANDOFF, HOST = "to the next stage", "host"
+HANDOFF, WAITING, HOST = "to the next stage", "for the slowest rank", "host"
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,12 @@ class Shapes(NamedTuple):
 
 
 def _phase(name: str, deployment: Deployment, shapes: Shapes) -> Phase:
-    env = _environment(deployment, name, shapes)
+    env, prefill = _environment(deployment, name, shapes), name == "prefill"
 
     def price(cal: Calibration) -> float:
-        return sum(line.total for line in _lines(deployment, env, cal, shapes))
+        return sum(line.total for line in _lines(deployment, env, cal, shapes, prefill))
 
-    lines = _lines(deployment, env, deployment.calibration, shapes)
+    lines = _lines(deployment, env, deployment.calibration, shapes, prefill)
     return Phase(
         name=name,
         batch=int(shapes.seqs[0]),
@@ -170,15 +170,23 @@ def _environment(deployment: Deployment, phase: str, shapes: Shapes) -> Env:
     mesh = mesh_of(plan)
     seqs = in_group(shapes.seqs, mesh)
     features, none = uniform(schedule, seqs, shapes.new, shapes.context), nothing(schedule)
+    features["tokens"] = _running(deployment).size(features["tokens"])
     prefill, decode = (none, features) if phase == "decode" else (features, none)
     env: dict[str, Any] = {
         **mesh_environment(schedule, mesh),
         **formats(deployment.system.machine, plan.precision, schedule),
     }
-    return env | batch_environment(schedule, mesh, prefill=prefill, decode=decode)
+    skew = plan.policy.expert_skew
+    return env | batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
 
 
-def _lines(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes) -> tuple[Line, ...]:
+def _running(deployment: Deployment) -> Running:
+    return running(deployment.engine, deployment.system.machine, [deployment.plan])
+
+
+def _lines(
+    deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes, prefill: bool
+) -> tuple[Line, ...]:
     """Sections by name, summed over the parts they occur in and over the chunks."""
     schedule, machine = deployment.schedule, deployment.system.machine
     seconds: dict[str, list[float]] = {}
@@ -191,7 +199,8 @@ def _lines(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes) -
         seconds[name] = [a + b for a, b in zip(seconds.get(name, [0.0] * 7), row, strict=True)]
         times[name] = times.get(name, 0) + schedule.times[r.section.part]
     found = [_line(n, times[n], row) for n, row in seconds.items()]
-    return (*found, *_besides(deployment, env, cal, shapes))
+    device = sum(r.total for r in real)
+    return (*found, *_besides(deployment, env, cal, shapes, device, prefill))
 
 
 def _line(name: str, times: int, row: Sequence[float]) -> Line:
@@ -200,16 +209,24 @@ def _line(name: str, times: int, row: Sequence[float]) -> Line:
     return Line(name, times, matrix, vector, memory, link, launch, total, light, bound)
 
 
-def _besides(deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes) -> list[Line]:
-    """What no section holds: hand-over between pipeline stages, and the host."""
+def _besides(
+    deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes, device: Any, prefill: bool
+) -> list[Line]:
+    """What no section holds: hand-over between pipeline stages, the slowest rank, and the host."""
     schedule, machine = deployment.schedule, deployment.system.machine
-    mesh, found = mesh_of(deployment.plan), []
+    mesh, how, found = mesh_of(deployment.plan), _running(deployment), []
     if mesh["pp"] > 1:
-        way = shapes.sum(stages(schedule, machine, cal, mesh, env))
+        handed = stages(schedule, machine, cal, mesh, env)
+        device = device + handed
+        way = shapes.sum(handed)
         light = shapes.sum(stages(schedule, machine, IDEAL, mesh, env))
         hops = mesh["pp"] - 1
         found.append(Line(HANDOFF, hops, 0.0, 0.0, 0.0, way, 0.0, way, light, "link"))
-    host = shapes.sum(host_seconds(schedule, machine, cal, in_group(shapes.seqs, mesh)))
+    more = shapes.sum(beside(schedule, machine, cal, how, env, device, prefill))
+    waits = shapes.sum(device * (how.stretch - 1.0))
+    if waits:
+        found.append(Line(WAITING, 1, 0.0, 0.0, 0.0, waits, 0.0, waits, 0.0, "link"))
+    host = more - waits
     return [*found, Line(HOST, 1, 0.0, 0.0, 0.0, 0.0, host, host, 0.0, "host")]
 
 

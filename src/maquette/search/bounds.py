@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Machine
+from maquette.plans.engine import Engine
 from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
@@ -29,10 +30,10 @@ from maquette.price.environment import (
     mesh_of,
     nothing,
 )
+from maquette.price.host import Running, beside, running
 from maquette.price.rates import formats
 from maquette.price.replica import stages
 from maquette.price.seconds import walk_seconds
-from maquette.price.styles import host_seconds
 from maquette.traffic.types import Requests
 
 Floats = NDArray[np.float64]
@@ -115,23 +116,39 @@ class Curve:
 
 
 def step_seconds(
-    schedule: Schedule, machine: Machine, cal: Calibration, mesh: Env, fixed: Env, batch: Env
+    schedule: Schedule,
+    machine: Machine,
+    cal: Calibration,
+    mesh: Env,
+    fixed: Env,
+    batch: Env,
+    how: Running,
+    prefill: bool = False,
 ) -> Any:
-    """Seconds of a step with features `batch`; arrays of plans and batches broadcast."""
+    """Seconds of a step with features `batch`, at least; arrays of plans and batches broadcast.
+
+    Batches are not padded, and a decoding one is never too large for a captured graph: what is not
+    convex in the batch would not bound the mean of steps by the step of the mean.
+    """
     env = {**fixed, **batch}
     priced = walk_seconds(schedule, machine, cal, env)
     total = sum(s.total for s in priced) + stages(schedule, machine, cal, mesh, env)
-    return total + host_seconds(schedule, machine, cal, env["seqs"])
+    return total + beside(schedule, machine, cal, how, env, total, prefill, bound=True)
 
 
 def curves(
     schedule: Schedule,
     machine: Machine,
+    engine: Engine,
     cal: Calibration,
     plans: Sequence[Plan],
     asked: Load,
 ) -> Curve:
-    """Operating curves of plans of one replica, all in one pricing call each."""
+    """Operating curves of plans of one replica, all in one pricing call each.
+
+    Their policies differ in their token budgets only.
+    """
+    how, skew = running(engine, machine, plans), plans[0].policy.expert_skew
     rows = [mesh_of(p) for p in plans]
     column = {k: np.array([[row[k]] for row in rows]) for k in rows[0]}
     each = [formats(machine, p.precision, schedule) for p in plans]
@@ -139,11 +156,13 @@ def curves(
     fixed |= {k: np.array([[f[k]] for f in each]) for k in each[0]}
     budget = np.array([[p.policy.max_batched_tokens] for p in plans], dtype=float)
 
-    def price(prefill: Env, decode: Env) -> Floats:
-        batch = batch_environment(schedule, column, prefill=prefill, decode=decode)
-        return np.asarray(step_seconds(schedule, machine, cal, column, fixed, batch))
-
     none = nothing(schedule)
+
+    def price(prefill: Env, decode: Env) -> Floats:
+        batch = batch_environment(schedule, column, prefill=prefill, decode=decode, skew=skew)
+        chunk = prefill is not none
+        return np.asarray(step_seconds(schedule, machine, cal, column, fixed, batch, how, chunk))
+
     step = price(none, _decode(schedule, asked, GRID[None, :]))
     # Work of the mean prompt beyond that of a step which decodes a token anyway.
     times, chunk = _prefill(schedule, asked.input, asked.fresh, budget)

@@ -37,7 +37,7 @@ def screen(
     if not where.options:
         return Screened((), Counter(), ())
     plans = [o.plan for o in where.options]
-    curve = curves(schedule, where.system.machine, cal, plans, asked)
+    curve = curves(schedule, where.system.machine, where.engine, cal, plans, asked)
     pruned: Counter[str] = Counter()
     kept: list[Candidate] = []
     for row, option in enumerate(where.options):

@@ -19,6 +19,7 @@ from maquette.price.environment import (
     nothing,
     uniform,
 )
+from maquette.price.host import running
 from maquette.price.memory import fits, placed
 from maquette.price.rates import formats
 from maquette.search.bounds import step_seconds
@@ -139,5 +140,8 @@ def _step(d: Deployment, batch: int, new: int, context: int) -> float:
     fixed = {**mesh_environment(schedule, mesh), **formats(machine, d.plan.precision, schedule)}
     shape, none = uniform(schedule, in_group(batch, mesh), new, context), nothing(schedule)
     prefill, decode = (none, shape) if new == 1 else (shape, none)
-    env = batch_environment(schedule, mesh, prefill=prefill, decode=decode)
-    return float(step_seconds(schedule, machine, d.calibration, mesh, fixed, env))
+    skew = d.plan.policy.expert_skew
+    env = batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
+    how = running(d.engine, machine, [d.plan])
+    chunk = prefill is not none
+    return float(step_seconds(schedule, machine, d.calibration, mesh, fixed, env, how, chunk))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from maquette.price.step import Attention, StepModel
+import numpy as np
+
+from maquette.price.step import Attention, Floats, StepModel
 from maquette.serve.clock import quanta, quanta_of
 
 ENDLESS = 1 << 200  # the last piece of an envelope applies to any context
@@ -63,16 +65,22 @@ def upper_envelope(lines: list[tuple[int, int]]) -> tuple[Piece, ...]:
         at, slope = higher, -steeper
 
 
+def chunk_of(model: StepModel) -> Floats:
+    """What a step with a prefill chunk takes more, by its tokens, beside ``prefill``."""
+    return np.zeros(model.max_tokens + 1) if model.chunk is None else model.chunk
+
+
 class Costs:
     """One StepModel in quanta, up to a replica's token budget and sequences."""
 
-    __slots__ = ("attention", "prefill", "seqs", "tokens")
+    __slots__ = ("attention", "chunk", "prefill", "seqs", "tokens")
 
     def __init__(self, model: StepModel, max_tokens: int, max_seqs: int) -> None:
         overhead = quanta(model.overhead)
         self.prefill = quanta(model.prefill)
         # The overhead rides on the tokens: every step has some.
         self.tokens = [overhead + x for x in quanta_of(model.tokens[: max_tokens + 1])]
+        self.chunk = quanta_of(chunk_of(model)[: max_tokens + 1])  # beside `prefill`
         self.seqs = quanta_of(model.seqs[: max_seqs + 1])
         self.attention = tuple(AttentionCost(a, max_seqs) for a in model.attention)
 

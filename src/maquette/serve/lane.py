@@ -145,11 +145,10 @@ class Lane:
         tokens = 0
         for _, count in chunks:
             tokens += count
-        time = costs.prefill + costs.seqs[rows]
+        whole = tokens + (rows - len(chunks) if ticking else 0)
+        time = costs.prefill + costs.chunk[whole] + costs.seqs[rows] + costs.tokens[whole]
         if ticking:
-            time += costs.tokens[tokens + rows - len(chunks)] + self.decoders.attention()
-        else:
-            time += costs.tokens[tokens]
+            time += self.decoders.attention()
         for nth, attention in enumerate(costs.attention):
             pairs = context = 0
             for seq, count in chunks:

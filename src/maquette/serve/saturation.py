@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from maquette.plans.types import Policy
 from maquette.price.step import Replica
+from maquette.serve.costs import chunk_of
 from maquette.serve.types import Disaggregation
 
 Floats = NDArray[np.float64]
@@ -114,6 +115,12 @@ def _tokens(r: Replica, tokens: Floats) -> Floats:
     return found
 
 
+def _chunk(r: Replica, tokens: Floats) -> Floats:
+    """What a step of `tokens` tokens with a prefill chunk takes more."""
+    extra: Floats = np.interp(tokens, np.arange(r.step.max_tokens + 1), chunk_of(r.step))
+    return r.step.prefill + extra
+
+
 def _seqs(r: Replica, n: Floats) -> Floats:
     found: Floats = np.interp(n, np.arange(r.step.max_seqs + 1), r.step.seqs)
     return found
@@ -130,8 +137,9 @@ def _attention(load: Load, r: Replica, prompts: Floats) -> Floats:
 
 def _prefill_time(load: Load, r: Replica, prompts: Floats) -> Floats:
     """A step of `prompts` prompts and nothing else."""
-    base = r.step.overhead + r.step.prefill + _seqs(r, np.maximum(prompts, 1.0))
-    return base + _tokens(r, prompts * load.prompt) + _attention(load, r, prompts)
+    tokens = prompts * load.prompt
+    base = r.step.overhead + _chunk(r, tokens) + _seqs(r, np.maximum(prompts, 1.0))
+    return base + _tokens(r, tokens) + _attention(load, r, prompts)
 
 
 def _prefill_cost(load: Load, r: Replica, prompts: Floats, n: Floats) -> Floats:
@@ -146,7 +154,7 @@ def _prefill_cost(load: Load, r: Replica, prompts: Floats, n: Floats) -> Floats:
     budget = np.minimum(n + each, float(r.max_batched_tokens))
     share = share * (n + each - n) / np.maximum(budget - n, 1.0)
     added = _tokens(r, budget) - _tokens(r, n) + _seqs(r, n + 1) - _seqs(r, n)
-    cost: Floats = share * (r.step.prefill + added) + _attention(load, r, prompts)
+    cost: Floats = share * (_chunk(r, budget) + added) + _attention(load, r, prompts)
     return cost
 
 

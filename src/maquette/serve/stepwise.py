@@ -14,6 +14,7 @@ import numpy as np
 from maquette.plans.types import Scheduler
 from maquette.price.step import StepModel
 from maquette.serve.clock import END, quanta
+from maquette.serve.costs import chunk_of
 from maquette.serve.sequence import RID_BITS, SERIAL_BITS, Seq
 from maquette.serve.setup import LaneSetup
 from maquette.serve.timeline import FOLD
@@ -34,6 +35,7 @@ class StepPrice:
     def __init__(self, model: StepModel) -> None:
         self.overhead, self.prefill = quanta(model.overhead), quanta(model.prefill)
         self.tokens = [quanta(x) for x in model.tokens]
+        self.chunk = [quanta(x) for x in chunk_of(model)]
         self.seqs = [quanta(x) for x in model.seqs]
         self.windows = [a.window for a in model.attention]
         self.pair = [quanta(a.pair) for a in model.attention]
@@ -385,7 +387,7 @@ class StepLane:
         prefill = sum(t for _, t in self.chunks)
         padded = self.rows if self.stepping and self.kind == "static" else len(self.stepping)
         time = price.overhead + price.tokens[padded + prefill] + price.seqs[self.rows]
-        time += price.prefill if self.chunks else 0
+        time += price.prefill + price.chunk[padded + prefill] if self.chunks else 0
         n = len(self.stepping)
         for c, window in enumerate(price.windows):
             clip = window or 1 << 60

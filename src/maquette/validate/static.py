@@ -19,12 +19,12 @@ from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Mesh, Plan, Precision
 from maquette.price.calibration import Calibration
 from maquette.price.environment import batch_environment, causal_pairs, mesh_environment
+from maquette.price.host import Running, beside, running
 from maquette.price.memory import fits
 from maquette.price.network import collective
 from maquette.price.rates import formats
 from maquette.price.replica import stages
 from maquette.price.seconds import walk_seconds
-from maquette.price.styles import host_seconds
 from maquette.validate.uncertainty import spread
 
 Floats = NDArray[np.float64]
@@ -72,6 +72,7 @@ class Prepared:
     steps: Floats  # how often the step is run
     sequences: Floats  # running at once, (row,)
     why: NDArray[np.object_]  # why a row cannot run, "" when it can
+    how: Running  # arrays are (row,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,9 @@ def prepare(batches: Batches) -> Prepared:
     size = np.ceil(np.stack([at_once, np.maximum(left, 1)]) / dp)  # (wave, row)
     count = np.stack([waves, (left > 0) * 1.0])
     prefill, prefill_steps = _prefill(batches, size)
-    decode = _decode(batches, size)
+    decode, how = _decode(batches, size), _running(batches)
+    for features in (prefill, decode):
+        features["tokens"] = how.size(features["tokens"])
     after = np.broadcast_to(np.maximum(batches.outputs - 1, 0), size.shape)
     steps = np.stack([prefill_steps * count, after * count])
     none = {k: np.zeros_like(size) for k in prefill}
@@ -105,10 +108,22 @@ def prepare(batches: Batches) -> Prepared:
             batches.mesh,
             prefill={k: np.stack([prefill[k], none[k]]) for k in prefill},
             decode={k: np.stack([none[k], decode[k]]) for k in prefill},
+            skew=batches.engine.policy.expert_skew,
         ),
     }
     seqs = np.stack([prefill["seqs"], decode["seqs"]])
-    return Prepared(batches, env, seqs, steps, at_once, why)
+    return Prepared(batches, env, seqs, steps, at_once, why, how)
+
+
+def _running(batches: Batches) -> Running:
+    """How the rows' steps are run: what depends on the mesh is an array over rows."""
+    layouts = np.stack([batches.mesh[a] for a in AXES], axis=1).astype(int)
+    meshes, row = np.unique(layouts, axis=0, return_inverse=True)
+    policy = batches.engine.policy
+    plans = [Plan(batches.precision, Mesh(*map(int, m)), policy) for m in meshes]
+    each = [running(batches.engine, batches.machine, [p]) for p in plans]
+    most, stretch = (np.array([getattr(h, k) for h in each])[row] for k in ("most", "stretch"))
+    return replace(each[0], most=most, stretch=stretch)
 
 
 def capacity(batches: Batches) -> tuple[Floats, NDArray[np.object_]]:
@@ -176,7 +191,7 @@ def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
     b = prepared.batches
     priced = walk_seconds(b.schedule, b.machine, cal, prepared.env)
     step = sum(s.total for s in priced) + stages(b.schedule, b.machine, cal, b.mesh, prepared.env)
-    step = step + host_seconds(b.schedule, b.machine, cal, prepared.seqs)
+    step = step + np.stack([_beside(prepared, cal, phase, step[phase]) for phase in (0, 1)])
     step = np.where(prepared.why == "", step, 1.0)
     total = (step * prepared.steps).sum(axis=1)  # (phase, row)
     out = np.where(prepared.why == "", 0.0, np.inf)
@@ -184,6 +199,14 @@ def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
     # What a client derives from a whole run and a run of one token: over all waves.
     tpot = np.where(b.outputs > 1, total[1] / after, step[1, 0])
     return Seconds(ttft=total[0] + out, tpot=tpot + out, e2e=total.sum(axis=0) + out)
+
+
+def _beside(prepared: Prepared, cal: Calibration, phase: int, device: Floats) -> Floats:
+    """What steps of a phase take beside the device."""
+    b = prepared.batches
+    env = {k: v[phase] if np.ndim(v) == 3 else v for k, v in prepared.env.items()}
+    found: Floats = beside(b.schedule, b.machine, cal, prepared.how, env, device, phase == 0)
+    return found
 
 
 def typical(

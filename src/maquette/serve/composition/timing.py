@@ -102,7 +102,8 @@ class Priced:
     def _prefill(self, chunks: Sequence[tuple[int, int, int]]) -> int:
         """Quanta of a step that prefills (request, tokens before, tokens) each."""
         costs = self._costs
-        time = costs.prefill + costs.seqs[len(chunks)] + costs.tokens[sum(c[2] for c in chunks)]
+        tokens = sum(c[2] for c in chunks)
+        time = costs.prefill + costs.chunk[tokens] + costs.seqs[len(chunks)] + costs.tokens[tokens]
         for cost in costs.attention:
             pairs = sum(chunk_pairs(cost.window, done, n) for _, done, n in chunks)
             context = sum(chunk_context(cost.window, done, n) for _, done, n in chunks)
