@@ -61,9 +61,15 @@ def test_options_reach_the_plan():
         "--tp", 2, "--replicas", 2, "--weights", "fp8", "--kv", "fp8", "--max-seqs", 32,
         "--max-batched-tokens", 1024, "--block-size", 32, "--kv-blocks", 500, "--engine", "sglang",
         "--no-prefix-caching", "--routing", "least-outstanding", "--timeout", "90s", "--draws", 0,
-        "--memory-utilisation", 0.8, "--json",
+        "--memory-utilisation", 0.8, "--activation-peak", "3 GB", "--reserve", "500MB",
+        "--graphs", "none", "--no-overlap", "--jitter", 0.01, "--expert-skew", 0.5, "--json",
     ).document  # fmt: skip
     plan, policy = d["plan"], d["plan"]["policy"]
+    assert (policy["graphs"], policy["overlap"]) == ("none", False)
+    assert (policy["jitter"], policy["expert_skew"]) == (0.01, 0.5)
+    assert (d["memory_activations_gb"], d["memory_reserve_gb"]) == (3.0, 0.5)
+    assert d["memory_activations_source"] == d["kv_blocks_source"] == "given"
+    assert d["kv_blocks_per_replica"] == 500
     assert plan["mesh"] == {"tp": 2, "pp": 1, "dp": 1, "ep": 1} and plan["replicas"] == 2
     assert plan["precision"] == {"weights": "fp8", "activations": "fp8", "kv": "fp8"}
     assert (policy["max_seqs"], policy["max_batched_tokens"]) == (32, 1024)

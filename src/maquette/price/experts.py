@@ -61,6 +61,6 @@ def imbalance(tokens: Any, total: int, chosen: int, ep: Any, skew: float = 0.0) 
     worst = np.minimum(spread, np.minimum(ep, total / chosen))
     if skew:
         p = popularity(total, skew)
-        heaviest = np.array([p[:: int(e)].sum() * e for e in np.atleast_1d(ep)])
+        heaviest = np.array([p[:: int(e)].sum() * e for e in np.ravel(ep)])
         worst = np.maximum(worst, heaviest.reshape(np.shape(ep)))
     return np.maximum(worst, 1.0)
