@@ -49,12 +49,15 @@ def step_model(
         at, slope = values(2e-3, pieces, seqs + 1) * on, values(2e-5, pieces, seqs + 1) * on
         pair, read = values(1e-6, 2)
         classes.append(Attention(window, float(pair), float(read), at, slope))
+    own = np.random.default_rng(tokens * 1009 + seqs)  # leaves what is drawn after this as it was
+    launched = own.integers(0, 4, tokens + 1) * 1e-6 if own.random() < 0.5 else None
     return StepModel(
         1e-3 if grid else 1e-3 * float(rng.random()) + 1e-4,
         float(values(1e-3, 1)[0]),
         values(5e-3, tokens + 1),
         values(1e-3, seqs + 1),
         tuple(classes),
+        chunk=launched,
     )
 
 
