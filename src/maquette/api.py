@@ -33,7 +33,7 @@ from maquette.report.measures import of_output
 from maquette.search import layout, simulation
 from maquette.search.composition import Composed, compose
 from maquette.search.deployment import Deployment, deploy
-from maquette.search.evaluate import DRAWS
+from maquette.search.forecast import DRAWS
 from maquette.search.obstacles import obstacles
 from maquette.search.plan import plan as search
 from maquette.search.simulation import Progress, Simulation

@@ -8,9 +8,9 @@ from maquette import api
 from maquette.catalogue.machines import systems
 from maquette.catalogue.models import model
 from maquette.errors import InputError
-from maquette.search.assurance import DRAWS, assured
+from maquette.search.assurance import DRAWS, assured, common
 from maquette.search.bounds import load
-from maquette.search.evaluate import drawn, judge, missed, run
+from maquette.search.evaluate import judge, missed, run
 from maquette.search.plan import _grounds, plan, silent
 from maquette.search.types import Question, Targets
 from maquette.traffic import generate, synthetic
@@ -54,11 +54,13 @@ def test_the_share_is_that_of_all_draws():
     (ground,) = _grounds(asked, asked.requests, few, silent)
     setting = ground.setting
     candidate = max(ground.screened.candidates, key=lambda c: c.cost)
-    outcome = judge(setting, candidate, run(setting, candidate))
-    draws = list(drawn(setting.calibration, DRAWS, 0))
+    trace = run(setting, candidate)
+    outcome = judge(setting, candidate, trace)
+    draws = common(setting, candidate, trace, 0)
+    assert len(draws) == DRAWS
     kept = sum(not missed(run(setting, candidate, c), TARGETS) for c in draws) / DRAWS
-    assert assured(outcome, setting, max(kept, 0.05), 0).probability == kept
-    assert assured(outcome, setting, max(kept, 0.05), 0).meets == (kept > 0)
+    assert assured(outcome, setting, max(kept, 0.05), draws).probability == kept
+    assert assured(outcome, setting, max(kept, 0.05), draws).meets == (kept > 0)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan")])

@@ -20,8 +20,9 @@ from maquette.cli.options import Values
 @options.calibration
 @options.traffic
 @options.targets
-@click.option("--draws", type=click.IntRange(min=0), default=8, show_default=True,
-              help="Calibrations drawn for the 80 % intervals; 0 for none.")  # fmt: skip
+@click.option("--draws", type=click.IntRange(min=0),
+              help="Calibrations drawn for the 80 % intervals; 0 for none.  "
+                   "[16, and 8 with --fleet]")  # fmt: skip
 @options.sensitivity
 @options.outputs
 @options.as_json
@@ -37,7 +38,7 @@ def simulate(
     calibration: str | None,
     traffic: Values,
     targets: Values,
-    draws: int,
+    draws: int | None,
     sensitivity: bool,
     outputs: Values,
     as_json: bool,
@@ -52,7 +53,8 @@ def simulate(
 
     if fleet["fleet"] is not None:
         n, seed, changes = traffic["requests"], traffic["seed"], machines["overrides"]
-        fleets.serve(fleet, changes, n, seed, calibration, draws, outputs, as_json)
+        few = 8 if draws is None else draws
+        fleets.serve(fleet, changes, n, seed, calibration, few, outputs, as_json)
         return
     model = fleets.needed(model, machines, fleet)
     from maquette import api
@@ -60,6 +62,7 @@ def simulate(
     from maquette.cli.files import Files
     from maquette.cli.printing import progress, publish
     from maquette.report import simulated
+    from maquette.search.forecast import DRAWS
 
     files = Files.of(outputs)
     seed = traffic["seed"]
@@ -68,7 +71,8 @@ def simulate(
         found = api.simulate(
             config, where, engine=engine, **mesh, **prefill, **formats,
             policy=options.policy_changes(policy), calibration=own, traffic=stream, **targets,
-            draws=draws, seed=seed, sensitivity=sensitivity, progress=tell,
+            draws=DRAWS if draws is None else draws, seed=seed, sensitivity=sensitivity,
+            progress=tell,
         )  # fmt: skip
     document = simulated.document(found, seed)
     if not as_json:

@@ -23,7 +23,17 @@ from maquette.report.measures import (
 from maquette.report.names import devices, formats, occupied, parallel, resource, spoken
 from maquette.report.numbers import digits, dollars, percent, seconds
 from maquette.report.tables import listing, pairs, table
-from maquette.search.types import Answer, Explanation, FrontierPoint, Gain, Outcome, Question, Share
+from maquette.search.forecast import MATERIAL
+from maquette.search.types import (
+    Answer,
+    Doubt,
+    Explanation,
+    FrontierPoint,
+    Gain,
+    Outcome,
+    Question,
+    Share,
+)
 
 LISTED = 12  # plans in a table
 POINTS = 7  # of the frontier in a terminal
@@ -42,12 +52,17 @@ def document(answer: Answer) -> Document:
         **target_keys(question.targets),
         "pinned": _pinned(question),
         "targets_assumed": question.assumed,
+        "confidence": question.confidence,
         "traffic": question.requests.source,
         "traffic_notes": list(question.requests.notes),
         "requests": len(question.requests),
         "winner": outcome(answer.winner, at) if answer.winner else None,
         "runner_up": outcome(others[0], at) if others else None,
         "explanation": _explanation(answer.explanation) if answer.explanation else None,
+        "measure_first": [
+            {"constant": d.name, "meaning": d.meaning, "variance_share": d.share, "sd_of_log": d.sd}
+            for d in answer.doubts
+        ],
         "launch": dict(answer.launch),
         "frontier": [_point(p) for p in answer.frontier],
         "outcomes": [outcome(o, at) for o in answer.outcomes],
@@ -79,6 +94,7 @@ def outcome(found: Outcome, percentile: float) -> Document:
         "meets_targets": found.meets,
         "misses": list(found.misses),
         "probability_of_meeting_targets": found.probability,
+        "overload_probability": found.overload,
         "usd_per_mtok_output": found.usd_per_mtok_output,
         "usd_per_mtok": found.usd_per_mtok,
         **energy_keys(found.joules_per_token),
@@ -203,12 +219,22 @@ def best(answer: Answer, found: Outcome) -> list[tuple[str, str]]:
     if found.probability is not None:
         few = "only " * (found.probability < 0.5)
         sure = f"{few}{percent(found.probability, 0)} of calibration draws keep the targets"
+        if found.overload is not None and found.overload >= MATERIAL:
+            sure += f", {percent(found.overload, 0)} are overloaded"
         rows.append(("how sure", f"{sure}; [brackets] hold 80 % of them"))
+    if answer.doubts:
+        rows.append(("measure first", measure_first(answer.doubts)))
     rows.append(("energy", energy(found.joules_per_token)))
     if answer.explanation is not None:
         rows.append(("why", answer.explanation.binding))
         rows += headroom(answer, found)
     return rows
+
+
+def measure_first(doubts: Sequence[Doubt], n: int = 2) -> str:
+    """The constants whose uncertainty matters most: what knowing them would take away."""
+    parts = [f"{d.name} ({d.meaning}), {percent(d.share, 0)}" for d in doubts[:n]]
+    return "of what makes the sustained rate uncertain: " + "; ".join(parts)
 
 
 def headroom(answer: Answer, found: Outcome) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 
-from maquette.report.document import Document, stamp
+from maquette.report.document import Document, milliseconds, stamp
 from maquette.report.doubts import swings_table
 from maquette.report.explained import deployed, heading, memory_lines, sensitivity
 from maquette.report.measures import (
@@ -25,7 +25,10 @@ from maquette.report.measures import (
 from maquette.report.numbers import digits, dollars, percent, seconds
 from maquette.report.tables import pairs, table
 from maquette.search.evaluate import figures
+from maquette.search.forecast import Forecast
 from maquette.search.simulation import Simulation
+from maquette.search.types import Interval
+from maquette.serve.metrics import Metrics
 
 
 def document(found: Simulation, seed: int = 0) -> Document:
@@ -35,6 +38,7 @@ def document(found: Simulation, seed: int = 0) -> Document:
         **stamp("simulate"),
         **metric_keys(found.metrics),
         **interval_keys(found.intervals, found.targets.percentile),
+        "forecast": forecast_keys(found.forecast, found.targets.percentile),
         **target_keys(found.targets),
         "meets_targets": not found.misses,
         "misses": list(found.misses),
@@ -77,11 +81,14 @@ def summary(found: Simulation) -> list[tuple[str, str]]:
     """Served, rates, targets, cost, energy: a line each."""
     m, targets = found.metrics, found.targets
     rows = [("served", served(m)), ("output", rates(m, found.intervals)), ("load", load(m))]
+    if found.forecast is not None:
+        rows += knee(found.forecast, m)
     for name, target in (("ttft", targets.ttft), ("tpot", targets.tpot)):
         label = f"{name.upper()} p{targets.percentile:g}"
-        reached = seconds(at(found, name), bounds(found.intervals, f"{name}_s"))
         aim = f", target {seconds(target)}" if target is not None else ""
-        rows.append((label, reached + aim))
+        rows.append((label, reached(found, name) + aim))
+    if found.forecast is not None:
+        rows.append(("spread", sources(found.forecast, targets.percentile)))
     if targets.ttft is not None or targets.tpot is not None:
         verdict = "kept" if not found.misses else f"missed: {'; '.join(found.misses)}"
         sure = (
@@ -102,3 +109,65 @@ def summary(found: Simulation) -> list[tuple[str, str]]:
 def at(found: Simulation, name: str) -> float:
     """A latency at the targets' percentile."""
     return figures(found.trace, found.targets.percentile)[f"{name}_s"]
+
+
+def reached(found: Simulation, name: str) -> str:
+    """A latency with its interval; where overload is likely its distribution before its point."""
+    likely, held, drawn = at(found, name), bounds(found.intervals, f"{name}_s"), found.forecast
+    if drawn is None or not drawn.material or held is None:
+        return seconds(likely, held)
+    median = seconds(drawn.medians[f"{name}_s"])
+    return (
+        f"{median} in the median, {seconds(held[0])} at 10 %, {seconds(held[1])} at 90 % "
+        f"(most likely constants: {seconds(likely)})"
+    )
+
+
+def knee(drawn: Forecast, m: Metrics) -> list[tuple[str, str]]:
+    """How far the rate is from where the queue grows without bound, and how sure that is."""
+    low, high = drawn.sustainable.low, drawn.sustainable.high
+    able = f"the queue grows without bound from {digits(m.sustainable_per_s)} "
+    able += f"[{digits(low)}, {digits(high)}] requests/s"
+    if drawn.overload is None:
+        return [("knee", f"{able} in an open loop")]
+    room = m.sustainable_per_s / m.offered_per_s if m.offered_per_s > 0 else float("nan")
+    sure = f"overload in {percent(drawn.overload, 0)} of what the constants may be"
+    return [("knee", f"{able}, {digits(room)} times the rate; {sure}")]
+
+
+def sources(drawn: Forecast, percentile: float) -> str:
+    """What of the spread is of the constants and what of the requests that happen to come."""
+    parts = []
+    for name in ("ttft", "tpot"):
+        key = f"{name}_s"
+        if key in drawn.constants and drawn.constants[key].low == drawn.constants[key].low:
+            own, luck = (_range(x[key]) for x in (drawn.constants, drawn.requests))
+            by = f", other requests {luck}" if drawn.streams > 1 else ""
+            parts.append(f"{name.upper()} p{percentile:g}: constants {own}{by}")
+    drawn_of = f"{drawn.draws} calibrations"
+    drawn_of += f", {drawn.streams} streams" if drawn.streams > 1 else ""
+    return "; ".join([*parts, f"80 % of {drawn_of}"])
+
+
+def _range(found: Interval) -> str:
+    return f"{seconds(found.low)} to {seconds(found.high)}"
+
+
+def forecast_keys(drawn: Forecast | None, percentile: float) -> Document | None:
+    """What was drawn, and what of the intervals is of constants and what of requests."""
+    if drawn is None:
+        return None
+    keys: Document = {
+        "draws": drawn.draws,
+        "streams": drawn.streams,
+        "overload_probability": drawn.overload,
+        "sustainable_requests_per_s_low_80": drawn.sustainable.low,
+        "sustainable_requests_per_s_high_80": drawn.sustainable.high,
+    }
+    for what, held in (("constants", drawn.constants), ("requests", drawn.requests)):
+        keys |= {f"{what}_{k}": v for k, v in interval_keys(held, percentile).items()}
+    for name, value in drawn.medians.items():
+        short = name.removesuffix("_s")
+        label = name if name.endswith("_per_s") else f"{short}_p{percentile:g}_ms"
+        keys[f"{label}_median"] = value if name.endswith("_per_s") else milliseconds(value)
+    return keys

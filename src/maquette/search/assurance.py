@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 
-from maquette.search.evaluate import Setting, drawn, missed, run
-from maquette.search.types import Outcome
+from maquette.price.calibration import Calibration
+from maquette.price.interval import Floats, spread_draws
+from maquette.search.evaluate import Setting, missed, run
+from maquette.search.fleet import fleet
+from maquette.search.forecast import knee_slope
+from maquette.search.types import Candidate, Outcome
+from maquette.serve.types import Trace
 
 DRAWS = 20  # calibrations a plan is tried under when it must keep the targets with confidence
 
 
-def assured(outcome: Outcome, setting: Setting, confidence: float, seed: int) -> Outcome:
+def common(setting: Setting, candidate: Candidate, trace: Trace, seed: int) -> list[Calibration]:
+    """The draws that all plans of a setting are tried under: even along what moves one's knee."""
+    return spread_draws(setting.calibration, knee(setting, candidate, trace), DRAWS, seed)
+
+
+def knee(setting: Setting, candidate: Candidate, trace: Trace) -> Floats:
+    """What moves the rate that a plan sustains; see `forecast.knee_slope`."""
+    plan = candidate.plan
+    return knee_slope(
+        trace,
+        lambda at: fleet(setting.schedule, candidate.system, setting.engine, plan, at),
+        plan.policy,
+        setting.calibration,
+    )
+
+
+def assured(
+    outcome: Outcome, setting: Setting, confidence: float, drawn: Sequence[Calibration]
+) -> Outcome:
     """The outcome, a miss unless the targets hold in a share `confidence` of drawn calibrations.
 
-    Every plan is tried under the same draws and requests.  A plan that can no longer reach the
-    share is tried no further: its `probability` is then the most it could have reached.
+    Every plan is tried under the same draws and requests, the slowest first.  A plan that can no
+    longer reach the share is tried no further: its `probability` is then the most it could have
+    reached.
     """
-    need = ceil(confidence * DRAWS - 1e-9)
+    need = ceil(confidence * len(drawn) - 1e-9)
     lost = 0
-    for cal in drawn(setting.calibration, DRAWS, seed):
+    for cal in reversed(drawn):
         lost += bool(missed(run(setting, outcome.candidate, cal), setting.targets))
-        if DRAWS - lost < need:
+        if len(drawn) - lost < need:
             break
-    share = (DRAWS - lost) / DRAWS
-    if DRAWS - lost >= need:
+    share = (len(drawn) - lost) / len(drawn)
+    if len(drawn) - lost >= need:
         return replace(outcome, probability=share)
     miss = f"targets kept in at most {share:.0%} of calibration draws < {confidence:.0%}"
     margin = min(outcome.margin, share / confidence)

@@ -16,8 +16,7 @@ from maquette.catalogue.requests import requests as requested
 from maquette.errors import Fault, InputError, MaquetteError, nearest
 from maquette.plans.types import Infeasible
 from maquette.price.calibration import Calibration
-from maquette.search.evaluate import central
-from maquette.search.evaluate import drawn as drawn_calibrations
+from maquette.price.interval import central, slower
 from maquette.search.hosting import Hosted, Models, hosted, nodes
 from maquette.search.types import Interval
 from maquette.serve.composition.figures import figures
@@ -102,7 +101,9 @@ def headline(history: History) -> dict[str, float]:
 
 
 def _draw(i: int, n: int, seed: int, cal: Calibration) -> Calibration:
-    return list(drawn_calibrations(cal, n, seed))[i]
+    """One of `n` calibrations of the posterior, with its share of the residual error."""
+    noise = np.random.default_rng(seed + 1).normal(0.0, cal.residual, n)
+    return slower(cal.draws(n, seed)[i], float(np.exp(noise[i])))
 
 
 def _sure(served: Served, others: Sequence[Served]) -> Served:
@@ -111,7 +112,10 @@ def _sure(served: Served, others: Sequence[Served]) -> Served:
         return served
     point = headline(served.outcome)
     known = [headline(o.outcome) for o in others if isinstance(o.outcome, History)]
-    found = {k: central(v, [other[k] / v for other in known]) for k, v in point.items()}
+    found = {}
+    for k, v in point.items():
+        low, high = central([other[k] / v for other in known])
+        found[k] = Interval(v * min(low, 1.0), v * max(high, 1.0))
     return replace(served, intervals=found)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from maquette.compiler.schedule import Schedule
 from maquette.plans.engine import Engine
-from maquette.price.calibration import PARAMETERS, Calibration
+from maquette.price.calibration import Calibration
 from maquette.search.fleet import fleet
 from maquette.search.types import Candidate, Interval, Outcome, Targets
 from maquette.serve.energy import joules
@@ -18,7 +17,6 @@ from maquette.serve.simulate import simulate
 from maquette.serve.types import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Trace
 from maquette.traffic.types import Requests
 
-DRAWS = 8  # calibrations drawn from a posterior
 UNSERVED = {
     REJECTED: "longer than a KV cache",
     TIMED_OUT: "dropped after the time limit",
@@ -115,51 +113,3 @@ def figures(trace: Trace, percentile: float) -> dict[str, float]:
     }
     output = float(trace.output_tokens[trace.status == FINISHED].sum())
     return {**found, "output_tokens_per_s": output / max(trace.end_ns * 1e-9, 1e-9)}
-
-
-def spread(
-    simulated: Callable[[Calibration], Trace],
-    cal: Calibration,
-    point: Mapping[str, float],
-    targets: Targets,
-    draws: int = DRAWS,
-    seed: int = 0,
-    progress: Callable[[int], None] = lambda _: None,
-) -> tuple[dict[str, Interval], float]:
-    """80 % intervals of `figures`, and the share of draws that keep the targets.
-
-    Every draw is a calibration from the posterior with its residual error, `simulated` on the same
-    requests.  These may be fewer than those of `point`: how far draws lie from the simulation
-    under `cal` itself is carried over to it as a ratio.
-    """
-    base = figures(simulated(cal), targets.percentile)
-    ratios: dict[str, list[float]] = {name: [] for name in base}
-    kept = 0
-    for i, at in enumerate(drawn(cal, draws, seed)):
-        progress(i + 1)
-        trace = simulated(at)
-        kept += not missed(trace, targets)
-        for name, value in figures(trace, targets.percentile).items():
-            ratios[name].append(value / base[name] if base[name] else 1.0)
-    return {name: central(point[name], found) for name, found in ratios.items()}, kept / draws
-
-
-def drawn(cal: Calibration, n: int, seed: int) -> Iterator[Calibration]:
-    """`n` calibrations from the posterior, each with its share of the residual error."""
-    rng = np.random.default_rng(seed + 1)
-    for at in cal.draws(n, seed):
-        yield slower(at, float(np.exp(rng.normal(0.0, cal.residual))))
-
-
-def central(point: float, ratios: Sequence[float]) -> Interval:
-    """The central 80 % of draws; a mode at the edge of a skewed posterior is still inside."""
-    known = [r for r in ratios if not np.isnan(r)] or [float("nan")]
-    low, high = np.quantile(known, [0.1, 0.9])
-    return Interval(point * min(float(low), 1.0), point * max(float(high), 1.0))
-
-
-def slower(cal: Calibration, factor: float) -> Calibration:
-    """A calibration under which everything takes `factor` times as long."""
-    signs = np.array([-1.0 if p[2] else 1.0 for p in PARAMETERS.values()])
-    signs[list(PARAMETERS).index("rows")] = 0.0
-    return cal.at(cal.vector + signs * np.log(factor))

@@ -10,7 +10,6 @@ import numpy as np
 
 from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Fact, Machine, Style, System
-from maquette.plans.engine import Engine
 from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
@@ -20,49 +19,43 @@ from maquette.price.environment import (
     nothing,
     uniform,
 )
-from maquette.price.host import beside, running
 from maquette.price.rates import formats
 from maquette.price.seconds import RESOURCES, Seconds, walk_seconds
 from maquette.price.seconds import binding as bound
+from maquette.price.styles import host_seconds
+from maquette.search.assurance import knee
 from maquette.search.bounds import Load
 from maquette.search.contest import rivals
-from maquette.search.evaluate import Setting, figures, missed, run, spread
+from maquette.search.evaluate import Setting, figures, missed, run
+from maquette.search.forecast import doubts, forecast
 from maquette.search.types import Candidate, Explanation, Gain, Outcome, Share
 from maquette.traffic.describe import head, scale
 
 EXPLAINING = 1000  # requests that what-ifs of the winner are run on
 RISE = 1.10
-HOST = ("launch", "step", "seq", "collective", "dispatch", "token")
 BOOSTS = ("memory bandwidth", "compute", "link bandwidth", "memory capacity", "host and launches")
 
 
 def sections(
     schedule: Schedule,
     machine: Machine,
-    engine: Engine,
     plan: Plan,
     cal: Calibration,
     *,
     batch: float,
     new: float,
     context: float,
-) -> tuple[tuple[Seconds, ...], float]:
-    """Every section of one step of a lane: `batch` sequences, `new` tokens each, at `context`; and
-    the seconds that waiting for ranks and the host add."""
-    mesh, how = mesh_of(plan), running(engine, machine, [plan])
+) -> tuple[Seconds, ...]:
+    """Every section of one step of a lane: `batch` sequences, `new` tokens each, at `context`."""
+    mesh = mesh_of(plan)
     env: dict[str, Any] = {
         **mesh_environment(schedule, mesh),
         **formats(machine, plan.precision, schedule),
     }
     shape, none = uniform(schedule, batch, new, context), nothing(schedule)
-    shape["tokens"] = how.size(shape["tokens"])
     prefill, decode = (none, shape) if new == 1 else (shape, none)
-    skew = plan.policy.expert_skew
-    env |= batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
-    found = walk_seconds(schedule, machine, cal, env)
-    device = sum(float(s.total) for s in found)
-    more = beside(schedule, machine, cal, how, env, device, prefill is not none)
-    return found, float(more)
+    env |= batch_environment(schedule, mesh, prefill=prefill, decode=decode)
+    return walk_seconds(schedule, machine, cal, env)
 
 
 def shares(priced: tuple[Seconds, ...], host: float) -> tuple[Share, ...]:
@@ -97,7 +90,7 @@ def boosted(candidate: Candidate, cal: Calibration, what: str) -> tuple[Candidat
     """The same plan where one resource is 10 % better."""
     machine = candidate.system.machine
     if what == "host and launches":
-        faster = {n: cal[n] / RISE for n in HOST}
+        faster = {n: cal[n] / RISE for n in ("launch", "step", "seq", "collective")}
         return candidate, replace(cal, values={**cal.values, **faster})
     changed = _more(machine, what)
     return replace(candidate, system=System(changed, candidate.system.devices)), cal
@@ -145,23 +138,25 @@ def explained(
 
     def step(batch: float, new: float, context: float) -> tuple[Share, ...]:
         cal, machine = setting.calibration, candidate.system.machine
-        priced, host = sections(
-            setting.schedule, machine, setting.engine, chosen, cal, batch=batch, new=new,
-            context=context,
-        )  # fmt: skip
-        return shares(priced, host)
+        priced = sections(
+            setting.schedule, machine, chosen, cal, batch=batch, new=new, context=context
+        )
+        return shares(priced, host_seconds(setting.schedule, machine, cal, batch))
 
     progress("explaining", 0, 3)
-    intervals, probability = spread(
-        lambda cal: run(setting, candidate, cal),
+    slope = knee(setting, candidate, run(setting, candidate))
+    seen = forecast(
+        lambda cal, sent: run(replace(setting, requests=sent), candidate, cal),
+        slope,
         setting.calibration,
+        setting.requests,
         _point(winner, setting.targets.percentile),
         setting.targets,
         seed=seed,
     )
     if winner.probability is None:
-        winner = replace(winner, probability=probability)
-    winner = replace(winner, intervals=intervals)
+        winner = replace(winner, probability=seen.kept)
+    winner = replace(winner, intervals=seen.intervals, overload=seen.overload)
     progress("explaining", 1, 3)
     prompt = float(asked.input.mean())
     decode = step(max(1.0, candidate.batch / chosen.mesh.lanes), 1.0, asked.held)
@@ -175,6 +170,7 @@ def explained(
         gains=bought,
         runner_up=tuple(line for o in rivals(winner, ranked) for line in compare(winner, o)),
         saturation=saturation(setting, winner),
+        doubts=doubts(slope, setting.calibration),
     )
 
 

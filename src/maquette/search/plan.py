@@ -16,17 +16,18 @@ from maquette.models.decoder import program
 from maquette.plans.legality import PRECISIONS, native
 from maquette.price.calibration import Calibration
 from maquette.price.seconds import priceable
-from maquette.search.assurance import assured
+from maquette.search.assurance import assured, common, knee
 from maquette.search.bounds import Load, load
 from maquette.search.contest import LIMIT, Contest, Line, lines, rank
 from maquette.search.deployment import Deployment
 from maquette.search.evaluate import Setting, judge, run
-from maquette.search.explain import explained
+from maquette.search.explain import EXPLAINING, explained
+from maquette.search.forecast import doubts as doubts_of
 from maquette.search.launch import launch
 from maquette.search.screen import Screened, nondominated, screen
 from maquette.search.sensitivity import doubts
 from maquette.search.space import Space, space
-from maquette.search.types import Answer, Candidate, Explanation, Outcome, Question
+from maquette.search.types import Answer, Candidate, Doubt, Explanation, Outcome, Question
 from maquette.traffic.describe import head
 from maquette.traffic.types import Requests
 
@@ -69,7 +70,27 @@ def plan(question: Question, progress: Progress = silent) -> Answer:
         except KeyboardInterrupt:
             interrupted = True
     skipped = contest.skipped
-    return _answer(question, grounds, ranked, winner, explanation, interrupted, skipped, asked)
+    answer = _answer(question, grounds, ranked, winner, explanation, interrupted, skipped, asked)
+    unsure = _unsure(question, grounds, ranked, explanation, interrupted)
+    return replace(answer, doubts=unsure)
+
+
+def _unsure(
+    question: Question,
+    grounds: list[Ground],
+    ranked: tuple[Outcome, ...],
+    explanation: Explanation | None,
+    interrupted: bool,
+) -> tuple[Doubt, ...]:
+    """What makes the winner uncertain; without one, what keeps the nearest plan from being sure."""
+    if explanation is not None:
+        return explanation.doubts
+    if question.confidence is None or not ranked or interrupted:
+        return ()
+    nearest = ranked[0].candidate
+    owned = _owner(grounds)[id(nearest)].setting
+    setting = replace(owned, requests=head(owned.requests, EXPLAINING))
+    return doubts_of(knee(setting, nearest, run(setting, nearest)), setting.calibration)
 
 
 def _grounds(
@@ -110,6 +131,7 @@ def _simulate(
 ) -> tuple[Contest, bool]:
     """Compare on the first requests until the best keeps the targets on all of them too."""
     owner = _owner(grounds)
+    drawn: dict[int, list[Calibration]] = {}  # of each calibration, the same for all its plans
     order = lines(c for g in grounds for c in g.screened.candidates)
 
     def judged(candidate: Candidate) -> Outcome:
@@ -118,10 +140,14 @@ def _simulate(
         return examined(owner[id(candidate)].setting, candidate)
 
     def examined(setting: Setting, candidate: Candidate) -> Outcome:
-        outcome = judge(setting, candidate, run(setting, candidate))
+        trace = run(setting, candidate)
+        outcome = judge(setting, candidate, trace)
         if question.confidence is None or not outcome.meets:
             return outcome
-        return assured(outcome, setting, question.confidence, question.seed)
+        of = id(setting.calibration)
+        if of not in drawn:
+            drawn[of] = common(setting, candidate, trace, question.seed)
+        return assured(outcome, setting, question.confidence, drawn[of])
 
     known, *others = _classes(order)
     contest = Contest(judged)

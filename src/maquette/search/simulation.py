@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from maquette.errors import Fault, InputError
 from maquette.price.calibration import Calibration
 from maquette.search.deployment import Deployment
-from maquette.search.evaluate import DRAWS, figures, missed, spread
+from maquette.search.evaluate import figures, missed
+from maquette.search.forecast import DRAWS, Forecast, forecast, knee_slope
 from maquette.search.sensitivity import Swing, simulated_figures, swings
 from maquette.search.types import Interval, Targets
 from maquette.serve.energy import joules
@@ -27,8 +28,8 @@ Progress = Callable[[str, int, int], None]
 class Simulation:
     """A simulated deployment.  `cpu_s` is processor time of the simulation proper.
 
-    `intervals` are central 80 % intervals over the calibration's posterior, in the units of
-    `figures`; without a price or a power, dollars and joules are NaN.
+    `intervals` are central 80 % intervals over the calibration's posterior and draws of the
+    traffic, in the units of `figures`; without a price or a power, dollars and joules are NaN.
     """
 
     deployment: Deployment
@@ -39,6 +40,7 @@ class Simulation:
     misses: tuple[str, ...]
     cpu_s: float
     joules: Interval  # of all devices, over the simulated time
+    forecast: Forecast | None = None  # None: nothing was drawn
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     swings: tuple[Swing, ...] | None = None  # None: nobody asked for them
     probability: float | None = None  # share of draws that keep the targets; None without any
@@ -114,9 +116,14 @@ def run(
     )
     if not draws or not (trace.status == FINISHED).any():
         return found
-    intervals, kept = _spread(found, draws, seed, progress)
+    drawn = _forecast(found, draws, seed, progress)
     aimed = wanted.ttft is not None or wanted.tpot is not None
-    return replace(found, intervals=intervals, probability=kept if aimed else None)
+    return replace(
+        found,
+        forecast=drawn,
+        intervals=drawn.intervals,
+        probability=drawn.kept if aimed else None,
+    )
 
 
 def _swings(deployment: Deployment, requests: Requests, wanted: Targets) -> tuple[Swing, ...]:
@@ -141,14 +148,14 @@ def _once(
     return trace, time.process_time() - start
 
 
-def _spread(
-    found: Simulation, draws: int, seed: int, progress: Progress
-) -> tuple[dict[str, Interval], float]:
-    """Intervals of `figures` and the share of draws that keep the targets, on `DRAWN` requests."""
-    few = head(found.requests, DRAWN)
-    return spread(
-        lambda cal: _once(found.deployment, few, cal)[0],
-        found.deployment.calibration,
+def _forecast(found: Simulation, draws: int, seed: int, progress: Progress) -> Forecast:
+    """Draws of constants and requests, on `DRAWN` requests."""
+    held, few = found.deployment, head(found.requests, DRAWN)
+    return forecast(
+        lambda cal, sent: _once(held, sent, cal)[0],
+        knee_slope(found.trace, held.fleet, held.plan.policy, held.calibration),
+        held.calibration,
+        few,
         figures(found.trace, found.targets.percentile),
         found.targets,
         draws,

@@ -73,10 +73,20 @@ class Question:
 
 @dataclass(frozen=True)
 class Interval:
-    """A central 80 % interval over the calibration's posterior."""
+    """A central 80 % interval, over the calibration's posterior and draws of the traffic."""
 
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A constant of a calibration, and what not knowing it is worth."""
+
+    name: str
+    meaning: str
+    share: float  # of the variance of a figure's logarithm that knowing it would remove
+    sd: float  # standard deviation of its logarithm
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,7 @@ class Outcome:
     joules_per_token: Interval
     intervals: Mapping[str, Interval] = field(default_factory=dict)  # of `evaluate.figures`
     probability: float | None = None  # share of posterior draws that meet the targets
+    overload: float | None = None  # probability that more is asked than sustained
     margin: float = 0.0  # target over figure, of the tightest target; below 1 it is missed
 
     @property
@@ -159,6 +170,7 @@ class Explanation:
     gains: tuple[Gain, ...]
     runner_up: tuple[str, ...]  # sentences comparing it with the next best plan
     saturation: float | None  # the traffic's rate can grow by this factor before targets break
+    doubts: tuple[Doubt, ...] = ()  # what makes its figures uncertain, most important first
     seconds: float = 0.0
 
 
@@ -179,3 +191,4 @@ class Answer:
     price_dates: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
+    doubts: tuple[Doubt, ...] = ()  # of the winner, or of the nearest plan: what to measure first

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -92,7 +94,13 @@ def scale(
     faster = value if rate is None or now is None else value / now
     arrivals = np.rint(requests.arrival_ns / faster).astype(np.int64)
     source = f"{requests.source}, {faster:.4g} times as fast"
-    return replace(requests, arrival_ns=arrivals, source=source)
+    again = requests.redrawn
+    also = None if again is None else partial(_scaled, again, faster)
+    return replace(requests, arrival_ns=arrivals, source=source, redrawn=also)
+
+
+def _scaled(again: Callable[[int], Requests], factor: float, seed: int) -> Requests:
+    return scale(again(seed), factor=factor)
 
 
 def head(requests: Requests, n: int) -> Requests:
@@ -101,7 +109,14 @@ def head(requests: Requests, n: int) -> Requests:
         raise InputError(Fault("requests", f"{n} is out of range", "1 or more"))
     if n >= len(requests):
         return requests
-    return replace(take(requests, np.arange(n)), source=f"{requests.source}, first {n}")
+    again = requests.redrawn
+    also = None if again is None else partial(_head, again, n)
+    source = f"{requests.source}, first {n}"
+    return replace(take(requests, np.arange(n)), source=source, redrawn=also)
+
+
+def _head(again: Callable[[int], Requests], n: int, seed: int) -> Requests:
+    return head(again(seed), n)
 
 
 def take(requests: Requests, index: Ints) -> Requests:
@@ -120,4 +135,5 @@ def take(requests: Requests, index: Ints) -> Requests:
         priority=None if requests.priority is None else requests.priority[index],
         block_hash=hashes,
         block_start=start,
+        redrawn=None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import sqrt
 from typing import Literal
 
@@ -125,6 +126,7 @@ def generate(spec: TrafficSpec, n: int, seed: int = 0) -> Requests:
         block_tokens=spec.prefixes.block_tokens if spec.prefixes else 0,
         concurrency=spec.arrivals.concurrency,
         source=f"{spec} ({n} requests, seed {seed})",
+        redrawn=partial(generate, spec, n),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +33,8 @@ class Requests:
     concurrency: int = 0
     source: str = ""  # where they come from, with the parameters and the seed
     notes: tuple[str, ...] = field(default=())
+    # The same traffic drawn with another seed; None: these are the requests, as of a trace.
+    redrawn: Callable[[int], Requests] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.input_tokens)
