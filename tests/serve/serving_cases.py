@@ -119,6 +119,7 @@ def case_of(seed: int) -> Case:
         scheduler=scheduler,  # type: ignore[arg-type]
         admission=str(rng.choice(["chunk", "prompt", "output"])),  # type: ignore[arg-type]
         watermark=float(rng.choice([0.0, 0.0, 0.1])),
+        sharing=str(rng.choice(["scheduled", "computed"])),  # type: ignore[arg-type]
         chunked_prefill=bool(rng.random() < 0.7),
         prefix_caching=bool(rng.random() < 0.9),
         timeout_s=float(rng.choice([0.02, 0.1, 0.5])) if rng.random() < 0.3 else None,

@@ -39,7 +39,16 @@ FULL = "a decoding request wants a free block although its last one has room"
 AHEAD = "a chunked prompt takes all its blocks at once"
 OLD = "its prefix cache, off by default, computes one token of a prompt that is cached whole"
 SELF = "a request that preempts itself ends the loop: who outranks it decodes one step later"
+MORE = "admission wants two or three tokens more than a request will take"
+AHEAD_OF_ENDS = "without its radix cache it reckons with the room that requests leave when they end"
+LEAVES = "its tree forgets by the last access of each leaf, waiting requests' included"
 STATED = {
+    "sglang": {
+        **{f"blocks {n}": AHEAD_OF_ENDS for n in (0, 2, 3, 4, 5)},
+        "prefixes, blocks 0": LEAVES,
+        **{f"prefixes, blocks {n}": MORE for n in (2, 3, 4)},
+        **{f"cache, blocks {n}": MORE for n in (0, 2, 3)},
+    },
     "vllm_v1": {"priority 2": SELF},
     "vllm_v0": {
         **{f"blocks {n}": FULL for n in (0, 1, 4)},
@@ -55,6 +64,8 @@ def policy_of(engine: str, row: dict[str, Any]) -> Policy:
     """What the engine does with the scenario's settings."""
     options, blocks = row["options"], row["blocks"]
     policy = Policy(chunked_prefill=row["chunked"], prefix_caching=row["caching"])
+    if engine == "sglang":
+        return replace(policy, scheduler="prefill-first", admission="output", sharing="computed")
     if engine == "vllm_v0":
         return replace(policy, scheduler=CHUNKED[row["chunked"]], watermark=0.01)
     if options.get("scheduler_reserve_full_isl") is False:

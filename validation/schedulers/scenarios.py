@@ -6,6 +6,11 @@ import random
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+# Of a small model: engines want one beside their schedulers.
+CONFIG = """{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 512,
+"intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8, "vocab_size": 8192,
+"num_key_value_heads": 4, "max_position_embeddings": 4096, "torch_dtype": "bfloat16"}"""
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -13,7 +13,7 @@ os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
 
 import torch
 import vllm
-from validation.schedulers.scenarios import Scenario, cached, mixed, prioritised
+from validation.schedulers.scenarios import CONFIG, Scenario, cached, mixed, prioritised
 from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256
@@ -27,9 +27,6 @@ from vllm.v1.structured_output import StructuredOutputManager
 
 ENGINE = "vLLM v1"
 VERSION = vllm.__version__
-CONFIG = """{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 512,
-"intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8, "vocab_size": 8192,
-"num_key_value_heads": 4, "max_position_embeddings": 4096, "torch_dtype": "bfloat16"}"""
 
 
 def scenarios() -> list[Scenario]:

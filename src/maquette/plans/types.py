@@ -9,6 +9,7 @@ from maquette.units import Bytes
 
 Scheduler = Literal["continuous", "prefill-first", "static"]
 Admission = Literal["chunk", "prompt", "output"]
+Sharing = Literal["scheduled", "computed"]
 Routing = Literal["round-robin", "least-outstanding", "prefix-aware"]
 Mode = Literal["colocated", "disaggregated"]
 # Which steps are replayed from captured graphs: none; those that only decode; those of few tokens,
@@ -76,6 +77,7 @@ class Policy:
     block_size: int = 16  # tokens in one KV block
     chunked_prefill: bool = True
     prefix_caching: bool = True
+    sharing: Sharing = "scheduled"  # from when on others find the blocks of a prompt
     memory_utilisation: float | None = None  # of what `Engine.budget` says; None: its own
     activation_peak: Bytes | None = None  # per device, instead of what a full step is counted to
     reserve: Bytes | None = None  # per device, instead of the engine's own

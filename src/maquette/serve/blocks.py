@@ -1,11 +1,13 @@
 """The paged KV cache of a lane, with prefix reuse.
 
 Prompts are shared in units: the least whole number of both hash blocks and KV blocks.  A unit is
-cached once, for all sequences that hold it; it becomes visible when the step that computes it is
-scheduled, as in vLLM.  Full blocks behind a sequence's units, those of generated tokens among them,
-are cached for that sequence alone: it finds them again after a preemption.  What nobody holds stays
-cached until its room is needed, and then the one let go longest ago goes first, the deeper before
-the shallower; blocks that hold nothing cached go before all of them.
+cached once, for all sequences that hold it.  Others find it when the step that computes it is
+scheduled, as in vLLM, or with `late` when that step has ended, as in SGLang: who computed the same
+in the meantime then gives its own blocks back.  Full blocks behind a sequence's units, those of
+generated tokens among them, are cached for that sequence alone: it finds them again after a
+preemption.  What nobody holds stays cached until its room is needed, and then the one let go
+longest ago goes first, the deeper before the shallower; blocks that hold nothing cached go before
+all of them.
 """
 
 from __future__ import annotations
@@ -35,16 +37,23 @@ class Blocks:
         "headroom",
         "idle",
         "idle_blocks",
+        "late",
         "unit_blocks",
         "unit_tokens",
     )
 
     def __init__(
-        self, capacity: int, block_size: int, unit_tokens: int, caching: bool = False
+        self,
+        capacity: int,
+        block_size: int,
+        unit_tokens: int,
+        caching: bool = False,
+        late: bool = False,
     ) -> None:
         self.capacity = capacity or ENDLESS  # no blocks: the model keeps no KV cache
         self.block_size = block_size
         self.caching = caching and capacity > 0
+        self.late = late
         self.unit_tokens = unit_tokens  # 0: no request shares a prefix with another
         self.unit_blocks = unit_tokens // block_size
         self.available = self.headroom = self.capacity
@@ -75,7 +84,7 @@ class Blocks:
         if seq.units:
             cached = self.cached(seq)
             hits = min(cached, (seq.target - 1) // self.unit_tokens)
-            seq.sharable = hits if hits < cached else len(seq.units)
+            seq.sharable = hits if hits < cached or self.late else len(seq.units)
             computed = hits * self.unit_tokens
         if own := self.idle.get(~seq.rid):
             size = self.block_size
@@ -134,6 +143,20 @@ class Blocks:
                 self.headroom += self.unit_blocks * len(held)
         self.evict()
         return True
+
+    def publish(self, seq: Seq) -> None:
+        """Let others find the whole units that `seq` has computed, where they did not before."""
+        whole = min(seq.computed // self.unit_tokens, len(seq.units))
+        units = seq.units[seq.shared : whole]
+        if not units:
+            return
+        held = self._held.intersection(units)
+        seq.blocks -= self.unit_blocks * len(units)
+        self.available += self.unit_blocks * len(held)  # computed twice; those in idle come back
+        if seq.rid in self._whole:
+            self.headroom += self.unit_blocks * len(held)
+        self._hold(units, held)
+        seq.shared = seq.sharable = whole
 
     def _hold(self, units: Units, held: set[int]) -> None:
         for unit in held:

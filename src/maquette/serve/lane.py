@@ -29,7 +29,11 @@ class Lane:
         self._heap = setup.heap
         self.costs = costs
         self.blocks = blocks = Blocks(
-            setup.kv_blocks, setup.block_size, setup.unit_tokens, setup.caching
+            setup.kv_blocks,
+            setup.block_size,
+            setup.unit_tokens,
+            setup.caching,
+            setup.sharing == "computed",
         )
         self.decoders = Decoders(costs, blocks.block_size)
         self.seqs: dict[int, Seq] = {}  # waiting and running
@@ -247,6 +251,8 @@ class Lane:
         ended = 0
         for seq, tokens in self.chunks:
             seq.computed += tokens
+            if seq.units and self.blocks.late:
+                self.blocks.publish(seq)
             if seq.computed < seq.target:
                 self.partial = seq
                 continue

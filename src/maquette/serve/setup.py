@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from maquette.plans.types import Admission
+from maquette.plans.types import Admission, Sharing
 from maquette.serve.outcomes import Outcomes
 from maquette.serve.sequence import Seq
 from maquette.serve.timeline import Timeline
@@ -25,6 +25,7 @@ class LaneSetup:
     block_size: int
     unit_tokens: int  # of the prefix cache; 0: no request shares a prefix
     caching: bool
+    sharing: Sharing
     chunked: bool
     admission: Admission
     watermark: int  # blocks

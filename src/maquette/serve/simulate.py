@@ -150,6 +150,7 @@ class Simulation:
                     block_size=r.block_size,
                     unit_tokens=unit,
                     caching=self.policy.prefix_caching and self.policy.scheduler != "static",
+                    sharing=self.policy.sharing,
                     chunked=self.policy.chunked_prefill,
                     admission=self.policy.admission,
                     watermark=int(self.policy.watermark * _share(r.kv_blocks, r.lanes, lane)),

@@ -130,6 +130,8 @@ class StepLane:
             ended += self._emit(seq, now)
         for seq, tokens in self.chunks:
             seq.computed += tokens
+            if self.setup.sharing == "computed":
+                self._publish(seq)
             if seq.computed == seq.target:
                 self.prefilling.remove(seq)
                 self.decoding.append(seq)
@@ -295,7 +297,8 @@ class StepLane:
         if seq.units:
             cached = self.cached(seq)
             hits = min(cached, (seq.target - 1) // setup.unit_tokens)
-            seq.sharable = hits if hits < cached else len(seq.units)
+            late = setup.sharing == "computed"
+            seq.sharable = hits if hits < cached or late else len(seq.units)
             computed = hits * setup.unit_tokens
         if seq.rid in self.prefixes.own:
             size = setup.block_size
@@ -363,6 +366,18 @@ class StepLane:
         seq.blocks, seq.shared = own, shared
         prefixes.evict_to(self.free)
         return True
+
+    def _publish(self, seq: Seq) -> None:
+        """Others find what `seq` computed; its own blocks of what they computed too are freed."""
+        if not seq.units:
+            return
+        whole = min(seq.computed // self.setup.unit_tokens, len(seq.units))
+        for unit in seq.units[seq.shared : whole]:
+            seq.blocks -= self.unit_blocks
+            if self.prefixes.holders.get(unit):
+                self.free += self.unit_blocks
+            self.prefixes.holders[unit] = self.prefixes.holders.get(unit, 0) + 1
+        seq.shared = seq.sharable = max(whole, seq.shared)
 
     def release(self, seq: Seq) -> None:
         prefixes = self.prefixes
