@@ -20,6 +20,7 @@ COMMANDS = {
     "compile": "Compile a function or module of yours, and say what was made of it.",
     "bench": "Compare what is compiled with the framework, side by side.",
     "calibrate": "Fit to measured rows, or measure the ceilings of this machine.",
+    "measure": "Run a real engine here, learn from half of what it does, predict the rest.",
     "validate": "Compare predictions with measured rows.",
     "reproduce": "Compute published claims again, and judge them.",
 }

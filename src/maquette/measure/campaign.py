@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from maquette.measure.client import Server, drive
+from maquette.measure.client import Answers, Server, drive
 from maquette.measure.record import document
 from maquette.measure.trials import Trial, capacity, probe, trials, warm_up
 
@@ -24,8 +24,8 @@ def campaign(
     keep: Keep,
     date: str,
     progress: Progress = lambda *_: None,
-) -> list[str]:
-    """Run what has no result in `folder` yet; the names of the results of all trials.
+) -> None:
+    """Run what has no result in `folder` yet.
 
     `clients` is how many requests the engine takes at once.  A campaign that was interrupted goes
     on with the capacity that was found then, so that its loads are the same.
@@ -33,21 +33,30 @@ def campaign(
     known = folder / PROBED
     _seen(server, warm_up(clients), progress)
     if not known.exists():
-        found = capacity(probe(clients), _seen(server, probe(clients), progress))
+        found = capacity(_seen(server, probe(clients), progress))
         keep(PROBED, f"{found:.6g}\n")
     todo = trials(float(known.read_text()), seconds)
-    names = []
     for i, trial in enumerate(todo):
-        name = f"{trial.name.replace(' ', '-')}.json"
-        names.append(name)
-        if not (folder / name).exists():
+        if not (folder / _name(trial)).exists():
             progress(f"measuring {trial.name}", i, len(todo))
-            keep(name, json.dumps(document(trial, _seen(server, trial, progress), date)))
+            keep(_name(trial), json.dumps(document(trial, _seen(server, trial), date)))
     progress("measured", len(todo), len(todo))
-    return names
 
 
-def _seen(server: Server, trial: Trial, progress: Progress) -> Any:
+def pending(folder: Path, seconds: float) -> bool:
+    """Whether a trial has no result yet."""
+    known = folder / PROBED
+    if not known.exists():
+        return True
+    todo = trials(float(known.read_text()), seconds)
+    return not all((folder / _name(trial)).exists() for trial in todo)
+
+
+def _name(trial: Trial) -> str:
+    return f"{trial.name.replace(' ', '-')}.json"
+
+
+def _seen(server: Server, trial: Trial, progress: Progress = lambda *_: None) -> Answers:
     return drive(server, trial.stream(), trial.seed,
                  lambda done, of: progress(f"measuring {trial.name}", done, of))  # fmt: skip
 

@@ -67,6 +67,15 @@ class _Answer:
     failure: str = ""
 
 
+def available() -> None:
+    """Raise NotYet without aiohttp, the extra ``maquette[measure]``."""
+    try:
+        import aiohttp  # noqa: F401
+    except ImportError:
+        hint = "pip install 'maquette[measure]'"
+        raise NotYet(Fault("measure", "needs the package aiohttp", hint=hint)) from None
+
+
 def drive(
     server: Server, requests: Requests, seed: int = 0, progress: Progress = lambda *_: None
 ) -> Answers:
@@ -74,15 +83,9 @@ def drive(
 
     Prompts are random tokens drawn from `seed`, no two alike, so that no prefix cache serves them.
 
-    Raises NotYet without aiohttp (the extra ``maquette[measure]``), InputError when no request at
-    all is answered.
+    Raises NotYet without aiohttp, InputError when no request at all is answered.
     """
-    try:
-        import aiohttp  # noqa: F401
-    except ImportError:
-        raise NotYet(
-            Fault("measure", "needs the package aiohttp", hint="pip install 'maquette[measure]'")
-        ) from None
+    available()
     return asyncio.run(_drive(server, requests, seed, progress))
 
 

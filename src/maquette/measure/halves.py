@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from maquette.price.calibration import Calibration
 from maquette.traffic.types import Floats
 from maquette.validate.runs.forward import Deploy, Point, points
 from maquette.validate.runs.learn import Learned, Rows, Told, foretell, learn
@@ -35,10 +36,15 @@ class Judged:
     points: tuple[Point, ...]
     halves: tuple[Half, ...]
     floors: Mapping[Key, float]  # |log ratio| of trials that were run twice, the median
+    calibrations: tuple[Calibration, ...]  # learned from all runs
 
 
 def judge(
-    runs: Sequence[Run], deploy: Deploy, shelf: Shelf, progress: Progress = lambda *_: None
+    runs: Sequence[Run],
+    deploy: Deploy,
+    shelf: Shelf,
+    date: str = "",
+    progress: Progress = lambda *_: None,
 ) -> Judged:
     """Learn from one half of the runs and predict the other, dealt in two ways.
 
@@ -50,13 +56,14 @@ def judge(
         _half(name, held, fitted, progress)
         for name, fitted in (("alternate", _alternate(held)), ("heavier", _lighter(held)))
     ]
-    return Judged(tuple(held), tuple(halves), _floors(held))
+    every = replace(learn(held, progress, hold_out=False).after, date=date)
+    return Judged(tuple(held), tuple(halves), _floors(held), (every,))
 
 
 def _half(name: str, held: Sequence[Point], fitted: set[int], progress: Progress) -> Half:
     mine = [p for i, p in enumerate(held) if i in fitted]
     rest = [p for i, p in enumerate(held) if i not in fitted]
-    learned = learn(mine, progress)
+    learned = learn(mine, progress, hold_out=False)
     rows, told = foretell(rest, learned.after, progress)
     _, before = foretell(rest, learned.before, progress)
     return Half(name, learned, rows, told, before, _between(mine, rows))

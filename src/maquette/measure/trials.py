@@ -46,7 +46,7 @@ def warm_up(clients: int) -> Trial:
     return replace(probe(clients), name="warm-up", requests=2 * clients, seed=2)
 
 
-def capacity(trial: Trial, seen: Answers) -> float:
+def capacity(seen: Answers) -> float:
     """Tokens per second, a prompt's and an answer's alike, of an engine that was never idle."""
     done = seen.done
     return float((seen.input_tokens + seen.output_tokens)[done].sum() / seen.seconds)
@@ -76,9 +76,7 @@ def _open(
     return Trial(f"{name} {share:.2f}", _spec(shape, rate, Arrivals()), n, seed=3)
 
 
-def _closed(
-    shape: tuple[int, int], clients: int, tokens_per_s: float, seconds: float
-) -> Trial:
+def _closed(shape: tuple[int, int], clients: int, tokens_per_s: float, seconds: float) -> Trial:
     """Few clients do not keep an engine busy: they are given a part of what it could do."""
     most = seconds * tokens_per_s / sum(shape)
     n = max(LEAST, 3 * clients, round(most * clients / (clients + max(CLIENTS))))

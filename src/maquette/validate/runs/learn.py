@@ -33,6 +33,9 @@ SEEDS = 3  # further draws of the traffic, for how much a measured mean scatters
 # to first token with it, by about 1 %: over short steps that drowns slopes.
 STEP = 0.2
 MOST_STEPS, FARTHEST = 5, 0.7  # of the search, and how far one goes in any log parameter
+ROUNDS = 4  # how often slopes are measured anew
+SETTLED = 0.05  # steps of so few prior deviations are none …
+GAIN = 1.0  # … and twice a log probability of so little more is none either
 # What the overheads of one host, engine version and set of flags differ from others of their kind:
 # vLLM 0.6 and 0.15 on an H100 differ by 0.35 (launch) and 0.59 (step) in the logarithm.
 HOST_SD = 0.5
@@ -74,25 +77,27 @@ class Learned:
     simulations: int
 
 
-def learn(points: Sequence[Point], progress: Progress = lambda *_: None) -> Learned:
-    """Update the calibration of points that share it."""
+def learn(
+    points: Sequence[Point], progress: Progress = lambda *_: None, hold_out: bool = True
+) -> Learned:
+    """Update the calibration of points that share it; without `hold_out` no point is told apart."""
     before = points[0].deployment.calibration
-    fold = _folds(points)
+    fold = _folds(points) if hold_out else np.zeros(len(points), np.int64)
     folds = int(fold.max()) + 1
     search = _Search(
-        points, before, progress, 2 + len(NAMES) * 2 + SEEDS + (folds + 1) * MOST_STEPS
+        points, before, progress, 2 + len(NAMES) * 3 + SEEDS + (folds + 1) * MOST_STEPS
     )
     rows = _rows(points, search)
     start = search.at(before.vector)
-    slopes = search.slopes(before.vector, start)
+    first = _At(before.vector, start, search.slopes(before.vector, start))
     wide = _prior(before)
-    told = _told(start, slopes, np.array(before.covariance), before.residual, rows)
+    told = _told(start, first.slopes, np.array(before.covariance), before.residual, rows)
+    best = search.best(rows, rows.fitted, wide, first)
+    best = replace(best, slopes=search.slopes(best.logs, best.said))
+    found, residual = _posterior(before, rows, rows.fitted, wide, best)
     held, constant = None, None
     if folds > 1:
-        held, constant = _held_out(search, rows, fold, wide, start, slopes, before)
-    x, said, _, _ = search.best(rows, rows.fitted, wide, start, slopes)
-    slopes = search.slopes(x, said)
-    found, residual = _posterior(before, rows, rows.fitted, wide, x, said, slopes)
+        held, constant = _held_out(search, rows, fold, wide, first, before)
     after = _calibration(before, found, residual, wide, rows)
     progress("fitting", search.total, search.total)
     return Learned(
@@ -122,6 +127,15 @@ def _folds(points: Sequence[Point]) -> NDArray[np.int64]:
     return np.array([at[p.condition] for p in points])
 
 
+@dataclass(frozen=True, eq=False)
+class _At:
+    """A place of the search."""
+
+    logs: Floats  # of the parameters
+    said: Floats  # logarithms of what all points see there
+    slopes: Floats
+
+
 class _Search:
     """Simulations of all points, counted."""
 
@@ -147,25 +161,38 @@ class _Search:
             columns.append((self.at(moved) - there) / step)
         return np.stack(columns, axis=1)
 
-    def best(
-        self, rows: Rows, used: Bools, wide: Prior, start: Floats, slopes: Floats
-    ) -> tuple[Floats, Floats, Floats, Fitted]:
-        """The most probable logarithms, what is seen there, the slopes and the last fit."""
-        x, said, slopes = self.cal.vector, start, slopes.copy()
-        loss = _loss(rows, used, wide, x, said)
-        for _ in range(MOST_STEPS):
-            found = _maximise(rows, used, wide, x, said, slopes)
-            step = found.logs - x
-            step *= min(1.0, FARTHEST / max(float(np.abs(step).max()), 1e-12))
-            if np.abs(step / wide.sd).max() < 0.02:
+    def best(self, rows: Rows, used: Bools, wide: Prior, at: _At) -> _At:
+        """Where the most probable logarithms are, what is seen there, and the slopes.
+
+        Slopes are measured anew where steps along the old ones lead no further.
+        """
+        loss = _loss(rows, used, wide, at.logs, at.said)
+        for left in reversed(range(ROUNDS)):
+            at, settled = self._descend(rows, used, wide, at)
+            reached = _loss(rows, used, wide, at.logs, at.said)
+            if settled or loss - reached < GAIN or not left:
                 break
-            there = self.at(x + step)
+            at, loss = replace(at, slopes=self.slopes(at.logs, at.said)), reached
+        return at
+
+    def _descend(self, rows: Rows, used: Bools, wide: Prior, at: _At) -> tuple[_At, bool]:
+        """Steps along slopes that each step corrects; whether the last one had nowhere to go."""
+        loss, refused = _loss(rows, used, wide, at.logs, at.said), 0
+        for _ in range(MOST_STEPS):
+            step = _maximise(rows, used, wide, at).logs - at.logs
+            step *= min(1.0, FARTHEST / max(float(np.abs(step).max()), 1e-12))
+            if np.abs(step / wide.sd).max() < SETTLED:
+                return at, True
+            there = self.at(at.logs + step)
             if np.abs(step).max() > STEP:
-                slopes += np.outer(there - said - slopes @ step, step) / float(step @ step)
-            reached = _loss(rows, used, wide, x + step, there)
+                away = there - at.said - at.slopes @ step
+                at = replace(at, slopes=at.slopes + np.outer(away, step) / float(step @ step))
+            reached = _loss(rows, used, wide, at.logs + step, there)
             if reached < loss:
-                x, said, loss = x + step, there, reached
-        return x, said, slopes, found
+                at, loss = replace(at, logs=at.logs + step, said=there), reached
+            elif (refused := refused + 1) > 1:
+                return at, False
+        return at, False
 
 
 def _prior(before: Calibration) -> Prior:
@@ -174,15 +201,12 @@ def _prior(before: Calibration) -> Prior:
     return Prior(before.vector, np.array(before.covariance) + np.diag(np.square(own)))
 
 
-def _maximise(
-    rows: Rows, used: Bools, wide: Prior, x: Floats, said: Floats, slopes: Floats,
-    more: float = 0.0,
-) -> Fitted:  # fmt: skip
+def _maximise(rows: Rows, used: Bools, wide: Prior, at: _At, more: float = 0.0) -> Fitted:
     """The most probable logarithms by the linearised simulation; `more` adds to the noise."""
-    line, slope = said[used], slopes[used]
+    line, slope = at.said[used], at.slopes[used]
     observed = Observed(
         np.exp(rows.measured[used]),
-        lambda cal: np.asarray(np.exp(line + slope @ (cal.vector - x))),
+        lambda cal: np.asarray(np.exp(line + slope @ (cal.vector - at.logs))),
         np.hypot(rows.noise[used], more),
         "runs",
     )
@@ -190,13 +214,11 @@ def _maximise(
 
 
 def _posterior(
-    before: Calibration, rows: Rows, used: Bools, wide: Prior, x: Floats, said: Floats,
-    slopes: Floats,
-) -> tuple[Fitted, float]:  # fmt: skip
+    before: Calibration, rows: Rows, used: Bools, wide: Prior, at: _At
+) -> tuple[Fitted, float]:
     """Optimum and covariance with rows that scatter as much as they do, and that scatter."""
-    found = _maximise(rows, used, wide, x, said, slopes)
-    residual = _residual(before, found, wide, rows, used)
-    return _maximise(rows, used, wide, x, said, slopes, residual), residual
+    residual = _residual(before, _maximise(rows, used, wide, at), wide, rows, used)
+    return _maximise(rows, used, wide, at, residual), residual
 
 
 def _loss(rows: Rows, used: Bools, wide: Prior, x: Floats, said: Floats) -> float:
@@ -237,22 +259,22 @@ def _told(said: Floats, slopes: Floats, covariance: Floats, residual: float, row
 
 
 def _held_out(
-    search: _Search, rows: Rows, fold: NDArray[np.int64], wide: Prior, start: Floats,
-    slopes: Floats, before: Calibration,
+    search: _Search, rows: Rows, fold: NDArray[np.int64], wide: Prior, first: _At,
+    before: Calibration,
 ) -> tuple[Told, Floats]:  # fmt: skip
     """What fits to the other folds say of each fold, and the null model, likewise."""
     predicted, sd, constant = (np.zeros(len(rows.key)) for _ in range(3))
     for nth in range(int(fold.max()) + 1):
         out = fold[rows.point] == nth
         used = rows.fitted & ~out
-        x, said, moved, _ = search.best(rows, used, wide, start, slopes)
-        found, residual = _posterior(before, rows, used, wide, x, said, moved)
-        told = _told(said, moved, found.covariance, residual, rows)
+        at = search.best(rows, used, wide, first)
+        found, residual = _posterior(before, rows, used, wide, at)
+        told = _told(at.said, at.slopes, found.covariance, residual, rows)
         predicted[out], sd[out] = told.predicted[out], told.sd[out]
         for key in {*rows.key}:
             same = np.array([k == key for k in rows.key])
-            gaps = (rows.measured - start)[same & ~out]
-            constant[same & out] = start[same & out] + (np.median(gaps) if len(gaps) else 0.0)
+            gaps = (rows.measured - first.said)[same & ~out]
+            constant[same & out] = first.said[same & out] + (np.median(gaps) if len(gaps) else 0.0)
     return Told(predicted, sd), constant
 
 

@@ -1,0 +1,109 @@
+"""An engine on the processor at hand: its machine file, its model folder, its runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from datetime import date
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from maquette.catalogue import models
+from maquette.errors import Fault, InputError
+from maquette.measure.campaign import Keep, Progress, campaign, deployment, pending
+from maquette.measure.client import available
+from maquette.measure.engine import Launch, Started, engine, ready
+
+
+def launch(**given: Any) -> Launch:
+    """How the engine is started; by default half of the cores compute.
+
+    >>> launch(threads=1, max_seqs=8).max_seqs
+    8
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Launch(**{"threads": max(1, (cores or 2) // 2), **given})
+
+
+def config(model: str | None) -> Mapping[str, Any]:
+    """The `config.json` of a model by name or path; by default that of a small Llama.
+
+    >>> config(None)["num_hidden_layers"]
+    8
+    """
+    if model is None:
+        text = files("maquette.measure").joinpath("tiny.json").read_text(encoding="utf-8")
+        return dict(json.loads(text))
+    known = models.model(model)  # says all that is wrong with it
+    if known.name in models.names():
+        return models.row(known.name).config
+    path = Path(model)
+    text = (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def run(
+    place: Path, runs: Path, launch: Launch, config: Mapping[str, Any], seconds: float,
+    progress: Progress, keep: Keep,
+) -> None:  # fmt: skip
+    """Measure what has no result in `runs` yet; `keep` writes a file there whole or not at all.
+
+    Raises:
+        InputError: the folder holds runs of another model or launch.
+        NotYet: there is no vLLM, or no client.
+    """
+    available()
+    version = ready(launch)
+    folder = place / "model"
+    folder.mkdir(exist_ok=True)
+    _same(folder / "config.json", dict(config), partial(keep, "../model/config.json"))
+    started = {"version": version, **asdict(replace(launch, python=""))}
+    _same(place / "launch.json", started, partial(keep, "../launch.json"))
+    _machine(place / "this.toml", launch.threads, progress)
+    if not pending(runs, seconds):
+        return
+
+    def said(stage: str) -> None:
+        progress(stage, 0, 1)
+
+    with engine(launch, folder, int(config["vocab_size"]), place / "engine.log", said) as up:
+        keep("deployment.toml", deployment(_said(launch, up)))
+        today = date.today().isoformat()
+        campaign(up.server, launch.max_seqs, seconds, runs, keep, today, progress)
+
+
+def _said(launch: Launch, up: Started) -> dict[str, Any]:
+    return {
+        "model": "../model/config.json", "on": "../this.toml", "engine": "vllm",
+        "version": up.version, "tp": 1, "max_seqs": launch.max_seqs,
+        "max_batched_tokens": launch.max_batched_tokens, "kv_blocks": up.kv_blocks,
+        "prefix_caching": False, "chunked_prefill": True,
+    }  # fmt: skip
+
+
+def _same(path: Path, data: Mapping[str, Any], write: Callable[[str], object]) -> None:
+    """Write a file that is not there; refuse to go on beside another one."""
+    text = json.dumps(data, indent=2) + "\n"
+    if not path.exists():
+        write(text)
+    elif path.read_text(encoding="utf-8") != text:
+        hint = "name another folder with --out, or remove this one"
+        raise InputError(Fault(str(path), "is of another model, engine or launch", hint=hint))
+
+
+def _machine(path: Path, threads: int, progress: Progress) -> None:
+    """The ceilings of so many cores of this processor, in a process that may use no more."""
+    if path.exists():
+        return
+    progress("measuring the processor", 0, 1)
+    asked = [sys.executable, "-m", "maquette", "calibrate", "--machine", "this", "--out", str(path)]
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(asked, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(*(line.removeprefix("error: ") for line in done.stderr.splitlines()))
