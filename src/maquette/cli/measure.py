@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,8 +11,7 @@ from maquette.cli import options
 from maquette.cli.values import ABOVE_ZERO, FILLED, POSITIVE
 from maquette.errors import Fault, InputError
 
-if TYPE_CHECKING:
-    pass
+QUIET = 0.2  # cores that others may keep busy without a word
 
 HERE = options.bundle(
     "here",
@@ -22,6 +21,7 @@ HERE = options.bundle(
     click.option("--max-seqs", type=POSITIVE, help="Sequences running at once.  [16]"),
     click.option("--max-batched-tokens", type=POSITIVE, help="Token budget of a step.  [512]"),
 )  # fmt: skip
+
 THERE = options.bundle(
     "there",
     click.option("--url", type=FILLED, metavar="URL",
@@ -96,11 +96,16 @@ def _started(
     place: Path, runs: Path, model: str | None, seconds: float, here: dict[str, Any]
 ) -> None:
     """Measure an engine started on this machine."""
+    from maquette.cli.failure import warn
     from maquette.cli.printing import progress
     from maquette.measure import here as own
 
     given = {k: v for k, v in here.items() if v is not None}
     launch = own.launch(**given)
+    others = own.disturbance()
+    if others is not None and others > QUIET:
+        warn(f"other work keeps {others:.2g} cores of this machine busy: what is measured beside "
+             "it scatters, and the floors of the tables say how much")  # fmt: skip
     with progress() as tell:
         own.run(place, runs, launch, own.config(model), seconds, tell, _keep(runs))
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import date
@@ -46,6 +47,29 @@ def config(model: str | None) -> Mapping[str, Any]:
     path = Path(model)
     text = (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
     return dict(json.loads(text))
+
+
+def disturbance(seconds: float = 1.0) -> float | None:
+    """Cores' worth of work that this machine does while we wait; None where nobody says.
+
+    >>> disturbance(0.01) is None or disturbance(0.01) >= 0
+    True
+    """
+    before = _busy()
+    time.sleep(seconds)
+    after = _busy()
+    return None if before is None or after is None else (after - before) / seconds
+
+
+def _busy() -> float | None:
+    """Seconds that all cores together were busy since the machine started."""
+    try:
+        with open("/proc/stat", encoding="ascii") as lines:
+            fields = [int(x) for x in next(lines).split()[1:]]
+    except (OSError, ValueError, StopIteration):
+        return None
+    idle, waiting = fields[3:5]
+    return (sum(fields[:8]) - idle - waiting) / os.sysconf("SC_CLK_TCK")
 
 
 def run(

@@ -98,12 +98,10 @@ def _sidecars(root: Path, faults: list[Fault]) -> dict[Path, Said]:
 
 def _placed(said: Said, beside: Path) -> Said:
     """With paths that begin with ``./`` or ``../`` taken from where the sidecar is."""
-    paths = {
-        name: str(beside / value)
-        for name, value in (("model", said.model), ("on", said.on))
-        if value is not None and value.startswith(("./", "../"))
-    }
-    return replace(said, **paths)
+    def placed(path: str | None) -> str | None:
+        return str(beside / path) if path and path.startswith(("./", "../")) else path
+
+    return replace(said, model=placed(said.model), on=placed(said.on))
 
 
 def _said(path: Path, root: Path, sidecars: dict[Path, Said], said: Said) -> Said:
