@@ -32,13 +32,13 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     "seq": (1.0e-5, 1.0, False, "host seconds per sequence and step"),
     "link": (0.75, 0.25, True, "of the link bandwidth that collectives reach"),
     "collective": (8.0e-6, 0.60, False, "seconds each collective adds"),
-    # Bytes in flight over the latency of memory: some 32 KB in 0.8 µs a multiprocessor; the
-    # last-level cache of an H100 gives 132 of them together some 5.5 TB/s.
-    "draw": (3.0e-5, 0.40, False, "seconds in which one unit draws a megabyte"),
+    # Bytes in flight over the latency of memory: some 32 KB in 0.8 µs a multiprocessor.  Products
+    # of little depth, which write much, fit 50 µs (DeepGEMM's table, 512 to 16384 deep).
+    "draw": (4.0e-5, 0.40, False, "seconds in which one unit draws a megabyte"),
     # FlashAttention-3 (arXiv 2407.08608, figure 5) is at half of its best at some 400 causal keys.
-    "keys": (150.0, 0.60, False, "keys a query of a prompt pays for beyond those it sees"),
-    # Rows gathered by index, weights that change from tile to tile.
-    "grouped": (0.80, 0.20, True, "of what plain products reach that grouped ones do"),
+    "keys": (200.0, 0.60, False, "keys a query of a prompt pays for beyond those it sees"),
+    # Rows gathered by index, weights that change from tile to tile; DeepGEMM's table fits 0.95.
+    "grouped": (0.85, 0.20, True, "of what plain products reach that grouped ones do"),
     # An operation of PyTorch costs the host 5-25 us before its kernel runs, binding, dispatcher and
     # driver (jiahuanglin.xyz, "From PyTorch op to kernel launch"); inference tracks no gradients.
     "dispatch": (8.0e-6, 0.50, False, "host seconds to launch a kernel that no graph replays"),
@@ -98,7 +98,10 @@ class Calibration:
 
 # What is plausible of machines of other styles, where it differs: (median, deviation of the log).
 # Nothing is launched from a host between operators, and a step is one call of a placed program.
-_PLACED: Mapping[str, tuple[float, float]] = {"dispatch": (1e-12, 0.1), "token": (1e-12, 0.1)}
+# Their softmax runs beside the products, in other units of the pipeline.
+_PLACED: Mapping[str, tuple[float, float]] = {
+    "dispatch": (1e-12, 0.1), "token": (1e-12, 0.1), "attention": (0.50, 0.35),
+}  # fmt: skip
 OTHER_STYLES: Mapping[Style, Mapping[str, tuple[float, float]]] = {
     "spatial": {  # launch: of a placed part, over all sockets that share it; seq: of one, too
         **_PLACED,

@@ -80,12 +80,12 @@ def product(
     if cal.ideal:
         return Pair(flops / peak, nbytes / float(bandwidth(machine)))
     units = _units(machine)
-    shallow = np.minimum(1.0, SPLIT_DEPTH / depth)  # of the depth, the least a part of it has
+    # Of the depth, the least that a part of it has; kernels of several groups do not split it.
+    shallow = np.minimum(1.0, SPLIT_DEPTH / depth) if groups is None else 1.0
     reached = peak * cal["matrix"] * (1.0 if groups is None else cal["grouped"])
     each = 2.0 * units * depth / reached  # seconds for a point of the output
     stored = 2.0 * cal["draw"] / MEGABYTE if units > 1 else 0.0  # and to write it, in two bytes
     best: Any = np.inf
-    tiles: Any = 0.0
     across = {wide: np.ceil(columns / wide) for _, wide in TILES}
     for tall, wide in TILES:
         if groups is None:  # without rows the weights are read all the same
@@ -99,7 +99,9 @@ def product(
         waves = np.where(filled < 0.5, split, np.ceil(filled))
         point = each * (1 / _of_tile(tall, wide, cal["rows"])) + stored
         best = np.minimum(best, waves * (tall * wide * point))
-    busy = tiles / shallow
+    # Who reads the larger operand: units that read the same part of it find it in the cache.
+    busy = np.maximum(across[64], np.ceil(rows / 64)) * (1.0 if groups is None else groups)
+    busy = busy / shallow
     return Pair(best, stream(machine, cal["memory"], cal["draw"], nbytes, busy, near))
 
 

@@ -74,16 +74,23 @@ def measured(
 def observe(
     reading: Reading, shelf: Shelf, machine: str, engine: str, version: str = ""
 ) -> list[Observed]:
-    """What the kernel rows of a folder say about a machine running a version of an engine."""
-    return [observed(m, m.rows, version) for m in measured(reading, shelf, machine, engine)]
+    """What the kernel rows of a folder say about a machine running a version of an engine.
+
+    Only products of 16-bit operands do: what narrower ones reach of their peak is another fraction,
+    which a machine's measured ceilings tell (`price.rates.reach`).
+    """
+    held = measured(reading, shelf, machine, engine)
+    kept = ((m, m.rows & m.sort.plain) for m in held)
+    return [observed(m, rows, version) for m, rows in kept if np.any(rows)]
 
 
 def observed(held: Measured, rows: Bools, version: str = "") -> Observed:
     """Some of the rows of a sort, as rows of a fit."""
     n = int(rows.sum())
     scatter = SCATTER[held.sort.family]
-    same = held.table.words("version")[rows] == version if version else np.zeros(n, dtype=bool)
-    each = np.hypot(scatter.shape, np.where(same, 0.0, scatter.version))
+    stated = held.table.words("version")[rows]
+    other = (stated != "") & (stated != version) & (version != "")
+    each = np.hypot(scatter.shape, np.where(other, scatter.version, 0.0))
     sigma = each * np.sqrt(max(1.0, n / INDEPENDENT))
     predict = held.sort.predict
     return Observed(held.seconds[rows], lambda c: predict(c)[rows], sigma, held.sort.what)

@@ -39,6 +39,7 @@ class Sort(NamedTuple):
     predict: Price
     flops: Floats  # seconds at the stated peak
     bytes: Floats  # seconds at the stated bandwidth
+    plain: Bools  # of 16-bit operands
 
     @property
     def null(self) -> Floats:
@@ -54,6 +55,11 @@ class Formats(NamedTuple):
     activation: Floats
     peak: Floats  # as stated
     reached: Floats  # less what narrow formats fall short of beside bf16
+
+    @property
+    def plain(self) -> Bools:
+        """Rows of 16-bit operands."""
+        return np.asarray((self.weight == 2) & (self.activation == 2))
 
 
 def sorts(table: Table, machine: Machine, shelf: Shelf) -> Iterator[Sort]:
@@ -121,7 +127,7 @@ def _gemm(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
         price = _product(table, machine, held, (m, n, k), (groups * m * k, groups * m * n), groups,
                          even=True)  # fmt: skip
         good = grouped & np.isfinite(price[1])
-        yield Sort("grouped products", "experts", good, *price)
+        yield Sort("grouped products", "experts", good, *price, held.plain)
 
 
 def _dense(
@@ -129,7 +135,7 @@ def _dense(
     k: Floats,
 ) -> Sort:  # fmt: skip
     price = _product(table, machine, held, (m, n, k), (m * k, m * n))
-    return Sort(what, "products", rows & np.isfinite(price[1]), *price)
+    return Sort(what, "products", rows & np.isfinite(price[1]), *price, held.plain)
 
 
 def _linear(table: Table, machine: Machine, shelf: Shelf) -> Iterator[Sort]:
@@ -183,7 +189,8 @@ def _experts(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
         return np.asarray(up[0](cal) + down[0](cal) + beside + 3 * cal["launch"])
 
     good = np.isfinite(up[1] + down[1]) & (topk <= experts)
-    yield Sort("fused experts", "experts", good, predict, up[1] + down[1], up[2] + down[2])
+    light = up[1] + down[1], up[2] + down[2]
+    yield Sort("fused experts", "experts", good, predict, *light, held.plain)
 
 
 def _attention(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
@@ -219,8 +226,8 @@ def _attention(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
 
     known = np.isfinite(pairs) & np.isfinite(nbytes)
     light = per_pair * pairs / peak, nbytes / stream
-    yield Sort("prefill attention", "attention", ~decode & known & plain, prefill, *light)
-    yield Sort("decode attention", "attention", decode & known, attend, *light)
+    yield Sort("prefill attention", "attention", ~decode & known & plain, prefill, *light, plain)
+    yield Sort("decode attention", "attention", decode & known, attend, *light, known)
 
 
 KINDS: Mapping[str, tuple[CollectiveKind, float]] = {  # words in a name → kind, and its share
@@ -251,7 +258,7 @@ def _collective(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
             return np.asarray(took)
 
         light = share * (n - 1) / n * size / float(link.bandwidth.value)
-        yield Sort(kind, "collectives", here, predict, 0.0 * size, light)
+        yield Sort(kind, "collectives", here, predict, 0.0 * size, light, here)
 
 
 SORTS: Mapping[str, Callable[[Table, Machine, Shelf], Iterator[Sort]]] = {
