@@ -118,10 +118,19 @@ def test_what_fits_no_tier_is_refused(tiny: str, capsys) -> None:
     assert "do not fit" in found.output + capsys.readouterr().err
 
 
-def test_parts_that_choose_by_their_data_name_those_that_do_not(capsys) -> None:
-    found = invoked("deepseek-v2-lite", "--layer", "--on", "sn40l")
-    said = found.output + capsys.readouterr().err
-    assert found.exit_code == 2 and "--part embed, dense, head" in said
+def test_layers_of_experts_are_laid_out(tmp_path: Path) -> None:
+    """Of 8 experts a token meets two, and so many tokens all: that many matrices are read."""
+    path = tmp_path / "config.json"
+    experts = {"num_local_experts": 8, "num_experts_per_tok": 2, "model_type": "mixtral"}
+    path.write_text(json.dumps(TINY | experts | {"architectures": ["MixtralForCausalLM"]}))
+    read = {}
+    for batch, count in ((1, 2), (64, 8)):
+        asked = (str(path), "--layer", "--on", "sn40l", "--context", "1", "--batch", str(batch))
+        (found,) = json.loads(invoked(*asked, "--json").stdout)["parts"]
+        tiers = [s["tiers"]["hbm"]["read_bytes"] for s in found["sections"]]
+        read[count] = sum(tiers) - batch * 256 * 2
+    more = 6 * 3 * 256 * 512 * 2  # and what passes between sections
+    assert more <= read[8] - read[2] < 1.05 * more
 
 
 def test_sockets_say_what_their_sums_take_and_what_nobody_vouches_for(tiny: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from maquette.errors import Fault, InputError, NotYet, UnknownName
+from maquette.errors import Fault, InputError, UnknownName
 from maquette.ir.graph import Program
 from maquette.machines.types import System
 from maquette.models.config import ModelConfig
@@ -32,7 +32,7 @@ def laid(
     `overheads` says what launching and configuring take where the machine's file does not.
     Weights that do not fit the main tier beside the states are streamed from the tier for what is
     cold, if there is one.  Raises InputError for what has no room or no route, saying what is
-    short, and NotYet for parts whose way through the chip depends on the data.
+    short.
     """
     sizes = dict(zip("bst", batch, strict=True))
     if sizes["t"] < sizes["s"]:
@@ -83,13 +83,7 @@ def _part(whole: Program, name: str, sizes: Mapping[str, int], on: System) -> Pa
         fit = ", ".join(str(n) for n in range(1, 2 * on.devices) if divides(n))
         what = f"its heads and features do not divide over {on.devices} sockets"
         raise InputError(Fault(f"{whole.name}: {name}", what, f"one of {fit}"))
-    try:
-        return part(graph, sizes, on.devices)
-    except NotYet as error:
-        others = ", ".join(n for n in whole.times if n != name)
-        hint = f"lay out other parts: --part {others}" if others else ""
-        reason = Fault(f"{whole.name}: {name}", str(error), hint=hint)
-        raise NotYet(reason) from None
+    return part(graph, sizes, on.devices)
 
 
 def _named(whole: Program, wanted: Sequence[str] | None) -> list[str]:

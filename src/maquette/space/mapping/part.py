@@ -7,19 +7,19 @@ its tensors pass through the chip, and what one tile of a kernel is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from math import gcd, prod
+from dataclasses import dataclass, field, replace
+from math import ceil, gcd, prod
 
 from maquette.compiler.derive import derive
 from maquette.compiler.fuse import fuse
 from maquette.compiler.kernel import Flow, Interpreted, Kernel, Stage, Tensor
-from maquette.errors import Fault, NotYet
 from maquette.ir.axes import points
 from maquette.ir.bound import bound
 from maquette.ir.graph import Graph
 from maquette.ir.patterns import Role
 from maquette.ir.scalar import Arg
 from maquette.plans.sharding import localise, shards
+from maquette.space.mapping.routing import Routing, likely, routing, subsets
 
 _SMALL = 16  # times the points of a stage that are fewer than those of the largest
 NEXT = "next_"  # before the name of an output that an input has too: a state after the step
@@ -37,14 +37,17 @@ class Part:
     sizes: Mapping[str, int]  # of those axes
     sums: tuple[float, ...] = ()  # bytes of each tensor summed over the sockets
     sockets: int = 1
+    counts: Mapping[str, int] = field(default_factory=dict)  # likely, where data decide
 
     def streamed(self, kernel: Kernel) -> tuple[str, ...]:
         """The axes of a kernel that tiles follow each other along, the outer one first."""
         found = {a: parts(a, self.stream) for a in kernel.extents}
+        together = kernel.together if isinstance(kernel, Routing) else frozenset()
         own = [
             a
             for a, names in found.items()
-            if names and kernel.extents[a] == prod(self.sizes[n] for n in names)
+            if names and not together & {a, *names}
+            if kernel.extents[a] == prod(self.sizes[n] for n in names)
         ]
         return tuple(sorted(own, key=lambda a: self.stream.index(found[a][0])))
 
@@ -52,7 +55,8 @@ class Part:
 def part(graph: Graph, sizes: Mapping[str, int], sockets: int = 1) -> Part:
     """`graph` at `sizes`, sharded over `sockets` as `plans.sharding` does, derived and fused.
 
-    Raises NotYet where a kernel has no compiled form (routing, top-k).
+    Where data decide how many points an axis has, `sizes` may say how many (``hit`` experts); else
+    as many are taken as are likely.
 
     >>> from maquette.ir.build import activation, dot, weight
     >>> y = dot(activation("x", n="n", d=64), weight("w", d=64, f=32), "d")
@@ -60,20 +64,23 @@ def part(graph: Graph, sizes: Mapping[str, int], sockets: int = 1) -> Part:
     >>> [k.name for k in found.kernels], found.stream
     (['k0'], ('n',))
     """
-    numbers, sums = dict(sizes), tuple[float, ...]()
+    sums = tuple[float, ...]()
+    chosen = likely(graph, sizes)
+    numbers: dict[str, float] = {**sizes, **chosen}
     if sockets > 1:
         local = localise(graph)
         graph = local.graph
         symbols = {s for v in graph.values for a in v.axes for s in a.size.symbols}
-        mesh = shards(symbols, {"tp": sockets, "dp": 1, "ep": 1})
+        mesh = shards(symbols, {"tp": sockets, "dp": 1, "ep": 1}) | {"imbalance": 1.0}
         numbers |= {n: round(v) for n, v in mesh.items() if n in symbols}
         owed = (p.value for p in local.partials)
         sums = tuple(float(points(v.axes)(numbers)) * v.dtype.bytes for v in owed)
-    fixed = bound(graph, numbers)
+    counts = subsets(graph, numbers)
+    fixed = bound(graph, {n: ceil(x) for n, x in numbers.items()})
     flow = fuse(derive(_renamed(fixed)).graph)
     roles = {n: i.role for n, i in fixed.inputs.items()}
     roles |= {NEXT + n: r for n, r in roles.items() if n in fixed.outputs}
-    return of_flow(flow, roles, sums, sockets)
+    return replace(of_flow(flow, roles, sums, sockets), counts=counts)
 
 
 def _renamed(graph: Graph) -> Graph:
@@ -90,7 +97,8 @@ def of_flow(
     carried: list[Kernel] = []
     for kernel in flow.kernels:
         if isinstance(kernel, Interpreted):
-            raise NotYet(Fault(kernel.name, f"no stage of a metapipeline: {kernel.reason}"))
+            kernels.append(routing(kernel))
+            continue
         (carried if _in_place(kernel, roles) else kernels).append(kernel)
     found = tuple(kernels)
     stream = _streaming(flow, found, roles)

@@ -19,6 +19,7 @@ from maquette.space.mapping.banking import read_lanes, turns
 from maquette.space.mapping.causal import reads_earlier
 from maquette.space.mapping.part import Part, tile
 from maquette.space.mapping.passing import passing
+from maquette.space.mapping.routing import Routing, routed, sized
 from maquette.space.mapping.types import Access, Stage, Stream
 from maquette.space.mapping.work import Done, done
 
@@ -56,7 +57,10 @@ class _Walk:
         for pattern in kernel.stages:
             view = Kernel(kernel.name, piece.extents, tuple(small.values()), (), (pattern,))
             name = pattern.results[-1].name
-            work = done(pattern, view, self.fabric)
+            if isinstance(kernel, Routing):
+                work = routed(kernel, piece, self.fabric)
+            else:
+                work = done(pattern, view, self.fabric)
             lane = _lane(pattern.results[-1], outputs, kernel)
             reads = dict[tuple[str, str], Stream]()
             for n in dict.fromkeys(pattern.reads):
@@ -160,7 +164,7 @@ def stages(
     found: list[Stage] = []
     if tiles > 1 and not part.stream:
         return None
-    for kernel in part.kernels:
+    for kernel in sized(part.kernels, part.counts):
         piece = tile(kernel, part, tiles)
         if piece is None:
             return None

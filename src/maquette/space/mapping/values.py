@@ -21,6 +21,8 @@ from maquette.ir.semantics import Numbers, scalar
 from maquette.machines.types import Machine
 from maquette.space.mapping.network import Simulated, network, simulate_section
 from maquette.space.mapping.part import Part, tile
+from maquette.space.mapping.recounted import recounted
+from maquette.space.mapping.routing import Routing, found_counts
 from maquette.space.mapping.types import Mapped, Section, Stage
 
 Array = Any  # of NumPy
@@ -31,6 +33,8 @@ def simulate_values(
     part: Part, found: Mapped, machine: Machine, inputs: Mapping[str, Array]
 ) -> tuple[dict[str, Array], tuple[Simulated, ...]]:
     """Every output of a part under its name, computed tile by tile by its sections in time.
+
+    Where data decide how many points an axis has, time is of as many as there were.
 
     >>> from maquette.catalogue.machines import machine
     >>> from maquette.ir.build import activation, dot, weight
@@ -43,11 +47,18 @@ def simulate_values(
     >>> float(outputs["y"].min()), float(outputs["y"].max())
     (64.0, 64.0)
     """
+    assert machine.fabric is not None
     memory = _memory(part, inputs)
     runs = []
+    counts: dict[str, int] = {}
     for section in found.sections:
-        functions = _functions(part, section, machine, memory)
+        before = dict(counts)
+        functions = _functions(part, section, machine, memory, counts)
         run = simulate_section(section, machine, functions)
+        if counts:  # the values are known, and with them how many there are of what takes time
+            actual = recounted(section, part, counts, machine.fabric)
+            functions = _functions(part, section, machine, memory, before)
+            run = replace(simulate_section(actual, machine, functions), section=section)
         runs.append(run)
         for name, tokens in run.result.outputs.items():
             if name.endswith(".store"):
@@ -76,7 +87,7 @@ def _memory(part: Part, inputs: Mapping[str, Array]) -> Token:
 
 
 def _functions(
-    part: Part, section: Section, machine: Machine, memory: Token
+    part: Part, section: Section, machine: Machine, memory: Token, counts: dict[str, int]
 ) -> dict[str, Callable[..., Token]]:
     assert machine.fabric is not None
     drawn = network(section, machine, machine.fabric, values=True)
@@ -89,7 +100,7 @@ def _functions(
             if name in stages:
                 makers = tuple(line.partition(">")[0] for line in inputs[name])
                 found[name] = _Function(
-                    part, section.tiles, kernel, pattern, stages[name], makers, memory
+                    part, section.tiles, kernel, pattern, stages[name], makers, memory, counts
                 )
     return found
 
@@ -105,6 +116,7 @@ class _Function:
     stage: Stage
     makers: tuple[str, ...]  # of each token
     memory: Token
+    counts: dict[str, int]  # of axes whose extent the data decided
     calls: int = 0
     kept: Token = field(default_factory=dict)  # what came with earlier tiles
     carry: list[Array] = field(default_factory=list)  # of a scan, over the tiles so far
@@ -120,13 +132,26 @@ class _Function:
         pattern = replace(self.pattern, leaves=leaves)
         outs = tuple(_dense(r.name, r.axes, r.dtype, piece.extents) for r in pattern.results)
         one = Kernel(self.kernel.name, piece.extents, views, outs, (pattern,))
-        made = evaluate_kernel(one, tensors, precise=True)
+        if isinstance(self.kernel, Routing):
+            made = self._routed(tensors)
+        else:
+            made = evaluate_kernel(one, tensors, precise=True)
         if pattern.kind == "scan" and pattern.over[0] in offsets:
             made = self._continued(made, piece, offsets)
         return {
             **{n: self._placed(n, array, offsets) for n, array in made.items()},
             **self._stored(made, offsets),
         }
+
+    def _routed(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Coordinates, and what they came to."""
+        assert isinstance(self.kernel, Routing)
+        ((key,), (name,)) = (self.kernel.inputs, self.pattern.reads)
+        order = [key.axes.index(a.name) for a in self.kernel.rule.key.axes]
+        made = self.kernel.coordinates(tensors[name].transpose(order))
+        for axis, count in found_counts(self.kernel.rule, list(made.values())).items():
+            self.counts[axis] = max(self.counts.get(axis, 0), count)
+        return {n: x.astype(float) for n, x in made.items()}
 
     def _continued(
         self, made: dict[str, Array], piece: Kernel, offsets: Mapping[str, int]
@@ -262,7 +287,7 @@ def _at(window: Array, array: Array, axes: tuple[str, ...], offsets: Mapping[str
         slice(offsets.get(a, 0), offsets.get(a, 0) + n)
         for a, n in zip(axes, array.shape, strict=True)
     )
-    return window[places]
+    return window[(*places, ...)]  # a view, of a tensor without axes as well
 
 
 def _merge(into: Token, other: Token) -> None:
