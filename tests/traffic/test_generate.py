@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from maquette.catalogue.requests import Asked
 from maquette.errors import InputError
 from maquette.traffic import (
     Arrivals,
@@ -133,3 +134,18 @@ def test_a_closed_loop_has_clients_and_no_arrivals():
 def test_contradictions_are_errors(make, says):
     with pytest.raises(InputError, match=says):
         make()
+
+
+def test_clients_of_public_benchmarks_draw_below_nominal_lengths():
+    spec = synthetic(
+        concurrency=4, input_tokens=1000, output_tokens=100, distribution="below", range_ratio=0.5
+    )
+    got = generate(spec, 4000, seed=1)
+    for tokens, nominal in ((got.input_tokens, 1000), (got.output_tokens, 100)):
+        assert nominal / 2 <= tokens.min() and tokens.max() <= nominal
+        assert tokens.mean() == pytest.approx(0.75 * nominal, rel=0.01)
+    for ratio in (0.0, 1.2):
+        with pytest.raises(InputError, match="range_ratio"):
+            synthetic(rate=1, input_tokens=9, output_tokens=9, range_ratio=ratio)
+    with pytest.raises(InputError, match="only lengths below a nominal one"):
+        Asked(input_tokens=9, output_tokens=9, rate=1, range_ratio=0.8)

@@ -12,7 +12,7 @@ from maquette.errors import Fault, InputError
 from maquette.traffic.arrivals import Arrivals
 from maquette.traffic.describe import head, scale
 from maquette.traffic.readers import read
-from maquette.traffic.spec import TrafficSpec, generate, synthetic
+from maquette.traffic.spec import RANGE_RATIO, Distribution, TrafficSpec, generate, synthetic
 from maquette.traffic.types import Requests
 from maquette.units import PerSecond
 
@@ -35,7 +35,8 @@ class Asked:
     requests: int | None = None
     input_tokens: float | None = None
     output_tokens: float | None = None
-    lengths: Literal["lognormal", "fixed"] | None = None
+    lengths: Distribution | None = None
+    range_ratio: float | None = None  # of lengths "below"
     arrivals: Literal["poisson", "constant", "gamma"] | None = None
     arrival_cv: float | None = None
     seed: int = 0
@@ -49,7 +50,7 @@ class Asked:
         return [n for n in names if getattr(self, n) is not None]
 
     def _contradictions(self) -> Iterable[Fault]:
-        made_up = ("input_tokens", "output_tokens", "lengths")
+        made_up = ("input_tokens", "output_tokens", "lengths", "range_ratio")
         process = ("arrivals", "arrival_cv")
         clashes: tuple[tuple[Sequence[str], Sequence[str], str], ...] = (
             (("preset",), ("trace",), "choose one source of requests"),
@@ -66,6 +67,9 @@ class Asked:
         if self.trace is not None and self.rate is not None and self.rate_scale is not None:
             what = "both say how fast a trace is replayed"
             yield Fault("rate and rate_scale", what, "one of them")
+        if self.range_ratio is not None and self.lengths != "below":
+            hint = "only lengths below a nominal one have a ratio"
+            yield Fault("lengths and range_ratio", "contradict each other", hint=hint)
         if self.arrival_cv is not None and self.arrivals in ("poisson", "constant"):
             what = "contradict each other"
             yield Fault("arrivals and arrival_cv", what, hint="only gamma arrivals have a cv")
@@ -117,6 +121,7 @@ def _described(asked: Asked) -> TrafficSpec:
         input_tokens=asked.input_tokens,
         output_tokens=asked.output_tokens,
         distribution=asked.lengths or "lognormal",
+        range_ratio=RANGE_RATIO if asked.range_ratio is None else asked.range_ratio,
         process=asked.arrivals,
         arrival_cv=asked.arrival_cv,
     )

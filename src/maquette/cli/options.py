@@ -171,8 +171,11 @@ traffic = bundle(
     click.option("--requests", type=POSITIVE, metavar="N", help="How many requests."),
     click.option("--input-tokens", type=ABOVE_ZERO, metavar="MEAN", help="Mean prompt length."),
     click.option("--output-tokens", type=ABOVE_ZERO, metavar="MEAN", help="Mean answer length."),
-    click.option("--lengths", type=click.Choice(["lognormal", "fixed"]),
-                 help="Spread of lengths about their means.  [lognormal]"),
+    click.option("--lengths", type=click.Choice(["lognormal", "fixed", "below"]),
+                 help="Spread of lengths about their means; below: uniformly up to nominal ones, "
+                      "as clients of public benchmarks draw them.  [lognormal]"),
+    click.option("--range-ratio", type=ABOVE_ZERO, metavar="SHARE",
+                 help="Where lengths below begin, of the nominal ones.  [0.8]"),
     click.option("--arrivals", type=click.Choice(["poisson", "constant", "gamma"]),
                  help="Arrival process of --rate.  [poisson]"),
     click.option("--arrival-cv", type=ABOVE_ZERO, metavar="CV",

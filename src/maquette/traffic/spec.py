@@ -12,7 +12,7 @@ import numpy as np
 
 from maquette.errors import Fault, InputError
 from maquette.traffic.arrivals import Arrivals, Process, arrival_ns
-from maquette.traffic.lengths import Lengths, fixed, lognormal
+from maquette.traffic.lengths import Lengths, fixed, lognormal, uniform
 from maquette.traffic.prefixes import Prefixes, block_hashes
 from maquette.traffic.types import Floats, Requests
 from maquette.units import PerSecond
@@ -22,6 +22,10 @@ from maquette.units import PerSecond
 # lognormal of 0.8 about the trace's means has its p90 within 20 % in the input and 5 % in the
 # output (tests/traffic/test_presets.py).
 CV = 0.8
+# InferenceX's client draws lengths uniformly between this share of the nominal ones and them
+# (SemiAnalysisAI/InferenceX, --random-range-ratio 0.8 of its benchmark scripts).
+RANGE_RATIO = 0.8
+Distribution = Literal["lognormal", "fixed", "below"]
 
 # One independent stream of variates each, so that a change in one leaves the others as they were.
 _STREAMS = ("arrivals", "input", "output", "system", "continue", "priority")
@@ -143,8 +147,9 @@ def synthetic(
     output_tokens: float,
     rate: float | None = None,
     concurrency: int = 0,
-    distribution: Literal["lognormal", "fixed"] = "lognormal",
+    distribution: Distribution = "lognormal",
     cv: float = CV,
+    range_ratio: float = RANGE_RATIO,
     process: Process | None = None,
     arrival_cv: float | None = None,
     prefixes: Prefixes | None = None,
@@ -152,7 +157,12 @@ def synthetic(
     """Traffic of which only means are known, as ``maquette simulate --rate … --input-tokens …``.
 
     Lengths are lognormal of these means with coefficient of variation `cv`, or all equal
-    (``"fixed"``).  Arrivals are Poisson, or gamma of an `arrival_cv`, or a closed loop.
+    (``"fixed"``), or drawn as the clients of public benchmarks do: uniformly from `range_ratio` of
+    these numbers, which are then nominal ones, up to them (``"below"``).  Arrivals are Poisson, or
+    gamma of an `arrival_cv`, or a closed loop.
+
+    >>> str(synthetic(concurrency=8, input_tokens=1000, output_tokens=100, distribution="below"))
+    'closed loop of 8 clients; input uniform 800..1000; output uniform 80..100'
     """
     if (rate is None) == (concurrency == 0):
         what = "are contradictory" if concurrency else "are both missing"
@@ -160,6 +170,8 @@ def synthetic(
     chosen = process or ("closed" if concurrency else "poisson" if arrival_cv is None else "gamma")
     if chosen != "gamma" and arrival_cv is not None:
         raise InputError(Fault("arrival_cv", f"does not go with {chosen} arrivals", "gamma"))
+    if not 0 < range_ratio <= 1:
+        raise InputError(Fault("range_ratio", f"{range_ratio:g} is out of range", "0 .. 1"))
     if chosen == "bursts":
         raise InputError(Fault("process", "bursts have more parameters", hint="see TrafficSpec"))
 
@@ -168,6 +180,8 @@ def synthetic(
             raise InputError(Fault(name, f"{mean} is out of range", "1 token or more"))
         if distribution == "fixed":
             return fixed(round(mean))
+        if distribution == "below":
+            return uniform(max(1, round(mean * range_ratio)), round(mean))
         return lognormal(mean=mean, cv=cv)
 
     return TrafficSpec(
