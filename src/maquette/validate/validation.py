@@ -13,6 +13,7 @@ from maquette.price.calibration import Calibration
 from maquette.validate import score
 from maquette.validate.cases import resolve, sent
 from maquette.validate.durations import with_units
+from maquette.validate.goals import Summary, summaries
 from maquette.validate.lanes import LANES, PRICERS, Compared, compared, said, thin
 from maquette.validate.regret import Regret, regrets
 from maquette.validate.rows import Reading, Skipped, read
@@ -34,6 +35,7 @@ class Validation:
     calibrations: tuple[str, ...]  # those used: machine, engine, basis and source
     notes: tuple[Skipped, ...] = ()  # what was taken for granted, by file
     regrets: tuple[Regret, ...] = ()  # of choosing among the rows by prediction
+    summaries: tuple[Summary, ...] = ()  # of all rows of a lane, beside the goals
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; errors are fractions."""
@@ -58,6 +60,7 @@ class Validation:
             "calibrations": list(self.calibrations),
             "notes": [asdict(n) for n in self.notes],
             "regrets": [asdict(r) for r in self.regrets],
+            "summaries": [asdict(x) for x in self.summaries],
         }
 
 
@@ -116,13 +119,14 @@ def _result(
     counts: dict[str, tuple[int, int, Counter[str]]],
     used: dict[tuple[str, str], Calibration],
 ) -> Validation:
-    scored = [s for own in found for s in own.scored]
+    scored = [*map(score.with_constant, score.joined([s for own in found for s in own.scored]))]
     keys = list(dict.fromkeys((s.lane, s.quantity) for s in scored))
     pooled = {k: e for k in keys if (e := score.pooled(scored, *k))}
     fitted = {k: e for k in keys if (e := score.pooled(scored, *k, fitted=True))}
     return Validation(
         folder=reading.folder,
-        groups=tuple(score.groups(map(score.with_constant, score.joined(scored)))),
+        groups=tuple(score.groups(scored)),
+        summaries=tuple(summaries(scored)),
         regrets=tuple(regrets(c for own in found for c in own.choices)),
         pooled=pooled,
         fitted=fitted,
