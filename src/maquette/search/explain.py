@@ -10,6 +10,7 @@ import numpy as np
 
 from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Fact, Machine, Style, System
+from maquette.plans.engine import Engine
 from maquette.plans.types import Plan
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
@@ -19,10 +20,10 @@ from maquette.price.environment import (
     nothing,
     uniform,
 )
+from maquette.price.host import beside, running
 from maquette.price.rates import formats
 from maquette.price.seconds import RESOURCES, Seconds, walk_seconds
 from maquette.price.seconds import binding as bound
-from maquette.price.styles import host_seconds
 from maquette.search.assurance import knee
 from maquette.search.bounds import Load
 from maquette.search.contest import rivals
@@ -33,29 +34,37 @@ from maquette.traffic.describe import head, scale
 
 EXPLAINING = 1000  # requests that what-ifs of the winner are run on
 RISE = 1.10
+HOST = ("launch", "step", "seq", "collective", "dispatch", "token")
 BOOSTS = ("memory bandwidth", "compute", "link bandwidth", "memory capacity", "host and launches")
 
 
 def sections(
     schedule: Schedule,
     machine: Machine,
+    engine: Engine,
     plan: Plan,
     cal: Calibration,
     *,
     batch: float,
     new: float,
     context: float,
-) -> tuple[Seconds, ...]:
-    """Every section of one step of a lane: `batch` sequences, `new` tokens each, at `context`."""
-    mesh = mesh_of(plan)
+) -> tuple[tuple[Seconds, ...], float]:
+    """Every section of one step of a lane: `batch` sequences, `new` tokens each, at `context`; and
+    the seconds that waiting for ranks and the host add."""
+    mesh, how = mesh_of(plan), running(engine, machine, [plan])
     env: dict[str, Any] = {
         **mesh_environment(schedule, mesh),
         **formats(machine, plan.precision, schedule),
     }
     shape, none = uniform(schedule, batch, new, context), nothing(schedule)
+    shape["tokens"] = how.size(shape["tokens"])
     prefill, decode = (none, shape) if new == 1 else (shape, none)
-    env |= batch_environment(schedule, mesh, prefill=prefill, decode=decode)
-    return walk_seconds(schedule, machine, cal, env)
+    skew = plan.policy.expert_skew
+    env |= batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
+    found = walk_seconds(schedule, machine, cal, env)
+    device = sum(float(s.total) for s in found)
+    more = beside(schedule, machine, cal, how, env, device, prefill is not none)
+    return found, float(more)
 
 
 def shares(priced: tuple[Seconds, ...], host: float) -> tuple[Share, ...]:
@@ -90,7 +99,7 @@ def boosted(candidate: Candidate, cal: Calibration, what: str) -> tuple[Candidat
     """The same plan where one resource is 10 % better."""
     machine = candidate.system.machine
     if what == "host and launches":
-        faster = {n: cal[n] / RISE for n in ("launch", "step", "seq", "collective")}
+        faster = {n: cal[n] / RISE for n in HOST}
         return candidate, replace(cal, values={**cal.values, **faster})
     changed = _more(machine, what)
     return replace(candidate, system=System(changed, candidate.system.devices)), cal
@@ -138,10 +147,11 @@ def explained(
 
     def step(batch: float, new: float, context: float) -> tuple[Share, ...]:
         cal, machine = setting.calibration, candidate.system.machine
-        priced = sections(
-            setting.schedule, machine, chosen, cal, batch=batch, new=new, context=context
-        )
-        return shares(priced, host_seconds(setting.schedule, machine, cal, batch))
+        priced, host = sections(
+            setting.schedule, machine, setting.engine, chosen, cal, batch=batch, new=new,
+            context=context,
+        )  # fmt: skip
+        return shares(priced, host)
 
     progress("explaining", 0, 3)
     slope = knee(setting, candidate, run(setting, candidate))
