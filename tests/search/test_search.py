@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
 from dataclasses import replace
 
@@ -184,6 +185,23 @@ def test_launch_commands_say_what_was_planned():
     assert "--disable-radix-cache" in found["sglang"]
     assert "replicas: 3" in found["kubernetes"]
     assert "nvidia.com/gpu: 8" in found["kubernetes"]
+
+
+def test_launch_commands_say_how_steps_run_and_what_memory_is_shared():
+    eager = launch("m", "bf16", Plan(policy=Policy(graphs="none")), system("h100x8"))
+    assert "--enforce-eager" in eager["vllm"]
+    assert "--disable-cuda-graph" in eager["sglang"]
+    assert "cuda_graph_config: null" in eager["tensorrt-llm"]
+    some = Policy(graphs="decode", captured=64, overlap=True, memory_utilisation=0.8)
+    found = launch("m", "bf16", Plan(policy=some), system("h100x8"))
+    words = shlex.split(found["vllm"].replace("\\\n", " "))
+    config = json.loads(words[words.index("--compilation-config") + 1])
+    assert config == {"cudagraph_mode": "FULL_DECODE_ONLY", "max_cudagraph_capture_size": 64}
+    assert "--async-scheduling" in words and "--cuda-graph-max-bs 64" in found["sglang"]
+    # A share means something else to each engine.
+    assert "--gpu-memory-utilization 0.8" in found["vllm"]
+    assert "--mem-fraction-static" not in found["sglang"]
+    assert "free_gpu_memory_fraction" not in found["tensorrt-llm"]
 
 
 def test_experts_and_attention_groups_in_launch_commands():
