@@ -87,13 +87,13 @@ def test_both_ways_of_dealing_leave_whole_loads_out(runs):
 
 def test_what_was_not_fitted_is_predicted(judged):
     for half in judged.halves:
-        lines = {x.key: x for x in report.lines(judged, half)}
+        lines = {x.key: x for x in report.lines(half, judged.floors)}
         for key in (("e2e", "mean"), ("tpot", "mean")):
             assert lines[key].told.ape_p50 < 0.05
             assert lines[key].told.ape_p50 < lines[key].before.ape_p50
         assert lines["ttft", "mean"].told.ape_p50 < 0.12
         assert 0.5 <= np.mean([x.coverage for x in lines.values()]) <= 1.0
-    heavier = {x.key: x for x in report.lines(judged, judged.halves[1])}
+    heavier = {x.key: x for x in report.lines(judged.halves[1], judged.floors)}
     assert heavier["e2e", "mean"].told.ape_p90 < heavier["e2e", "mean"].between.ape_p90
 
 

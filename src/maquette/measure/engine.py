@@ -91,7 +91,8 @@ def command(launch: Launch, model: Path, port: int) -> list[str]:
         "--dtype", "bfloat16", "--max-model-len", str(launch.longest),
         "--max-num-seqs", str(launch.max_seqs),
         "--max-num-batched-tokens", str(launch.max_batched_tokens),
-        "--enforce-eager", "--no-enable-prefix-caching", "--no-enable-log-requests",
+        "--enforce-eager", "--no-async-scheduling", "--no-enable-prefix-caching",
+        "--no-enable-log-requests",
     ]  # fmt: skip
 
 

@@ -19,11 +19,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Half:
-    """One way to deal the trials in two: what was learned from one half says of the other."""
+    """One way to deal the trials in two: what was learned from one part says of the other."""
 
     name: str
     learned: Learned
-    rows: Rows  # of the other half
+    rows: Rows  # of the other part
     told: Told
     told_before: Told  # by what was known before any trial
     between: Floats  # null model: a line between the fitted trials of the same kind; logarithms
@@ -53,14 +53,17 @@ def judge(
     """
     held = points(runs, deploy, shelf)
     halves = [
-        _half(name, held, fitted, progress)
+        half(name, held, fitted, progress)
         for name, fitted in (("alternate", _alternate(held)), ("heavier", _lighter(held)))
     ]
     every = replace(learn(held, progress, hold_out=False).after, date=date)
     return Judged(tuple(held), tuple(halves), _floors(held), (every,))
 
 
-def _half(name: str, held: Sequence[Point], fitted: set[int], progress: Progress) -> Half:
+def half(
+    name: str, held: Sequence[Point], fitted: set[int], progress: Progress = lambda *_: None
+) -> Half:
+    """What the points numbered in `fitted` say of the others."""
     mine = [p for i, p in enumerate(held) if i in fitted]
     rest = [p for i, p in enumerate(held) if i not in fitted]
     learned = learn(mine, progress, hold_out=False)

@@ -107,7 +107,7 @@ def _said(launch: Launch, up: Started) -> dict[str, Any]:
         "model": "../model/config.json", "on": "../this.toml", "engine": "vllm",
         "version": up.version, "tp": 1, "max_seqs": launch.max_seqs,
         "max_batched_tokens": launch.max_batched_tokens, "kv_blocks": up.kv_blocks,
-        "prefix_caching": False, "chunked_prefill": True,
+        "prefix_caching": False, "chunked_prefill": True, "graphs": "none", "overlap": False,
     }  # fmt: skip
 
 

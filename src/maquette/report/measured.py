@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ class Line:
     floor: float | None
 
 
-def lines(judged: Judged, half: Half) -> list[Line]:
+def lines(half: Half, floors: Mapping[Key, float]) -> list[Line]:
     """Errors of every statistic of a half."""
     found = []
     for key in sorted({*half.rows.key}):
@@ -55,7 +55,7 @@ def lines(judged: Judged, half: Half) -> list[Line]:
             Line(
                 key, told, coverage(measured, *band(said, half.told.sd[own])),
                 _errors(half, half.told_before.predicted, own),
-                _errors(half, half.between, known), judged.floors.get(key),
+                _errors(half, half.between, known), floors.get(key),
             )
         )  # fmt: skip
     return found
@@ -104,7 +104,7 @@ def _half(judged: Judged, half: Half) -> Document:
                 **error_keys(x.between, "null_interpolated_"),
                 "noise_floor_percent": None if x.floor is None else x.floor * 100,
             }
-            for x in lines(judged, half)
+            for x in lines(half, judged.floors)
         ],
     }  # fmt: skip
 
@@ -151,7 +151,7 @@ def _errors_table(judged: Judged, half: Half) -> RenderableType:
             percent(x.told.bias, signed=True), percent(x.coverage, 0), _median(x.before),
             _median(x.between), NONE if x.floor is None else percent(x.floor),
         )
-        for x in lines(judged, half)
+        for x in lines(half, judged.floors)
         if x.key in SHOWN
     ]  # fmt: skip
     fitted = len(half.learned.rows.points)

@@ -98,6 +98,7 @@ def _sidecars(root: Path, faults: list[Fault]) -> dict[Path, Said]:
 
 def _placed(said: Said, beside: Path) -> Said:
     """With paths that begin with ``./`` or ``../`` taken from where the sidecar is."""
+
     def placed(path: str | None) -> str | None:
         return str(beside / path) if path and path.startswith(("./", "../")) else path
 

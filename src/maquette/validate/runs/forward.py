@@ -27,7 +27,7 @@ Deploy: TypeAlias = Callable[..., Deployment]
 MOST = 1000  # requests simulated, or a few for each client
 PER_CLIENT = 4
 POLICY = ("max_seqs", "max_batched_tokens", "kv_blocks", "memory_utilisation", "chunked_prefill",
-          "prefix_caching")  # fmt: skip
+          "prefix_caching", "graphs", "overlap")  # fmt: skip
 PLAN = ("tp", "pp", "dp", "ep", "weights", "activations", "kv")
 
 

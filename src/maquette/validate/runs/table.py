@@ -122,6 +122,7 @@ def _cell(text: str, kind: str, where: str, faults: list[Fault]) -> Any:
         if text.lower() not in ("true", "false"):
             faults.append(Fault(where, f"is {text!r}", "true or false"))
         return text.lower() == "true"
-    if kind.startswith("Literal") and text not in ("poisson", "constant"):
-        faults.append(Fault(where, f"is {text!r}", "poisson or constant"))
+    known = re.findall(r'"(\w+)"', kind)
+    if known and text not in known:
+        faults.append(Fault(where, f"is {text!r}", " or ".join(known)))
     return text

@@ -39,6 +39,8 @@ class Said:
     memory_utilisation: float | None = None
     chunked_prefill: bool | None = None
     prefix_caching: bool | None = None
+    graphs: Literal["none", "decode", "piecewise", "full"] | None = None
+    overlap: bool | None = None
     rate: float | None = None  # requests per second, where a file does not know it
     concurrency: int | None = None
     arrivals: Literal["poisson", "constant"] | None = None
