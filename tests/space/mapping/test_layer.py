@@ -40,7 +40,8 @@ def test_a_prompt_is_bound_by_compute_units_and_stays_within_the_chip(layer, sn4
     assert isinstance(found, Mapped)
     fabric = sn40l.fabric
     for section in found.sections:
-        assert section.binding == "compute units"
+        masked = any(s.stage.live < 1 for s in section.shares)  # half of attention is left out
+        assert section.binding == ("hbm bandwidth" if masked else "compute units")
         assert section.compute <= fabric.compute.value
         assert section.memory <= fabric.memory.value
         assert section.generators <= fabric.generators.value

@@ -9,6 +9,7 @@ from math import ceil
 from maquette.machines.types import Fabric
 from maquette.space.mapping.part import Part
 from maquette.space.mapping.section import traffic
+from maquette.space.mapping.skipping import skipped
 from maquette.space.mapping.stages import stages
 from maquette.space.mapping.types import Section, Share, Stage, Stream
 
@@ -23,21 +24,20 @@ def recounted(section: Section, part: Part, counts: Mapping[str, int], fabric: F
     made = stages(actual, section.tiles, fabric, tiers)
     assert made is not None
     found = {s.name: s for s in made}
-    shares = tuple(_again(s, found[s.stage.name], fabric) for s in section.shares)
-    run = [s.stage for s in shares]
+    run = list(skipped([_again(s.stage, found[s.stage.name]) for s in section.shares]))
+    shares = tuple(_timed(h, s, fabric) for h, s in zip(section.shares, run, strict=True))
     moved = traffic(run, section.tiles, section.loading)
     return replace(section, shares=shares, traffic=moved)
 
 
-def _again(share: Share, found: Stage, fabric: Fabric) -> Share:
-    """A stage's work and streams as found, on the units that it has."""
-    stage = replace(
-        share.stage,
-        work=found.work,
-        flops=found.flops,
-        reads=_streams(share.stage.reads, found.reads),
-        writes=_streams(share.stage.writes, found.writes),
-    )
+def _again(stage: Stage, found: Stage) -> Stage:
+    """A stage with work and streams as found."""
+    reads, writes = _streams(stage.reads, found.reads), _streams(stage.writes, found.writes)
+    return replace(stage, work=found.work, flops=found.flops, reads=reads, writes=writes)
+
+
+def _timed(share: Share, stage: Stage, fabric: Fabric) -> Share:
+    """What a stage takes on the units that it has."""
     cycles = max(stage.work / share.compute, stage.port / (fabric.port.value * share.memory))
     return replace(share, stage=stage, cycles=ceil(cycles - 1e-9) + stage.depth)
 

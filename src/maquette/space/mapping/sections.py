@@ -16,6 +16,7 @@ from maquette.machines.types import Fabric, Machine
 from maquette.plans.types import Infeasible
 from maquette.space.mapping.part import Part
 from maquette.space.mapping.section import section
+from maquette.space.mapping.skipping import skipped
 from maquette.space.mapping.stages import stages
 from maquette.space.mapping.types import Mapped, Section, Stage, Stream
 
@@ -136,9 +137,8 @@ class _Cuts:
     def _section(self, start: int, end: int) -> tuple[Section | Infeasible, tuple[Stage, ...]]:
         names = {k.name for k in self.part.kernels[start:end]}
         assert self.stages is not None
-        run = tuple(
-            _stored([s for s in self.stages if s.kernel in names], self.stages, self._border)
-        )
+        own = [s for s in self.stages if s.kernel in names]
+        run = tuple(skipped(list(_stored(own, self.stages, self._border))))
         name = f"{self.part.flow.name}.{start}"
         return section(name, run, self.tiles, self.machine, self.fabric), run
 

@@ -20,6 +20,7 @@ from maquette.space.mapping.causal import reads_earlier
 from maquette.space.mapping.part import Part, tile
 from maquette.space.mapping.passing import passing
 from maquette.space.mapping.routing import Routing, routed, sized
+from maquette.space.mapping.skipping import live
 from maquette.space.mapping.types import Access, Stage, Stream
 from maquette.space.mapping.work import Done, done
 
@@ -54,6 +55,7 @@ class _Walk:
         written = {t.name: t for t in piece.outputs}
         stored = {n: t.buffer for n, t in outputs.items()}
         along = passing(kernel)
+        kept = live(kernel, int(self.fabric.lanes.value))
         for pattern in kernel.stages:
             view = Kernel(kernel.name, piece.extents, tuple(small.values()), (), (pattern,))
             name = pattern.results[-1].name
@@ -86,7 +88,10 @@ class _Walk:
                     self.made.setdefault(buffer, []).append(made)
                 access: Access = "tile" if made.tile < made.total else "held"
                 writes.append(Stream(buffer, "", access, made.tile, made.total, made.tile))
-            yield _stage(name, kernel.name, work, tuple(reads.values()), tuple(writes), self.fabric)
+            made_ = _stage(
+                name, kernel.name, work, tuple(reads.values()), tuple(writes), self.fabric
+            )
+            yield replace(made_, live=kept.get(name, 1.0))
 
     def _read(
         self,

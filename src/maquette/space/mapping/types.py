@@ -52,6 +52,7 @@ class Stage:
     writes: tuple[Stream, ...]
     depth: int  # cycles from the first word in to the first word out
     needs: Needs | None = None  # of a unit, where one holds the body and others may join it
+    live: float = 1.0  # the share of its blocks that a mask leaves, where tiles need no order
 
     @cached_property
     def port(self) -> float:
