@@ -70,6 +70,7 @@ class Blocks:
 
     def cached(self, seq: Seq) -> int:
         """Leading units of `seq` that are cached."""
+        self.evict()
         for n, unit in enumerate(seq.units):
             if unit not in self._held and unit not in self.idle:
                 return n
@@ -81,6 +82,8 @@ class Blocks:
         A unit that is cached and yet computed anew, for its last token, is in blocks of its own.
         """
         computed = 0
+        if self.idle_blocks > self.available:
+            self.evict()
         if seq.units:
             cached = self.cached(seq)
             hits = min(cached, (seq.target - 1) // self.unit_tokens)
@@ -104,6 +107,7 @@ class Blocks:
             need -= self.unit_blocks * len(self._held.intersection(shared))
         if need + spare > free:
             return False
+        self.evict()
         if own := self.idle.pop(~seq.rid, 0):
             self.idle_blocks -= own
         self.allocate(seq, tokens)
@@ -122,8 +126,6 @@ class Blocks:
             return False
         self.available -= lack
         seq.blocks = need
-        if self.idle_blocks > self.available:
-            self.evict()
         return True
 
     def _allocate_shared(self, seq: Seq, tokens: int) -> bool:
@@ -134,6 +136,8 @@ class Blocks:
         lack = need - seq.blocks + self.unit_blocks * (len(taken) - len(held))
         if lack > self.available:
             return False
+        if taken:
+            self.evict()
         self.available -= lack
         seq.blocks = need
         if taken:
@@ -141,7 +145,6 @@ class Blocks:
             seq.shared = whole
             if held and seq.rid in self._whole:  # another has them by now: taken twice from it
                 self.headroom += self.unit_blocks * len(held)
-        self.evict()
         return True
 
     def publish(self, seq: Seq) -> None:
@@ -150,6 +153,7 @@ class Blocks:
         units = seq.units[seq.shared : whole]
         if not units:
             return
+        self.evict()
         held = self._held.intersection(units)
         seq.blocks -= self.unit_blocks * len(units)
         self.available += self.unit_blocks * len(held)  # computed twice; those in idle come back
@@ -166,7 +170,10 @@ class Blocks:
         self._held.update(units)
 
     def evict(self, ahead: int = 0) -> None:
-        """Forget idle blocks until what is cached fits, with `ahead` blocks more taken."""
+        """Forget idle blocks until what is cached fits, with `ahead` blocks more taken.
+
+        It is enough to do so before what is cached is looked at, or blocks are given back.
+        """
         excess = self.idle_blocks - self.available + ahead
         while excess > 0:
             key, blocks = next(iter(self.idle.items()))
@@ -185,6 +192,8 @@ class Blocks:
 
     def release(self, seq: Seq) -> None:
         """Take back all that `seq` holds."""
+        if self.idle_blocks > self.available:
+            self.evict()
         self.available += seq.blocks
         if whole := self._whole.pop(seq.rid, 0):
             self.headroom += whole - seq.shared * self.unit_blocks

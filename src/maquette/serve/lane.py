@@ -187,14 +187,13 @@ class Lane:
         available = blocks.available
         if self.wary:
             self.wary = False
+            blocks.evict()
             available -= blocks.idle_blocks
         return self.decoders.room(available, steps)
 
     def _grow(self, steps: int) -> None:
         """Take the blocks that the run needed after its first step."""
         self.blocks.available -= self.decoders.growth(1, steps - 1)
-        if self.blocks.idle:
-            self.blocks.evict()
 
     def _next_deadline(self) -> int:
         deadlines = self._deadlines

@@ -46,7 +46,6 @@ class _Dynamic(Lane):
             self.preempt(now, 0)
             preempted = True
         blocks.available -= phases[phase]
-        blocks.evict()
         return preempted
 
     def _admit(self, now: int, budget: int) -> None:
