@@ -106,3 +106,22 @@ def test_offline_throughput_tries_meshes_and_stays_below_its_bound(certain, tmp_
     (group,) = validate(tmp_path, certain).groups
     assert group.key.quantity == "rate"
     assert group.errors.bias < group.ideal.bias  # the bound is faster
+
+
+def test_what_is_predicted_has_the_means_of_the_row(certain, tmp_path):
+    """A draw of requests misses them by chance, and a queue makes much of it."""
+    from maquette.validate.cases import resolve
+    from maquette.validate.rows import read
+    from maquette.validate.sending import EVEN, STREAMS, sending
+
+    line = "A100-80GB,llama-3-8b,1,4,400,1000,200,0.1,0.02,5\n"
+    (tmp_path / "serving_vllm_stages_x.csv").write_text(STAGES + line)
+    held = sending(resolve(read(tmp_path).tables[0], certain), 0)
+    assert len(held.even) == EVEN and len(held.drawn) == STREAMS
+    for even, drawn in zip(held.even, held.drawn, strict=False):
+        assert even.input_tokens.mean() == pytest.approx(1000, rel=2e-3)
+        assert even.output_tokens.mean() == pytest.approx(200, rel=2e-3)
+        assert (len(even) - 1) / (even.arrival_ns[-1] / 1e9) == pytest.approx(4, rel=1e-6)
+        order = drawn.input_tokens.argsort(kind="stable")
+        assert (even.input_tokens[order][1:] >= even.input_tokens[order][:-1]).all()
+    assert abs(held.drawn[0].input_tokens.mean() / 1000 - 1) > 2e-3
