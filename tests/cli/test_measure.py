@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +87,16 @@ def test_what_was_written_is_read_by_the_other_commands(measured):
     succeed("simulate", "llama-3.2-1b", "--on", "h100", "--rate", 5, "--requests", 20,
             "--input-tokens", 64, "--output-tokens", 8, "--draws", 2,
             "--calibration", place / "calibration.toml", "--json")  # fmt: skip
+
+
+def test_the_document_is_documented(measured):
+    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    section = text.split("\n## measure\n")[1].split("\n## ")[0]
+    _, told = measured
+    first = {"command", "schema", "maquette_version"}
+    assert {*told} - first == {"written", "runs", "halves", "calibration"}
+    stems = (r"(ttft|tpot|itl|e2e)_.*_s$", r"^(uncalibrated|null_interpolated)_.*")
+    for keyed in (told.keys() - first, told["runs"][0], told["halves"][0],
+                  told["halves"][0]["errors"][0], told["calibration"]):  # fmt: skip
+        named = {k for k in keyed if not any(re.search(s, k) for s in stems)}
+        assert not {k for k in named if f"`{k}`" not in section}
