@@ -11,7 +11,9 @@ from maquette.catalogue.engines import engine
 from maquette.catalogue.machines import machine
 from maquette.catalogue.models import model
 from maquette.compiler.lower import lower
+from maquette.errors import InputError
 from maquette.models.decoder import program
+from maquette.plans.legality import adjusted, capturable
 from maquette.plans.types import Mesh, Plan, Policy
 from maquette.price.calibration import first_principles
 from maquette.price.captured import captured, largest
@@ -53,10 +55,16 @@ def test_batches_are_padded_to_the_sizes_engines_list(name, sizes):
     assert np.array_equal(again, size) and np.array_equal(still, replayed)
 
 
-def test_sizes_that_are_not_captured_run_eagerly_where_nothing_is_padded():
-    size, replayed = captured(engine("tensorrt-llm").capture, [32, 33, 64, 65, 128], 128)
-    assert size.tolist() == [32, 33, 64, 65, 128]
-    assert replayed.tolist() == [True, False, True, False, True]
+def test_a_size_is_asked_of_engines_that_capture():
+    with pytest.raises(InputError, match="captures no sizes"):
+        capturable(engine("tensorrt-llm"), Policy(captured=8))
+    capturable(VLLM, Policy(captured=8))
+
+
+def test_compiled_plans_are_launched_as_one():
+    schedule, plan, found = deployed(found=engine("tensorrt-llm"), mesh=Mesh(tp=8))
+    step = step_model(schedule, H100, found, plan, SMALL)
+    assert step.chunk is None and all(len(a.at) == 1 for a in step.attention)
 
 
 def test_the_largest_size_follows_sequences_devices_and_memory():
@@ -231,9 +239,6 @@ def test_bounds_are_the_step_model_or_less(name, policy):
 
 
 def test_policies_say_what_can_be():
-    from maquette.errors import InputError
-    from maquette.plans.legality import adjusted
-
     with pytest.raises(InputError) as caught:
         adjusted(Policy(), {"graphs": "some", "jitter": -1.0, "reserve": float("nan")})
     assert [f.where for f in caught.value.faults] == ["graphs", "reserve", "jitter"]

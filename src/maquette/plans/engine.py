@@ -22,8 +22,7 @@ class Capture:
     """The sizes an engine captures graphs for.
 
     `ladder` holds pairs (up to, stride): sizes up to the first number are multiples of the second.
-    Steps between two sizes are padded to the next one, or run eagerly where `padded` is false.
-    The largest is `per_seq` times the sequences of the policy, at most `largest`, and at most what
+    Steps between two sizes are padded to the next one.  The largest is `per_seq` times the sequences of the policy, at most `largest`, and at most what
     the first row of `by_memory` with more GiB than the device has says: (GiB, with less than
     four tensor parallel devices, with four or more).
     """
@@ -31,7 +30,6 @@ class Capture:
     ladder: tuple[tuple[int, int], ...]
     largest: int
     per_seq: int = 1
-    padded: bool = True
     by_memory: tuple[tuple[int, int, int], ...] = ()
 
 
@@ -72,7 +70,7 @@ class Engine:
     # Bytes that sampling takes per sequence and word of the vocabulary; 0: logits stay sharded.
     sampling: float = 0.0
     headroom: Headroom | None = None
-    capture: Capture | None = None  # None: nothing is captured, or everything runs from a plan
+    capture: Capture | None = None  # None: plans are compiled and launched as one
     frees_windows: bool = False
     styles: tuple[Style, ...] = ("kernel",)  # execution styles of the machines it runs on
     # Styles on which a replica takes all devices by default, and not the fewest that hold it.

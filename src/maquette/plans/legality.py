@@ -165,6 +165,12 @@ def supported(system: System, engine: Engine, precision: Precision) -> Infeasibl
     return None
 
 
+def capturable(engine: Engine, policy: Policy) -> None:
+    """Raise InputError where a largest captured size is asked of an engine that captures none."""
+    if policy.captured is not None and engine.capture is None:
+        raise InputError(Fault("captured", f"{engine.name} captures no sizes", "another engine"))
+
+
 def adjusted(base: Policy, changes: Mapping[str, Any]) -> Policy:
     """An engine's policy with the changes that were given; None changes nothing.
 

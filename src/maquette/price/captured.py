@@ -50,5 +50,5 @@ def captured(rule: Capture | None, n: Any, most: Any) -> tuple[Floats, NDArray[n
     upto, stride = (np.array(column, dtype=float) for column in zip(*rule.ladder, strict=True))
     at = np.minimum(np.searchsorted(upto, n), len(upto) - 1)
     size = np.minimum(np.ceil(n / stride[at]) * stride[at], most)
-    replayed = (n <= most) & ((size == n) | rule.padded)
+    replayed = n <= most
     return np.where(replayed, size, n), replayed

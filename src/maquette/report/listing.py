@@ -162,10 +162,7 @@ BUDGETS: Mapping[Budget, str] = {
 
 def _captured(found: Engine) -> str:
     rule = found.capture
-    if rule is None:
-        return ""
-    sizes = ", ".join(f"by {stride} to {upto}" for upto, stride in rule.ladder)
-    return sizes + ("" if rule.padded else "; other sizes run eagerly")
+    return "" if rule is None else ", ".join(f"by {k} to {upto}" for upto, k in rule.ladder)
 
 
 def engine(found: Engine) -> Shown:

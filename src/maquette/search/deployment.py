@@ -13,7 +13,7 @@ from maquette.machines.types import System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
-from maquette.plans.legality import joined, legal, supported
+from maquette.plans.legality import capturable, joined, legal, supported
 from maquette.plans.types import Infeasible, Mesh, Mode, Plan, Policy, Precision
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits, placed
@@ -88,6 +88,7 @@ def deploy(
         regions=regions,
     )  # fmt: skip
     _supported(system, engine, precision)
+    capturable(engine, policy)
     spread = system.machine.style in engine.spread and prefill is None
     most = system.devices // (replicas or 1) if spread else None
     plan, held = _first(made, schedule, system, engine, plan, wish, most)

@@ -13,7 +13,7 @@ from maquette.compiler.schedule import Schedule
 from maquette.ir.graph import Program
 from maquette.machines.types import System
 from maquette.plans.engine import Engine
-from maquette.plans.legality import adjusted, joined, legal, supported
+from maquette.plans.legality import adjusted, capturable, joined, legal, supported
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy, Precision
 from maquette.price.memory import Memory, fits, placed
 from maquette.price.replica import kv_blocks
@@ -72,7 +72,9 @@ def space(
     options: list[Option] = []
     refused: Counter[str] = Counter()
     layers = max(schedule.layers, 1)
-    policies = _policies(adjusted(engine.policy, policy), vary="max_batched_tokens" not in policy)
+    base = adjusted(engine.policy, policy)
+    capturable(engine, base)
+    policies = _policies(base, vary="max_batched_tokens" not in policy)
     asked = [m for m in meshes(system.devices, program) if wish.allows(m)]
     for precision, mesh in product(precisions, asked):
         no = supported(system, engine, precision) or legal(program, layers, mesh)
