@@ -8,8 +8,10 @@ import pytest
 
 from maquette.catalogue.machines import machine
 from maquette.catalogue.models import model
+from maquette.ir.bound import bound
+from maquette.ir.facts import work
 from maquette.models.decoder import program
-from maquette.space.mapping import Mapped, Options, mapped, netlist, part, show_mapped
+from maquette.space.mapping import Mapped, Options, mapped, netlist, part, show_mapped, stages
 from maquette.space.mapping.partition import Limits
 
 
@@ -85,3 +87,15 @@ def test_a_prompt_in_one_section_streams_through_attention(layer, sn40l):
     for group in section.together:
         assert sum((needs[n] for n in group[1:]), start=needs[group[0]]).within(limits)
     assert "bound by compute units" in show_mapped(found, sn40l)
+
+
+@pytest.mark.parametrize("name", ["gemma-2-9b", "llama-3.1-8b", "qwen2.5-7b"])
+def test_stages_compute_no_more_than_the_program(name, sn40l):
+    """Gemma 2 norms what attention adds before the sum; its products are not made twice for it."""
+    sizes = {"b": 1, "s": 1, "t": 128, "t4096": 128}
+    whole = program(model(name))
+    layer = next(n for n in whole.parts if n not in ("embed", "head"))
+    tiers = dict.fromkeys(("weight", "state", "activation", "index"), "hbm")
+    made = stages(part(whole.parts[layer], sizes), 1, sn40l.fabric, tiers)
+    done = work(bound(whole.parts[layer], sizes).values)
+    assert sum(s.flops for s in made) <= 1.01 * float(done.matrix({}) + done.vector({}))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, gcd, prod
 
-from maquette.compiler.derive import derive
+from maquette.compiler.derive import derive, thrifty
 from maquette.compiler.fuse import fuse
 from maquette.compiler.kernel import Flow, Interpreted, Kernel, Stage, Tensor
 from maquette.ir.axes import points
@@ -77,7 +77,7 @@ def part(graph: Graph, sizes: Mapping[str, int], sockets: int = 1) -> Part:
         sums = tuple(float(points(v.axes)(numbers)) * v.dtype.bytes for v in owed)
     counts = subsets(graph, numbers)
     fixed = bound(graph, {n: ceil(x) for n, x in numbers.items()})
-    flow = fuse(derive(_renamed(fixed)).graph)
+    flow = fuse(derive(_renamed(fixed), choose=thrifty).graph)
     roles = {n: i.role for n, i in fixed.inputs.items()}
     roles |= {NEXT + n: r for n, r in roles.items() if n in fixed.outputs}
     return replace(of_flow(flow, roles, sums, sockets), counts=counts)
