@@ -3,9 +3,10 @@
 `thrifty` asks only that hoisting does not multiply work: a product of a sum, such as of a residual
 and a norm of its own, comes apart into one product for each of its terms.
 
-`worthwhile` knows that a row of values may fit in cache.  What one pass saves is reading values again.  Values that lie in cache are read again for next to
-nothing, and the repairs of one pass are not free; values that were never to be stored, such as the
-products that a fold weighs, are what makes it pay.
+`worthwhile` knows that a row of values may fit in cache.  What one pass saves is reading values
+again.  Values that lie in cache are read again for next to nothing, and the repairs of one pass are
+not free; values that were never to be stored, such as the products that a fold weighs, are what
+makes it pay.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def thrifty(candidate: Derivation) -> bool:
     >>> z = x + y / dot(y, y, "d")  # a residual and a norm
     >>> g = Graph("g", {"h": dot(z / dot(z, z, "d"), weight("w", d=64, f=128), "d").value})
     >>> [[r.condition for r in derive(g, choose=c).refusals] for c in (lambda _: True, thrifty)]
-    [[], ['choice']]
+    [[], ['choice', 'choice']]
     """
     if candidate.fold is not None:
         return True
