@@ -22,7 +22,7 @@ from maquette.price.environment import (
 from maquette.price.experts import imbalance, popularity, touched
 from maquette.price.interval import estimate
 from maquette.price.memory import fits
-from maquette.price.network import collective
+from maquette.price.network import CHUNK, collective
 from maquette.price.rates import formats
 from maquette.price.replica import replica, step_model
 from maquette.price.seconds import IDEAL, walk_seconds
@@ -121,7 +121,8 @@ def test_crossing_nodes_is_dearer():
     near, far = (float(collective(H100, "all-reduce", 1e8, n, 0.8, 8e-6)) for n in (8, 16))
     outer = H100.links["scale_out"]
     hop = float(outer.latency.value) if outer.latency else 5e-6
-    across = 2 * (1 / 2) * (1e8 / 8) / (float(outer.bandwidth.value) * 0.8) + hop + 8e-6
+    sent = 2 * (1 / 2) * (1e8 / 8) / (float(outer.bandwidth.value) * 0.8)
+    across = sent + 2 * np.sqrt(sent * 8e-6 * CHUNK) + hop + 8e-6
     assert far - near == pytest.approx(across, rel=1e-6)
 
 
@@ -173,8 +174,8 @@ def test_heads_are_replicated_beyond_their_number():
 
 
 def test_interval_widens_with_distance_from_measurement():
-    near = estimate(lambda c: 1e-3 / c["memory"] + c["step"], CAL)
-    far = estimate(lambda c: 1e-3 / c["memory"] + c["step"], transferred(CAL, "other"))
+    near = estimate(lambda c: 1e-3 / c["memory"] + c["step"], CAL, 4000)
+    far = estimate(lambda c: 1e-3 / c["memory"] + c["step"], transferred(CAL, "other"), 4000)
     assert near.low < near.point < near.high
     assert far.high - far.low > near.high - near.low
     assert far.reason == "transferred"

@@ -71,7 +71,10 @@ def run_tiles(gpu, eff, tile, counts, wide_tiles, depth, each, warm):
         busy = min(gpu.units, total - done)
         rows = min(busy, max(1, round(busy / wide_tiles)))
         columns = -(-busy // rows)
-        unique = rows * tile[0] + min(columns * max(1, len(counts) * busy // max(total, 1)), busy) * tile[1]
+        unique = (
+            rows * tile[0]
+            + min(columns * max(1, len(counts) * busy // max(total, 1)), busy) * tile[1]
+        )
         share = min(1.0, unique / (busy * (tile[0] + tile[1]))) * (1 - warm)
         took += tile_seconds(gpu, eff, tile, depth, each, busy, share)
         done += busy

@@ -32,9 +32,9 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     "seq": (1.0e-5, 1.0, False, "host seconds per sequence and step"),
     "link": (0.75, 0.25, True, "of the link bandwidth that collectives reach"),
     "collective": (8.0e-6, 0.60, False, "seconds each collective adds"),
-    # Bytes in flight over the latency of memory: some 32 KB in 0.8 µs a multiprocessor.  Products
-    # of little depth, which write much, fit 50 µs (DeepGEMM's table, 512 to 16384 deep).
-    "draw": (4.0e-5, 0.40, False, "seconds in which one unit draws a megabyte"),
+    # Bytes in flight over the latency of memory: some 32 KB in 0.8 µs a multiprocessor, which is
+    # also what the last-level cache of an H100 gives each of 132; DeepGEMM's table fits 25 µs.
+    "draw": (2.5e-5, 0.35, False, "seconds in which one unit draws a megabyte"),
     # FlashAttention-3 (arXiv 2407.08608, figure 5) is at half of its best at some 400 causal keys.
     "keys": (200.0, 0.60, False, "keys a query of a prompt pays for beyond those it sees"),
     # Rows gathered by index, weights that change from tile to tile; DeepGEMM's table fits 0.95.

@@ -4,9 +4,9 @@ One place for the steps of an engine (`price.seconds`) and for rows of measured 
 (`validate.kernels`).  Nothing here beats the speed of light of the machine's stated peaks.
 
 - A **product** is cut into tiles that run in waves over the machine's units: the last wave is
-  rarely full, small tiles reach less of the peak (they use an operand less often), a tile is
-  written when it is done, and with fewer tiles than units the depth is split.  The tile is the one
-  that takes least.
+  rarely full, small tiles reach less of the peak (they use an operand less often), a unit that
+  fills its pipeline or writes a tile computes nothing, and with fewer tiles than units the depth
+  is split.  The tile is the one that takes least.
 - A unit draws only so many bytes per second (those in flight over the latency of memory), so a
   kernel that keeps few units busy does not saturate memory, and the last-level cache gives all
   units together no more than that.
@@ -31,7 +31,8 @@ from maquette.price.calibration import Calibration
 from maquette.price.rates import vector_peak
 
 TILES = ((256, 128), (128, 128), (64, 64), (16, 64))  # rows × columns of an output
-SPLIT_DEPTH = 2048.0  # a product is not split into parts less deep than this
+BETWEEN = 0.5  # of a last wave's waste is saved by tiles of other sizes, which libraries have
+SPLIT_DEPTH = 4096.0  # a product is not split into parts less deep than this
 QUERIES = 128.0  # rows of a tile of prefill attention
 SOFTMAX = 4.0  # operations of a pair: less the largest, exponential, times a value's share, added
 EXPONENTIALS = 5.5e10  # of a unit per second: 16 a cycle of 1.7 GHz, twice, as half is hidden
@@ -84,7 +85,8 @@ def product(
     shallow = np.minimum(1.0, SPLIT_DEPTH / depth) if groups is None else 1.0
     reached = peak * cal["matrix"] * (1.0 if groups is None else cal["grouped"])
     each = 2.0 * units * depth / reached  # seconds for a point of the output
-    stored = 2.0 * cal["draw"] / MEGABYTE if units > 1 else 0.0  # and to write it, in two bytes
+    # And to fill the pipeline and write it, in two bytes, while the unit computes nothing.
+    stored = 2.0 * 2.0 * cal["draw"] / MEGABYTE if units > 1 else 0.0
     best: Any = np.inf
     across = {wide: np.ceil(columns / wide) for _, wide in TILES}
     for tall, wide in TILES:
@@ -96,9 +98,10 @@ def product(
             tiles = np.maximum(rows / tall + 0.5, 1.0) * (across[wide] * groups)
         filled = tiles / units
         split = np.maximum(filled, np.minimum(shallow, tiles))
-        waves = np.where(filled < 0.5, split, np.ceil(filled))
-        point = each * (1 / _of_tile(tall, wide, cal["rows"])) + stored
-        best = np.minimum(best, waves * (tall * wide * point))
+        waves = np.where(filled < 0.5, split, BETWEEN * filled + (1 - BETWEEN) * np.ceil(filled))
+        point = waves * (each / _of_tile(tall, wide, cal["rows"]))
+        # A part of a split tile is as large as the tile.
+        best = np.minimum(best, tall * wide * (point + np.maximum(waves, 1.0) * stored))
     # Who reads the larger operand: units that read the same part of it find it in the cache.
     busy = np.maximum(across[64], np.ceil(rows / 64)) * (1.0 if groups is None else groups)
     busy = busy / shallow
