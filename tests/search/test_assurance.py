@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from maquette import api
@@ -46,6 +48,24 @@ def test_what_is_not_sure_enough_says_so(answers):
     unsure = [o for o in answers[0.95].outcomes if any("calibration draws" in m for m in o.misses)]
     assert unsure
     assert all(not o.meets and o.probability < 0.95 and o.margin < 1 for o in unsure)
+
+
+def test_what_to_measure_first_is_told(answers):
+    found = answers[0.95].doubts
+    assert [d.share for d in found] == sorted((d.share for d in found), reverse=True)
+    assert 0 < found[0].share <= 1 and found[0].meaning
+    assert found == answers[0.95].explanation.doubts
+
+
+def test_the_nearest_plan_says_what_keeps_it_from_being_sure():
+    """A target just kept on one device at the most likely constants is missed in many draws."""
+    alone = replace(question(None), systems=systems("h100"), targets=Targets(1.0, 0.05, 95.0))
+    sure = plan(alone)
+    assert sure.winner is not None
+    fast = min(o.metrics.tpot[95.0] for o in sure.outcomes)
+    answer = plan(replace(alone, targets=Targets(1.0, 1.005 * fast, 95.0), confidence=0.95))
+    assert answer.winner is None and answer.outcomes
+    assert {d.name for d in answer.doubts} >= {"residual", "memory"}
 
 
 def test_the_share_is_that_of_all_draws():
