@@ -27,6 +27,7 @@ TRACES = Path(__file__).with_name("traces")
 SECOND = StepModel(1.0, 0.0, np.zeros(513), np.zeros(33), ())
 FILES = {path.stem: json.loads(path.read_text()) for path in sorted(TRACES.glob("*.json"))}
 CHUNKED: dict[bool, Scheduler] = {True: "continuous", False: "prefill-first"}
+DOCUMENT = Path(__file__).parents[2] / "docs" / "schedulers.md"
 SECONDS = 10**9 * QUANTA
 SCENARIOS = [
     pytest.param(name, row, id=f"{name}: {row['name']}")
@@ -138,3 +139,13 @@ def test_the_engine_takes_the_same_steps(engine: str, row: dict[str, Any]) -> No
         return
     assert steps != engines, "a stated difference that is none"
     assert abs(len(steps) - len(engines)) <= 0.2 * len(engines)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_document_says_how_many(name: str) -> None:
+    file = FILES[name]
+    rows, apart = file["scenarios"], STATED[name]
+    assert set(apart) <= {row["name"] for row in rows}
+    steps = sum(len(row["steps"]) for row in rows)
+    counts = f"| {len(rows)} | {steps} | {len(rows) - len(apart)} |"
+    assert f"| {file['engine']} | {file['version']} {counts}" in DOCUMENT.read_text()

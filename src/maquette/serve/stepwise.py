@@ -15,6 +15,7 @@ from maquette.plans.types import Scheduler
 from maquette.price.step import StepModel
 from maquette.serve.clock import END, quanta
 from maquette.serve.costs import chunk_of
+from maquette.serve.counted import CountedBlocks
 from maquette.serve.sequence import RID_BITS, SERIAL_BITS, Seq
 from maquette.serve.setup import LaneSetup
 from maquette.serve.timeline import FOLD
@@ -44,42 +45,6 @@ class StepPrice:
         self.slope = [np.vectorize(quanta, otypes=[object])(a.slope) for a in model.attention]
 
 
-class Prefixes:
-    """The prefix cache: for each cached unit, how many hold it and when it was last let go.
-
-    Full blocks behind the units of sequence `rid` are ``own[rid]`` in number, under key ``~rid``.
-    """
-
-    def __init__(self, unit_blocks: int) -> None:
-        self.unit_blocks = unit_blocks
-        self.holders: dict[int, int] = {}
-        self.own: dict[int, int] = {}
-        self.let_go: dict[int, int] = {}
-        self.clock = 0
-
-    def free(self, key: int) -> None:
-        """Nobody holds `key` any more: it is evicted after all that are free by now."""
-        self.clock += 1
-        self.let_go[key] = self.clock
-
-    def evict_to(self, free: int) -> None:
-        """Forget what nobody holds, the first let go first, until it fits in `free` blocks."""
-        idle = [~rid for rid in self.own] + [u for u, n in self.holders.items() if n == 0]
-        idle.sort(key=self.let_go.__getitem__)
-        size = {key: self.own[~key] if key < 0 else self.unit_blocks for key in idle}
-        excess = sum(size.values()) - free
-        for key in idle:
-            if excess <= 0:
-                return
-            if key >= 0:
-                del self.holders[key]
-            elif size[key] > excess:
-                self.own[~key] -= excess
-            else:
-                del self.own[~key]
-            excess -= size[key]
-
-
 class StepLane:
     """A lane that does one step at a time."""
 
@@ -90,11 +55,7 @@ class StepLane:
         self.waiting: list[Seq] = []
         self.prefilling: list[Seq] = []
         self.decoding: list[Seq] = []
-        self.unit_blocks = setup.unit_tokens // setup.block_size
-        self.prefixes = Prefixes(self.unit_blocks)
-        # Blocks at its end, of each sequence admitted with its output.
-        self.whole: dict[int, tuple[Seq, int]] = {}
-        self.free = setup.kv_blocks or 1 << 60  # held by no sequence, cached or not
+        self.blocks = CountedBlocks(setup)
         self.chunks: list[tuple[Seq, int]] = []
         self.stepping: list[Seq] = []  # that decode in the step under way
         self.batch: list[Seq] = []  # of static batching, finished ones included
@@ -117,10 +78,10 @@ class StepLane:
         self.waiting.sort(key=lambda s: s.key)
 
     def cached(self, seq: Seq, now: int = 0) -> int:
-        hits = 0
-        while hits < len(seq.units) and seq.units[hits] in self.prefixes.holders:
-            hits += 1
-        return hits
+        return self.blocks.cached(seq)
+
+    def release(self, seq: Seq) -> None:
+        self.blocks.release(seq)
 
     def commit(self, now: int) -> int:
         self._record(now)
@@ -131,7 +92,7 @@ class StepLane:
         for seq, tokens in self.chunks:
             seq.computed += tokens
             if self.setup.sharing == "computed":
-                self._publish(seq)
+                self.blocks.publish(seq)
             if seq.computed == seq.target:
                 self.prefilling.remove(seq)
                 self.decoding.append(seq)
@@ -179,7 +140,7 @@ class StepLane:
             self._form_static(now)
         if self.chunks or self.stepping:
             tokens = {s.rid: 1 for s in self.stepping} | {s.rid: n for s, n in self.chunks}
-            held = (self.setup.kv_blocks or 1 << 60) - self.free
+            held = self.blocks.used
             self.log.append(Step(now, tokens, tuple(self.lost), held))
             self.start, self.end = now, now + self._time()
             heappush(self.setup.heap, (self.end, END, self.index))
@@ -238,7 +199,7 @@ class StepLane:
             self.batch = []
             while self.waiting and len(self.batch) < setup.max_seqs:
                 seq = self.waiting[0]
-                if not self._allocate(seq, seq.prompt + seq.output - 1):
+                if not self.blocks.allocate(seq, seq.prompt + seq.output - 1):
                     break
                 self.batch.append(self.waiting.pop(0))
                 setup.outcomes.schedule(seq, 0, now)
@@ -271,12 +232,14 @@ class StepLane:
             if running >= setup.max_seqs:
                 return
             given = seq.computed  # its cache came from a prefill replica
-            computed = given or self._find(seq)
+            computed = given or self.blocks.find(seq)
             tokens = min(seq.target - computed, budget)
             if not setup.chunked and computed + tokens < seq.target:
                 return
             upto = given + mixed if given else computed + tokens
-            if not self._fits(seq, upto, running) or not self._allocate(seq, upto, admit=True):
+            if not self.blocks.fits(seq, upto, running) or not self.blocks.allocate(
+                seq, upto, admit=True
+            ):
                 return
             self.waiting.pop(0)
             setup.outcomes.schedule(seq, 0 if given else computed, now)
@@ -291,48 +254,12 @@ class StepLane:
                 self.stepping.append(seq)
                 budget -= 1
 
-    def _find(self, seq: Seq) -> int:
-        """Cached tokens of `seq`, at least one left to compute."""
-        setup, computed = self.setup, 0
-        if seq.units:
-            cached = self.cached(seq)
-            hits = min(cached, (seq.target - 1) // setup.unit_tokens)
-            late = setup.sharing == "computed"
-            seq.sharable = hits if hits < cached or late else len(seq.units)
-            computed = hits * setup.unit_tokens
-        if seq.rid in self.prefixes.own:
-            size = setup.block_size
-            computed += self.prefixes.own[seq.rid] * size
-            computed = min(computed, (seq.target - 1) // size * size)
-        return computed
-
-    def _fits(self, seq: Seq, upto: int, running: int) -> bool:
-        """Whether `seq` may be admitted with `upto` tokens in the cache after the next step."""
-        setup = self.setup
-        free, fit = self.free, upto
-        if setup.admission == "output":
-            fit = self._last(seq)
-            taken = {u for s, _ in self.whole.values() for u in s.units[: s.shared]}
-            private = sum(n - s.shared * self.unit_blocks for s, n in self.whole.values())
-            free = (setup.kv_blocks or 1 << 60) - private - len(taken) * self.unit_blocks
-        elif setup.admission == "prompt" and not seq.computed:
-            fit = seq.target
-        need = -(-fit // setup.block_size)
-        if seq.units:
-            shared = seq.units[: min(fit // setup.unit_tokens, seq.sharable)]
-            need -= sum(self.unit_blocks for u in shared if self.prefixes.holders.get(u))
-        return need + (setup.watermark if running else 0) <= free
-
-    def _last(self, seq: Seq) -> int:
-        """Tokens of `seq` in the cache when it leaves this lane."""
-        return seq.target if self.setup.hand_over else seq.prompt + seq.output - 1
-
     # -- room -----------------------------------------------------------------------------------
 
     def _room_for(self, seq: Seq, tokens: int) -> bool:
         """Blocks for `tokens` tokens of a running sequence, preempting as needed."""
         self._preempted = False
-        while not self._allocate(seq, tokens):
+        while not self.blocks.allocate(seq, tokens):
             victim = max(self.prefilling + self.decoding, key=lambda s: s.key)
             for group in (self.prefilling, self.decoding, self.stepping):
                 if victim in group:
@@ -347,53 +274,6 @@ class StepLane:
             if victim is seq:
                 return False
         return True
-
-    def _allocate(self, seq: Seq, tokens: int, admit: bool = False) -> bool:
-        setup, prefixes = self.setup, self.prefixes
-        shared = min(tokens // setup.unit_tokens, seq.sharable) if seq.units else 0
-        own = -(-tokens // setup.block_size) - shared * self.unit_blocks
-        unheld = [u for u in seq.units[seq.shared : shared] if not prefixes.holders.get(u)]
-        need = own - seq.blocks + len(unheld) * self.unit_blocks
-        if need > self.free:
-            return False
-        self.free -= need
-        if admit:
-            prefixes.own.pop(seq.rid, None)
-            if setup.admission == "output":
-                self.whole[seq.rid] = seq, -(-self._last(seq) // setup.block_size)
-        for unit in seq.units[seq.shared : shared]:
-            prefixes.holders[unit] = prefixes.holders.get(unit, 0) + 1
-        seq.blocks, seq.shared = own, shared
-        prefixes.evict_to(self.free)
-        return True
-
-    def _publish(self, seq: Seq) -> None:
-        """Others find what `seq` computed; its own blocks of what they computed too are freed."""
-        if not seq.units:
-            return
-        whole = min(seq.computed // self.setup.unit_tokens, len(seq.units))
-        for unit in seq.units[seq.shared : whole]:
-            seq.blocks -= self.unit_blocks
-            if self.prefixes.holders.get(unit):
-                self.free += self.unit_blocks
-            self.prefixes.holders[unit] = self.prefixes.holders.get(unit, 0) + 1
-        seq.shared = seq.sharable = max(whole, seq.shared)
-
-    def release(self, seq: Seq) -> None:
-        prefixes = self.prefixes
-        self.whole.pop(seq.rid, None)
-        self.free += seq.blocks
-        full = seq.computed // self.setup.block_size - seq.shared * self.unit_blocks
-        full = min(full, seq.blocks)
-        if self.setup.caching and self.setup.kv_blocks and full > 0:
-            prefixes.own[seq.rid] = full
-            prefixes.free(~seq.rid)
-        for unit in reversed(seq.units[: seq.shared]):
-            prefixes.holders[unit] -= 1
-            prefixes.free(unit)
-            if prefixes.holders[unit] == 0:
-                self.free += self.unit_blocks
-        seq.blocks = seq.shared = 0
 
     # -- price and timeline ---------------------------------------------------------------------
 
@@ -426,7 +306,7 @@ class StepLane:
         prefill = sum(t for _, t in self.chunks)
         running = len(self.prefilling) + len(self.decoding)
         waiting = len(self.seqs) - running
-        used = (self.setup.kv_blocks or 1 << 60) - self.free
+        used = self.blocks.used
         live = len(self.stepping)
         row = (self.index, self.start, took, 1, live, self.rows, prefill, took, waiting, used)
         timeline.rows.extend(row)
