@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from cli.calling import call, succeed
+from maquette.catalogue.machines import machine
 
 SMALL = ("simulate", "--fleet", "samba-coe", "--requests", 32, "--draws", 0)
 CURVE = ("simulate", "--fleet", "samba-coe", "--requests", 32, "--experts")
@@ -66,7 +67,7 @@ def test_document_is_written(tmp_path):
     [
         (("llama-2-7b",), "--fleet and [MODEL]: do not go together"),
         (("--on", "h100"), "--fleet and --on: do not go together"),
-        (("--html", "x.html"), "a fleet has no page yet"),
+        (("--experts", "3", "--html", "x.html"), "one page for many numbers"),
         (("--tp", 2, "--rate", 3), "--fleet and --rate: do not go together"),
         (("--set", "fleet.expert.count=3"), "expert: is not a known key"),
         (("--experts", "3,x"), "'3,x' is no list of numbers"),
@@ -77,6 +78,22 @@ def test_document_is_written(tmp_path):
 def test_refused(arguments, said):
     done = call("simulate", "--fleet", "samba-coe", *arguments)
     assert done.code == 2 and said in done.err
+
+
+def test_what_a_fleet_costs_and_its_page(tmp_path):
+    """Dollars an hour of all devices, over the tokens of the answers; no price, no cost."""
+    done = succeed(*SMALL, "--html", tmp_path / "fleet.html", "--json").document
+    mine, dgx = done["deployments"][0], done["deployments"][2]
+    assert mine["usd_per_mtok_output"] is None and mine["unpriced_machines"] == ["sn40l"]
+    tokens = dgx["output_tokens_per_s"] * dgx["duration_s"]
+    spent = dgx["usd_per_hour"] * dgx["duration_s"] / 3600
+    assert dgx["usd_per_mtok_output"] == pytest.approx(spent / tokens * 1e6)
+    assert dgx["usd_per_mtok"] < dgx["usd_per_mtok_output"]
+    assert dgx["usd_per_hour"] == pytest.approx(8 * machine("a100-80gb").price.per_hour.value)
+    page = (tmp_path / "fleet.html").read_text()
+    for part in ("Deployments", "Latency", "Where the time of nodes goes", "Memory, in experts"):
+        assert part in page
+    assert "nobody states one" in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
 def test_curve_over_experts():

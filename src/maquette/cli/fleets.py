@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from maquette.search.composition import Composed
 
 GOES_ALONG = {"fleet", "experts", "overrides", "requests", "seed", "calibration", "draws", "out",
-              "perfetto", "as_json"}  # fmt: skip
+              "perfetto", "html", "as_json"}  # fmt: skip
 
 
 def serve(choice: Values, changes: Sequence[str], requests: int | None, seed: int,
@@ -33,7 +33,7 @@ def serve(choice: Values, changes: Sequence[str], requests: int | None, seed: in
     from maquette.report import composed
     from maquette.search.composition import compose, curve
 
-    out, perfetto = _places(outputs, choice["experts"])
+    out, perfetto, html = _places(outputs, choice["experts"])
     asked = fleet(choice["fleet"], changes)
     if requests is not None:
         asked = replace(asked, traffic=replace(asked.traffic, requests=requests))
@@ -50,21 +50,24 @@ def serve(choice: Values, changes: Sequence[str], requests: int | None, seed: in
         if not as_json:
             warn(*composed.warnings(found))
         _timeline(found, out, perfetto)
+        _page(found, out, html)
     _write(out / "fleet.json" if out else None, lambda: dumps(document))
     publish(document, parts, as_json)
 
 
-def _places(outputs: Values, counts: Sequence[int] | None) -> tuple[Path | None, Path | None]:
-    """Where to write, once it is known that it can be written."""
+def _places(outputs: Values, counts: Sequence[int] | None) -> tuple[Path | None, ...]:
+    """Where to write all, the timeline and the page, once it is known that they can be written."""
     given = click.get_current_context().get_parameter_source("draws")
     if counts and given is click.core.ParameterSource.COMMANDLINE:
         what = "do not go together: a curve has no intervals"
         raise InputError(Fault("--draws and --experts", what))
-    if counts and outputs["perfetto"]:
-        what = "one timeline for many numbers of experts"
-        raise InputError(Fault("--perfetto and --experts", what, hint="choose one number"))
+    for name, what in (("perfetto", "timeline"), ("html", "page")):
+        if counts and outputs[name]:
+            what = f"one {what} for many numbers of experts"
+            raise InputError(Fault(f"--{name} and --experts", what, hint="choose one number"))
     folders = folder(outputs["out"], "--out") if outputs["out"] else None
-    return folders, place(outputs["perfetto"], "--perfetto") if outputs["perfetto"] else None
+    single = (place(outputs[n], f"--{n}") if outputs[n] else None for n in ("perfetto", "html"))
+    return folders, *single
 
 
 def _timeline(found: Composed, out: Path | None, perfetto: Path | None) -> None:
@@ -72,6 +75,13 @@ def _timeline(found: Composed, out: Path | None, perfetto: Path | None) -> None:
 
     for path in (out / "timeline.json" if out else None, perfetto):
         _write(path, lambda: json.dumps(swaps(found), allow_nan=False))
+
+
+def _page(found: Composed, out: Path | None, html: Path | None) -> None:
+    from maquette.report.fleet_page import fleet_page
+
+    for path in (out / "index.html" if out else None, html):
+        _write(path, lambda: fleet_page(found))
 
 
 def _write(path: Path | None, text: Callable[[], str]) -> None:
@@ -89,9 +99,8 @@ def _alone(ctx: click.Context) -> None:
     ]
     if clash:
         what = "do not go together"
-        hints = {"--html": "a fleet has no page yet: --json, --out or --perfetto"}
         own = "the fleet's file says it"
-        raise InputError(*(Fault(f"--fleet and {c}", what, hint=hints.get(c, own)) for c in clash))
+        raise InputError(*(Fault(f"--fleet and {c}", what, hint=own) for c in clash))
 
 
 def needed(model: str | None, machines: Values, fleet: Values) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import floor
 from typing import Any
 
@@ -12,8 +12,9 @@ from maquette.machines.doubts import doubtful, sentence
 from maquette.machines.types import Fact
 from maquette.plans.types import Infeasible
 from maquette.report.document import Document, milliseconds, stamp
+from maquette.report.fleet_costs import costs
 from maquette.report.measures import bounds
-from maquette.report.numbers import amount, digits, percent, seconds
+from maquette.report.numbers import amount, digits, dollars, percent, seconds
 from maquette.report.tables import pairs, table
 from maquette.search.composition import Composed, Served
 from maquette.search.hosting import Hosted
@@ -22,6 +23,7 @@ from maquette.serve.composition.figures import Figures, figures
 from maquette.serve.composition.types import History, Swapping
 from maquette.serve.metrics import Spread
 
+Cells = tuple[Sequence[str], Sequence[Sequence[str]]]
 LATENCIES = ("ttft", "e2e", "routing", "waiting")
 
 
@@ -64,6 +66,7 @@ def _deployment(found: Composed, served: Served) -> Document:
         **made,
         "feasible": True,
         **_figures(figures(served.outcome)),
+        **_costs(served),
         **_intervals(served),
         "expected_hit_share": expected_hits(found, served),
         "nodes": [_node(served.outcome, i) for i in range(len(served.outcome.uses))],
@@ -115,6 +118,18 @@ def _figures(f: Figures) -> Document:
         "prefetches": f.prefetches,
         "evictions": f.evictions,
         "moved_gb": f.bytes_moved / 1e9,
+    }
+
+
+def _costs(served: Served) -> Document:
+    """None where a machine has no price."""
+    found = costs(served)
+    return {
+        "usd_per_hour": found.per_hour,
+        "usd_per_mtok_output": found.per_mtok_output,
+        "usd_per_mtok": found.per_mtok,
+        "price_dates": list(found.dates),
+        "unpriced_machines": list(found.unpriced),
     }
 
 
@@ -177,28 +192,43 @@ def warnings(found: Composed) -> Iterator[str]:
 
 def tables(found: Composed) -> Iterator[RenderableType]:
     """What a person reads."""
+    yield pairs(found.fleet.title, general(found))
+    yield ""
+    yield table("", *deployments(found))
+    yield ""
+    yield table("memory, in experts", *memory(found))
+    unsure = [(on.system.name, sentence(d)) for on in _offers(found) if (d := doubts(on))]
+    if unsure:
+        yield ""
+        yield pairs("unsure of", list(dict(unsure).items()))
+
+
+def general(found: Composed) -> list[tuple[str, str]]:
+    """The fleet and its traffic: a line each."""
     fleet = found.fleet
     size = f"{amount(sum(found.nbytes), 'B')} in {fleet.precision}"
     kinds = ", ".join(dict.fromkeys(e.model for e in fleet.experts))
-    yield pairs(fleet.title, [
+    return [
         ("experts", f"{len(fleet.names)} of {kinds}, {size}"),
         ("router", f"{fleet.router.model}, {fleet.router.output_tokens} tokens"),
         ("popularity", str(fleet.popularity)),
         ("traffic", _traffic(found)),
         ("source", fleet.source or "–"),
-    ])  # fmt: skip
-    yield ""
+    ]
+
+
+def deployments(found: Composed) -> Cells:
+    """What each deployment did: heads and rows."""
     columns = ("deployment", ">latency p50", ">p99", ">req/s", ">switching",
-             ">hits", ">ahead", ">moved", ">× as long")  # fmt: skip
-    yield table("", columns, list(_rows(found)))
-    yield ""
+               ">hits", ">ahead", ">moved", ">× as long", ">$/Mtok")  # fmt: skip
+    return columns, list(_rows(found))
+
+
+def memory(found: Composed) -> Cells:
+    """What systems hold: heads and rows."""
     heads = ("system", ">fast", ">reserved", ">cold", ">copies at", "path",
              ">resident", ">cold holds", ">both hold", "~times")  # fmt: skip
-    yield table("memory, in experts", heads, list(_memory(found)))
-    unsure = [(on.system.name, sentence(d)) for on in _offers(found) if (d := doubts(on))]
-    if unsure:
-        yield ""
-        yield pairs("unsure of", list(dict(unsure).items()))
+    return heads, list(_memory(found))
 
 
 def curve_document(found: Mapping[int, Composed]) -> Document:
@@ -248,7 +278,7 @@ def _rows(found: Composed) -> Iterator[tuple[str, ...]]:
     first: Figures | None = None
     for served in found.served:
         if isinstance(served.outcome, Infeasible):
-            yield (served.site.name, "cannot be", *("–",) * 7)
+            yield (served.site.name, "cannot be", *("–",) * 8)
             continue
         f = figures(served.outcome)
         first = first or f
@@ -262,6 +292,7 @@ def _rows(found: Composed) -> Iterator[tuple[str, ...]]:
             percent(f.ahead_share),
             amount(f.bytes_moved, "B"),
             f"{digits(f.duration / first.duration)}×",
+            dollars(costs(served).per_mtok_output),
         )
 
 

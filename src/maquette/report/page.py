@@ -60,7 +60,7 @@ def simulation_page(found: Simulation) -> str:
         Part("Provenance", pairs=[*heading(found.deployment), ("traffic", found.requests.source)]),
     ]
     notes = found.metrics.warnings
-    return _render(f"Simulation: {name}", found.requests.source, _cards(found), parts, notes)
+    return rendered(f"Simulation: {name}", found.requests.source, _cards(found), parts, notes)
 
 
 def answer_page(answer: Answer, best: Simulation | None) -> str:
@@ -80,7 +80,7 @@ def answer_page(answer: Answer, best: Simulation | None) -> str:
     parts.append(Part("Provenance", pairs=[*planned.search_lines(answer), *_prices(answer)]))
     cards = _cards(best) if best is not None else []
     title = f"Plan: {model} on {', '.join(map(devices, answer.question.systems))}"
-    return _render(title, answer.question.requests.source, cards, parts, answer.warnings)
+    return rendered(title, answer.question.requests.source, cards, parts, answer.warnings)
 
 
 def _winner(answer: Answer) -> Any:
@@ -197,9 +197,10 @@ def _why_parts(answer: Answer) -> Iterator[Part]:
         )
 
 
-def _render(
+def rendered(
     title: str, subtitle: str, cards: Sequence[Card], parts: Sequence[Part], notes: Sequence[str]
 ) -> str:
+    """The page: cards to be seen first, then its parts in order."""
     loader = PackageLoader("maquette.report", "templates")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True,
