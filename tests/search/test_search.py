@@ -204,6 +204,17 @@ def test_launch_commands_say_how_steps_run_and_what_memory_is_shared():
     assert "free_gpu_memory_fraction" not in found["tensorrt-llm"]
 
 
+def test_launch_commands_say_what_is_admitted():
+    early = Plan(policy=Policy(admission="chunk", watermark=0.05))
+    found = launch("m", "bf16", early, system("h100x8"))
+    assert "--no-scheduler-reserve-full-isl" in found["vllm"]
+    assert "--watermark 0.05" in found["vllm"]
+    mixed = Plan(policy=Policy(admission="output"), engine="sglang")
+    found = launch("m", "bf16", mixed, system("h100x8"))
+    assert "--enable-mixed-chunk" in found["sglang"]
+    assert "reserve-full-isl" not in found["vllm"]
+
+
 def test_experts_and_attention_groups_in_launch_commands():
     chosen = replace(Plan(), mesh=Mesh(tp=1, dp=8, ep=8))
     found = launch("org/MoE", "fp8", chosen, system("h200x8"))

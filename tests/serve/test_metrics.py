@@ -79,6 +79,9 @@ def steady_rate(trace: Trace) -> float:
         (Policy("prefill-first", chunked_prefill=False), gpu(), 0.05),
         (Policy(scheduler="static"), gpu(seqs=16), 0.10),
         (Policy(), gpu(blocks=600), 0.25),  # repeated work is left out
+        (Policy(admission="output"), gpu(blocks=600), 0.1),
+        (Policy("prefill-first"), gpu(), 0.05),
+        (Policy("prefill-first", admission="output"), gpu(blocks=600, budget=300), 0.1),
     ],
 )
 def test_the_fluid_estimate_is_what_overload_yields(

@@ -118,6 +118,8 @@ policy = bundle(
     "policy",
     click.option("--scheduler", type=click.Choice(["continuous", "prefill-first", "static"]),
                  help="How batches form."),
+    click.option("--admission", type=click.Choice(["chunk", "prompt", "output"]),
+                 help="What must find KV blocks before a request is let in.  [the engine's]"),
     click.option("--max-seqs", type=POSITIVE, help="Sequences running at once in a replica."),
     click.option("--max-batched-tokens", type=POSITIVE, help="Token budget of one step."),
     click.option("--block-size", type=POSITIVE, help="Tokens in a KV block."),

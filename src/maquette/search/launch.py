@@ -75,6 +75,11 @@ def _vllm(plan: Plan, native: str) -> list[str]:
     options += _graphs_vllm(policy)
     if policy.overlap:
         options.append("--async-scheduling")
+    if plan.engine == "vllm":  # its own rules otherwise
+        if policy.admission == "chunk":
+            options.append("--no-scheduler-reserve-full-isl")
+        if policy.watermark:
+            options.append(f"--watermark {policy.watermark:g}")
     return options
 
 
@@ -98,6 +103,8 @@ def _sglang(plan: Plan, native: str) -> list[str]:
     options += _graphs_sglang(policy)
     if plan.engine == "sglang" and not policy.overlap:
         options.append("--disable-overlap-schedule")
+    if plan.engine == "sglang" and policy.scheduler == "continuous":
+        options.append("--enable-mixed-chunk")
     return options
 
 

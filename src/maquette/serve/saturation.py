@@ -10,7 +10,7 @@ KV blocks over the mean tokens that a running sequence holds, and the token budg
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class Load:
     pairs: float  # of query and key in its prefill, at full attention
     decodes: float
     held: float  # tokens that a decoding sequence has in the cache, mean over its steps
+    last: float  # tokens that it has there at its end, the same mean
     outputs: Ints  # sorted
 
     @classmethod
@@ -40,11 +41,13 @@ class Load:
         fresh, steps = prompt - cached, output - 1
         total = float(steps.sum())
         during = float((steps * (prompt + output / 2)).sum()) / total if total else 0.0
+        after = float((steps * (prompt + output - 1)).sum()) / total if total else 0.0
         return cls(
             prompt=float(fresh.mean()),
             pairs=float((fresh * (cached + (fresh + 1) / 2)).mean()),
             decodes=float(steps.mean()),
             held=max(during, float(prompt.mean())),
+            last=max(after, float(prompt.mean())),
             outputs=np.sort(output),
         )
 
@@ -58,8 +61,8 @@ def sustainable(
     """Requests per second that all replicas together can end."""
     if disaggregation is None:
         return sum(_rate(load, r, policy) for r in replicas)
-    prefill = Load(load.prompt, load.pairs, 0.0, load.held, np.ones(1, np.int64))
-    decode = Load(0.0, 0.0, load.decodes, load.held, load.outputs)
+    prefill = replace(load, decodes=0.0, last=load.held, outputs=np.ones(1, np.int64))
+    decode = replace(load, prompt=0.0, pairs=0.0)
     split = disaggregation
     sent = [r.kv_bytes_per_token * load.prompt + r.state_bytes_per_seq for r in split.prefill]
     over_links = sum(1 / max(b / split.bandwidth + split.latency, 1e-12) for b in sent)
@@ -73,7 +76,8 @@ def _rate(load: Load, replica: Replica, policy: Policy) -> float:
     r = replica
     most = r.max_seqs / r.lanes
     if r.kv_blocks:
-        blocks = -(-load.held // r.block_size) + 0.5 * (r.block_size > 1)
+        taken = load.last if policy.admission == "output" else load.held
+        blocks = -(-taken // r.block_size) + 0.5 * (r.block_size > 1)
         most = min(most, r.kv_blocks / r.lanes / max(blocks, 1))
     n = np.arange(1, max(int(most), 1) + 1, dtype=np.float64)
     if policy.scheduler == "static":
