@@ -34,12 +34,14 @@ deployed = options.bundle(
               help="Fit held-out rows too, so that none is left to be scored.")  # fmt: skip
 @click.option("--update", is_flag=True,
               help="Start from the present calibrations instead of the priors.")  # fmt: skip
+@click.option("--measured", is_flag=True,
+              help="Fit kernel tables of the package aiconfigurator-core too.")  # fmt: skip
 @deployed
 @options.calibration
 @options.as_json
 def calibrate(
     rows: str | None, runs: str | None, machine: str | None, out: str, all_rows: bool,
-    update: bool, said: dict[str, Any], calibration: str | None, as_json: bool,
+    update: bool, measured: bool, said: dict[str, Any], calibration: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Fit a calibration for each machine and engine with static batches among the rows.
 
@@ -60,13 +62,13 @@ def calibrate(
         what = "are both given" if chosen else "is missing"
         where = " and ".join(chosen[:2]) or "--from, --rows or --machine"
         raise InputError(Fault(where, what, "--rows DIR, --from DIR, or --machine this"))
-    flags = {"--all-rows": all_rows, "--update": update}
+    flags = {"--all-rows": all_rows, "--update": update, "--measured": measured}
     if rows is None:
         _idle(flags, chosen[0], "--rows DIR")
     if runs is None:
         _idle({f"--{k.replace('_', '-')}": v for k, v in said.items()}, chosen[0], "--from DIR")
     if rows is not None:
-        _rows(rows, out, all_rows, update, calibration, as_json)
+        _rows(rows, out, all_rows, update, measured, calibration, as_json)
         return
     if runs is not None:
         _runs(runs, out, said, calibration, as_json)
@@ -115,21 +117,25 @@ def _runs(
 
 
 def _rows(
-    rows: str, out: str, all_rows: bool, update: bool, calibration: str | None, as_json: bool
-) -> None:
+    rows: str, out: str, all_rows: bool, update: bool, measured: bool, calibration: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     from datetime import date
 
     from maquette.catalogue.write_calibrations import write
     from maquette.cli.printing import publish
     from maquette.report import validated
     from maquette.report.files import place
+    from maquette.validate import packaged
     from maquette.validate.calibrate import calibrate as fit
     from maquette.validate.shelf import shelf
 
+    tables = packaged.folder() if measured else None
     target = place(out, "--out")
     found = fit(rows, shelf(calibration), date=date.today().isoformat(), everything=all_rows,
-                update=update)  # fmt: skip
-    write(found.calibrations, target, f"Fitted by maquette calibrate --rows {rows}")
+                update=update, measured=tables)  # fmt: skip
+    beside = f" --measured ({packaged.release()})" if measured else ""
+    write(found.calibrations, target, f"Fitted by maquette calibrate --rows {rows}{beside}")
     click.echo(f"wrote {target}", err=True)
     publish(validated.fits_document(found, str(target)), validated.fits_tables(found), as_json)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from maquette.errors import Fault, InputError
 from maquette.price.calibration import NAMES, Basis, Calibration
+from maquette.validate import packaged
 from maquette.validate.cases import (
     LENGTHS,
     Cases,
@@ -91,6 +92,7 @@ def calibrate(
     everything: bool = False,
     update: bool = False,
     held: Callable[[Cases], Bools] | None = None,
+    measured: Path | None = None,
 ) -> Fits:
     """Fit a calibration to the static batches of each (machine, engine) in a folder.
 
@@ -124,12 +126,32 @@ def calibrate(
             own = [replace(b, calibration=np.ones(len(b.measured), dtype=bool)) for b in own]
         if sum(int(b.calibration.sum()) for b in own) >= LEAST_ROWS:
             start = _start(shelf, machine, engine, update)
-            found.append(_fit(machine, engine, own, reading, shelf, date, basis, start))
+            kernels = _kernels(reading, measured, shelf, machine, engine, _version(own))
+            found.append(_fit(machine, engine, own, kernels, date, basis, start))
     if not found:
         raise InputError(_nothing(reading, why))
     return Fits(
         reading.folder, tuple(found), dict(why.most_common()), reading.skipped, tuple(notes)
     )
+
+
+def _version(own: Sequence[Block]) -> str:
+    return ", ".join(sorted({b.version for b in own if b.version}))
+
+
+def _kernels(
+    reading: Reading,
+    measured: Path | None,
+    shelf: Shelf,
+    machine: str,
+    engine: str,
+    version: str,
+) -> list[Observed]:
+    """Kernel rows of the folder, and of the tables beside it."""
+    if measured is not None:
+        beside = packaged.tables(measured, shelf, machine, engine, version)
+        reading = replace(reading, tables=(*reading.tables, *beside))
+    return observe_kernels(reading, shelf, machine, engine, version)
 
 
 def _start(shelf: Shelf, machine: str, engine: str, update: bool) -> Prior:
@@ -199,15 +221,12 @@ def _fit(
     machine: str,
     engine: str,
     own: Sequence[Block],
-    reading: Reading,
-    shelf: Shelf,
+    kernels: Sequence[Observed],
     date: str,
     basis: Basis,
     start: Prior,
 ) -> Fit:
     rows = [b.observed(b.calibration) for b in own if np.any(b.calibration)]
-    version = ", ".join(sorted({b.version for b in own if b.version}))
-    kernels = observe_kernels(reading, shelf, machine, engine, version)
     held = maximise([*rows, *kernels], start)
     count = sum(len(o.measured) for o in rows)
     files = ", ".join(sorted({b.file for b in own if np.any(b.calibration)}))
@@ -215,7 +234,7 @@ def _fit(
     if kernels:
         source += f" and {sum(len(o.measured) for o in kernels)} kernel timings"
     cal = replace(
-        calibration(held, machine, engine, version, source, basis),
+        calibration(held, machine, engine, _version(own), source, basis),
         rows=count,
         date=date,
         notes=(*_notes(held.covariance, start), *_every(own)),

@@ -130,7 +130,7 @@ def _read_file(path: Path, name: str) -> Table | Skipped:
         return Skipped(name, _unrecognised(headings, have, path.name))
     if not body:
         return Skipped(name, "has no rows")
-    return _table(kind, name, have, headings, body)
+    return tabled(kind, name, have, headings, body)
 
 
 def _unrecognised(headings: Sequence[str], have: schema.Columns, file: str) -> str:
@@ -147,13 +147,14 @@ def _lacking(kind: schema.Kind, have: schema.Columns) -> float:
     return len(schema.missing(kind, have)) / (len(kind.required) + 1)
 
 
-def _table(
+def tabled(
     kind: schema.Kind,
     name: str,
     have: schema.Columns,
     headings: Sequence[str],
     body: Sequence[Sequence[Any]],
 ) -> Table:
+    """Rows of a known kind as columns in SI units."""
     at = {h: i for i, h in enumerate(headings)}
     number: dict[str, Floats] = {}
     faults: dict[int, str] = {}
