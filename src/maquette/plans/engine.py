@@ -22,9 +22,10 @@ class Capture:
     """The sizes an engine captures graphs for.
 
     `ladder` holds pairs (up to, stride): sizes up to the first number are multiples of the second.
-    Steps between two sizes are padded to the next one.  The largest is `per_seq` times the sequences of the policy, at most `largest`, and at most what
-    the first row of `by_memory` with more GiB than the device has says: (GiB, with less than
-    four tensor parallel devices, with four or more).
+    Steps between two sizes are padded to the next one.  The largest is `per_seq` times the
+    sequences of the policy, at most `largest`, and at most what the first row of `by_memory` with
+    more GiB than the device has says: (GiB, with less than four tensor parallel devices, with four
+    or more).
     """
 
     ladder: tuple[tuple[int, int], ...]

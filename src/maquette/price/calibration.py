@@ -41,7 +41,7 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     "grouped": (0.85, 0.20, True, "of what plain products reach that grouped ones do"),
     # An operation of PyTorch costs the host 5-25 us before its kernel runs: binding, dispatcher and
     # driver (jiahuanglin.xyz, "From PyTorch op to kernel launch"), beside the Python of modules.
-    # Llama 3.1 8B decodes in 8.4 ms eagerly, in 5.1 captured, on an H100 (cloudai.pt): 400 launches.
+    # An H100 decodes Llama 3.1 8B in 8.4 ms eagerly and in 5.1 captured (cloudai.pt): 400 launches.
     "dispatch": (2.0e-5, 0.50, False, "host seconds to launch a kernel that no graph replays"),
     # Id, position and cache slot of a token, 8 bytes each, are written, gathered and copied to the
     # device: some 100 bytes at 5 GB/s, what one thread of NumPy moves.
