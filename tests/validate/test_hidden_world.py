@@ -56,10 +56,8 @@ def rows(gpu, name):
     yield "kernel_moe", "hardware,precision,m,hidden,inter,experts,topk,latency_s", made
 
 
-@pytest.fixture(scope="module")
-def held(known, tmp_path_factory):
+def fits(folder, known):
     """Kernels by machine, a shelf with the machines of that world, and their calibrations."""
-    folder = tmp_path_factory.mktemp("world")
     machines = dict(known.machines)
     for name, gpu in GPUS.items():
         for file, headings, made in rows(gpu, name):
@@ -73,6 +71,11 @@ def held(known, tmp_path_factory):
     kernels = {n: list(measured(read(folder), shelf, n)) for n in GPUS}
     cals = {n: fitted(kernels[n], shelf, n, calibrating) for n in GPUS}
     return kernels, shelf, cals
+
+
+@pytest.fixture(scope="module")
+def held(known, tmp_path_factory):
+    return fits(tmp_path_factory.mktemp("world"), known)
 
 
 @pytest.mark.parametrize("name", GPUS)

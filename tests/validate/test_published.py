@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from maquette.validate.compare import compare
+from maquette.validate.rows import read
 
 HERE = Path(__file__).parents[2] / "validation"
 sys.path.append(str(HERE))  # its scripts import each other
@@ -59,7 +60,7 @@ def test_shipped_calibrations_explain_what_they_were_fitted_to(known):
 
 
 def test_every_published_row_names_its_source():
-    for path in sorted((HERE / "published").glob("*.csv")):
+    for path in sorted((HERE / "published").rglob("*.csv")):
         with path.open(newline="") as stream:
             assert all(row["source"] for row in csv.DictReader(stream)), path.name
 
@@ -72,3 +73,12 @@ def test_the_page_of_validation_says_what_is_predicted_now():
     pairs = zip(re.findall(number, held), re.findall(number, made), strict=True)
     for old, new in ((float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs):
         assert new == pytest.approx(old, rel=0.02, abs=2), "run python validation/document.py"
+
+
+def test_the_page_of_kernels_says_what_is_predicted_now(known):
+    kernels = script("kernels")
+    held = (HERE.parent / "docs" / "kernels.md").read_text(encoding="utf-8")
+    reading = read(kernels.HERE)
+    lines = [x for t in reading.tables for x in kernels.published(t, reading, known)]
+    assert len(lines) == 10
+    assert all(line in held for line in lines), "run python validation/kernels.py"

@@ -86,7 +86,7 @@ def product(
     reached = peak * cal["matrix"] * (1.0 if groups is None else cal["grouped"])
     each = 2.0 * units * depth / reached  # seconds for a point of the output
     # And to fill the pipeline and write it, in two bytes, while the unit computes nothing.
-    stored = 2.0 * 2.0 * cal["draw"] / MEGABYTE if units > 1 else 0.0
+    stored = 2.0 * 2.0 / _each(machine, cal["draw"]) if units > 1 else 0.0
     best: Any = np.inf
     across = {wide: np.ceil(columns / wide) for _, wide in TILES}
     for tall, wide in TILES:
@@ -128,12 +128,17 @@ def stream(
         return nbytes / (main * reached)
     if units <= 1 or draw == 0.0:
         return nbytes / (main * reached)
-    each = max(MEGABYTE / draw, main / units)  # a unit draws its share of the memory at least
+    each = _each(machine, draw)
     together = np.clip(busy, 1.0, units) * each
     far = np.minimum(main * reached, together)
     if np.all(np.asarray(near) == 0.0):
         return nbytes / far
     return (nbytes - near) / far + near / together
+
+
+def _each(machine: Machine, draw: float) -> float:
+    """Bytes per second that one unit draws: its share of the memory's at least."""
+    return max(MEGABYTE / draw, float(bandwidth(machine)) / _units(machine))
 
 
 def resident(machine: Machine, nbytes: Any) -> Any:
