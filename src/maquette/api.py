@@ -241,11 +241,14 @@ def lay(
     `configure` are seconds a section takes to start and to load, as in the machine's file if not
     given.  Raises InputError for what is no dataflow chip and for what has no room or route on it.
     """
+    from maquette.run.build import builder
+
     config, (where, *others) = together(lambda: _config(model), lambda: systems(on, overrides))
     if others:
         raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
     overheads = Options(launch=launch, configure=configure)
-    return layout.laid(config, where, parts, (batch, tokens, context), overheads, seed, progress)
+    sizes = (batch, tokens, context)
+    return layout.laid(config, where, parts, sizes, overheads, seed, progress, builder())
 
 
 def requests(preset: str | None = None, **choice: Any) -> Requests:

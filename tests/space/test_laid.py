@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from maquette.catalogue.machines import machine
+from maquette.catalogue.models import model
 from maquette.ir.build import activation, dot, weight
 from maquette.ir.graph import Graph
+from maquette.models.decoder import program
 from maquette.plans.types import Infeasible
 from maquette.space.laid import Laid, lay
-from maquette.space.mapping import part
+from maquette.space.mapping import Mapped, mapped, part, simulate_section
+from space.engine.compiled import COMPILER
 
 PLASTICINE = machine("plasticine")
 PRODUCT = part(
@@ -43,3 +48,29 @@ def test_the_clock_agrees_with_the_closed_forms() -> None:
     for each in found.sections:
         assert abs(each.simulated.error) < 0.15  # the last tile is still to be written
         assert each.routed.worst <= 1.0
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+def test_the_loop_in_cpp_says_what_the_loop_in_python_says() -> None:
+    """Of every section: cycles, what stages waited for, bytes, and the firings of a timeline."""
+    calls = []
+
+    def counted(symbol: str, text: str):
+        calls.append(symbol)
+        return COMPILER(symbol, text)
+
+    slow, fast = (lay(PRODUCT, PLASTICINE, compiler=c) for c in (None, counted))
+    assert isinstance(slow, Laid) and isinstance(fast, Laid) and calls
+    assert [s.simulated.result for s in slow.sections] == [
+        s.simulated.result for s in fast.sections
+    ]
+    assert slow.seconds == fast.seconds
+    layer = program(model("qwen2.5-0.5b")).parts["full"]
+    chip = machine("sn40l")
+    for tokens in (1, 64):
+        found = mapped(part(layer, {"b": 1, "s": tokens, "t": 64}), chip)
+        assert isinstance(found, Mapped)
+        for section in found.sections:
+            runs = (simulate_section(section, chip, None, 100, c) for c in (None, COMPILER))
+            one, other = (r.result for r in runs)
+            assert one == other

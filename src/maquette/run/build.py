@@ -25,7 +25,7 @@ from maquette.run.library import provide
 from maquette.run.source import Source
 from maquette.run.toolchain import HINT, Toolchain, toolchain
 
-__all__ = ["Entry", "build", "cache_folder", "place"]
+__all__ = ["Entry", "build", "builder", "cache_folder", "place"]
 
 Entry = Callable[[Any], None]  # takes the address of an array of buffers' base pointers
 
@@ -33,6 +33,20 @@ _loaded: dict[str, ctypes.CDLL] = {}  # libraries stay loaded: code may hold the
 _loading = Lock()
 _DIGEST = hashlib.sha256().digest_size
 _HINT = "set MAQUETTE_CACHE to a folder with room whose programs may run"
+
+
+def builder() -> Callable[[str, str], Entry] | None:
+    """What builds one text and loads its symbol, for layers that may not know of compilers.
+
+    None where this machine has no C++ compiler.
+
+    >>> from maquette.run.toolchain import toolchain
+    >>> (builder() is None) == (toolchain() is None)
+    True
+    """
+    if toolchain() is None:
+        return None
+    return lambda symbol, text: build([Source(symbol, text)])[symbol]
 
 
 def build(sources: Iterable[Source]) -> dict[str, Entry]:

@@ -13,6 +13,7 @@ from maquette.models.decoder import program
 from maquette.plans.sharding import localise, shards
 from maquette.plans.types import Infeasible
 from maquette.price.styles import cold_tier
+from maquette.space.engine.native import Compiler
 from maquette.space.laid import Laid, LaidProgram, Progress, lay
 from maquette.space.mapping import Options, Part, part
 from maquette.space.mapping.whole import stored
@@ -26,6 +27,7 @@ def laid(
     overheads: Options,
     seed: int,
     progress: Progress,
+    compiler: Compiler | None = None,
 ) -> LaidProgram:
     """The parts that are named, or all; `batch` is sequences, new tokens and context of each.
 
@@ -46,7 +48,10 @@ def laid(
     found: dict[str, Laid] = {}
     for name in names:
         options = replace(overheads, tiers=tiers, repeats=whole.times[name])
-        one = lay(_part(whole, name, sizes, on), on.machine, options, seed=seed, progress=progress)
+        one = lay(
+            _part(whole, name, sizes, on), on.machine, options, seed=seed, progress=progress,
+            compiler=compiler,
+        )  # fmt: skip
         if isinstance(one, Infeasible):
             short = f"short by {one.short_by:,.4g} {one.unit}"
             raise InputError(Fault(f"{config.name}: {name}", one.reason, hint=short))

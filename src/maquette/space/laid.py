@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from maquette.machines.types import Machine
 from maquette.plans.types import Infeasible
+from maquette.space.engine.native import Compiler
 from maquette.space.mapping import Mapped, Options, Part, Section, mapped, netlist
 from maquette.space.mapping.network import Simulated, simulate_section
 from maquette.space.placement import Placed, Routed, place, route
@@ -74,11 +75,13 @@ def lay(
     *,
     seed: int = 0,
     progress: Progress = lambda *_: None,
+    compiler: Compiler | None = None,
 ) -> Laid | Infeasible:
     """Map `part` and lay out every section of it; Infeasible where it has no room or no route.
 
     What cannot be routed is mapped again to fewer units, which leaves links to those that remain.
-    Raises InputError for a machine without a fabric.
+    `compiler` builds the simulation's loop in C++, as `run.build` does.  Raises InputError for a
+    machine without a fabric.
 
     >>> from maquette.catalogue.machines import machine
     >>> from maquette.ir.build import activation, dot, weight
@@ -91,7 +94,7 @@ def lay(
     (1, 1.0)
     """
     for share in SHARES:
-        found = _laid(part, _smaller(machine, share), machine, options, seed, progress)
+        found = _laid(part, _smaller(machine, share), machine, options, seed, progress, compiler)
         if not isinstance(found, _Unroutable):
             break
     return found
@@ -119,6 +122,7 @@ def _laid(
     options: Options | None,
     seed: int,
     progress: Progress,
+    compiler: Compiler | None,
 ) -> Laid | Infeasible:
     """Mapped to the units that are `seen`, laid out on all of them."""
     progress("mapping", 0, 0)
@@ -128,14 +132,16 @@ def _laid(
     laid = []
     for at, section in enumerate(found.sections):
         progress(section.name, at, len(found.sections))
-        one = _section(section, machine, seed)
+        one = _section(section, machine, seed, compiler)
         if isinstance(one, Infeasible):
             return one
         laid.append(one)
     return Laid(part, found, machine, tuple(laid))
 
 
-def _section(section: Section, machine: Machine, seed: int) -> LaidSection | Infeasible:
+def _section(
+    section: Section, machine: Machine, seed: int, compiler: Compiler | None
+) -> LaidSection | Infeasible:
     assert machine.fabric is not None
     placed = place(netlist(section, machine.fabric), machine.fabric, seed=seed)
     if isinstance(placed, Infeasible):
@@ -143,4 +149,5 @@ def _section(section: Section, machine: Machine, seed: int) -> LaidSection | Inf
     routed = route(placed, machine.fabric)
     if isinstance(routed, Infeasible):
         return _Unroutable(routed.reason, routed.short_by, routed.unit)
-    return LaidSection(section, simulate_section(section, machine, None, RECORDS), placed, routed)
+    simulated = simulate_section(section, machine, None, RECORDS, compiler)
+    return LaidSection(section, simulated, placed, routed)
