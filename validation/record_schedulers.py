@@ -39,5 +39,5 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)  # and not its folder, whose names engines have too
     main(sys.argv[1])

@@ -40,6 +40,9 @@ def scenarios() -> list[Scenario]:
     for one in (blocks[1], blocks[3], blocks[7], blocks[9]):
         first = {"scheduler_reserve_full_isl": False}
         found.append(replace(one, name=f"first piece, {one.name}", budget=16, options=first))
+    for one in (found[5], found[8], found[13], found[22]):
+        ahead = {"async_scheduling": True}
+        found.append(replace(one, name=f"asynchronous, {one.name}", options=ahead))
     for one in mixed(4, chunked=False):
         found.append(replace(one, name=f"whole prompts, {one.name}", chunked=False))
     return found
@@ -87,7 +90,8 @@ def record(s: Scenario) -> list[dict[str, Any]]:
     hasher = get_request_block_hasher(s.block, sha256)
     coming = list(enumerate(s.asked))
     steps: list[dict[str, Any]] = []
-    now = 0
+    now, ahead = 0, int(s.options.get("async_scheduling", False))
+    under_way: list[tuple[Any, set[str]]] = []  # formed, results not seen: one more than `ahead`
     while coming or scheduler.has_unfinished_requests():
         if not scheduler.has_unfinished_requests():
             now = max(now, coming[0][1].arrival)
@@ -114,19 +118,22 @@ def record(s: Scenario) -> list[dict[str, Any]]:
         free = scheduler.kv_cache_manager.block_pool.get_num_free_blocks()
         tokens = {int(k): v for k, v in out.num_scheduled_tokens.items()}
         steps.append({"at": now, "tokens": tokens, "lost": lost, "used": s.blocks - free})
-        _answer(scheduler, out)
+        cut = {rid for rid in out.num_scheduled_tokens if scheduler.requests[rid].is_prefill_chunk}
+        under_way.append((out, cut))
+        if len(under_way) > ahead or not tokens:
+            _answer(scheduler, *under_way.pop(0))
         now += bool(tokens)  # an empty step takes no time
     return steps
 
 
-def _answer(scheduler: Scheduler, out: Any) -> None:
-    """Feed back made-up tokens, one for each request whose known tokens are all computed."""
+def _answer(scheduler: Scheduler, out: Any, cut: set[str]) -> None:
+    """Feed back made-up tokens, one for each request whose prompt the step did not cut."""
     ids = list(out.num_scheduled_tokens)
     tokens = []
     for rid in ids:
-        r = scheduler.requests[rid]
-        given = 2_000_000 + int(rid) * 1_000 + r.num_output_tokens
-        tokens.append([given] if r.num_computed_tokens >= r.num_tokens else [])
+        r = scheduler.requests.get(rid)  # None: it has ended since
+        given = 2_000_000 + int(rid) * 1_000 + (r.num_output_tokens if r else 0)
+        tokens.append([] if rid in cut else [given])
     answer = ModelRunnerOutput(
         req_ids=ids,
         req_id_to_index={rid: i for i, rid in enumerate(ids)},
