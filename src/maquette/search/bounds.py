@@ -170,8 +170,9 @@ def curves(
     prefill = np.maximum(work, 0.0) * times
     # As many requests as may miss the target have at least so many tokens to compute.
     fresh = np.quantile(asked.fresh, asked.percentile / 100, method="lower")
-    times, chunk = _prefill(schedule, np.array([fresh]), np.array([fresh]), budget)
-    first = price(chunk, none) * np.ceil(times)
+    whole, full, rest = _chunks(schedule, float(fresh), budget)
+    first = np.where(rest["tokens"] > 0, price(rest, none), 0.0)
+    first = first + np.where(whole > 0, price(full, none) * whole, 0.0)
     prefill, first = (np.broadcast_to(x, (len(plans), 1)) for x in (prefill, first))
     busy = asked.decodes * step + GRID * prefill
     lanes = column["pp"] * column["dp"]  # each has a batch of its own
@@ -189,6 +190,26 @@ def _decode(schedule: Schedule, asked: Load, batch: Floats) -> Env:
     return features
 
 
+def _chunks(schedule: Schedule, fresh: float, budget: Floats) -> tuple[Floats, Env, Env]:
+    """Of a prompt alone: how many full chunks, the features of the mean one, and of the last.
+
+    Attention is convex in its features, so the mean chunk takes no more than the mean of them.
+    """
+    whole = np.floor(fresh / budget)
+    done = whole * budget
+    full: Env = {"tokens": np.where(whole > 0, budget, 0.0), "seqs": 1.0}
+    rest: Env = {"tokens": fresh - done, "seqs": 1.0}
+    count = np.maximum(whole, 1.0)
+    for name, window in schedule.windows.items():
+        full[f"pairs:{name}"] = causal_pairs(done, done, window) / count
+        rest[f"pairs:{name}"] = causal_pairs(fresh - done, fresh, window)
+        ends = budget * (count + 1) / 2  # where chunks end, on average
+        full[f"context:{name}"] = np.minimum(ends, window) if window else ends
+        reach = window + (fresh - done) - 1 if window else np.inf
+        rest[f"context:{name}"] = np.minimum(fresh, reach)
+    return whole, full, rest
+
+
 def _prefill(
     schedule: Schedule, whole: Floats, fresh: Floats, budget: Floats
 ) -> tuple[Floats, Env]:
@@ -198,11 +219,10 @@ def _prefill(
     """
     tokens = float(fresh.mean())
     times = np.maximum(tokens / budget, 1.0)
-    chunks = np.ceil(times) if len(fresh) == 1 else times
-    features: Env = {"tokens": tokens / chunks, "seqs": 1.0}
+    features: Env = {"tokens": tokens / times, "seqs": 1.0}
     for name, window in schedule.windows.items():
         pairs = float(np.mean(causal_pairs(fresh, whole, window)))
         read = float(np.mean(np.minimum(whole, window + fresh - 1) if window else whole))
-        features[f"pairs:{name}"] = pairs / chunks
-        features[f"context:{name}"] = read / chunks
+        features[f"pairs:{name}"] = pairs / times
+        features[f"context:{name}"] = read / times
     return times, features
