@@ -20,7 +20,6 @@ Stream-K, arXiv 2301.03598; FlashAttention-2, arXiv 2307.08691).
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +29,8 @@ from maquette.machines.types import Machine
 from maquette.price.calibration import Calibration
 from maquette.price.rates import vector_peak
 
-TILES = ((256, 128), (128, 128), (64, 64), (16, 64))  # rows × columns of an output
+TILES = ((256, 128), (128, 128))  # rows × columns of an output, beside a narrow one for few rows
+NARROW, ROWS = 64, 16.0  # columns of that, and at most rows; rows of one instruction
 BETWEEN = 0.5  # of a last wave's waste is saved by tiles of other sizes, which libraries have
 SPLIT_DEPTH = 4096.0  # a product is not split into parts less deep than this
 QUERIES = 128.0  # rows of a tile of prefill attention
@@ -87,32 +87,37 @@ def product(
     each = 2.0 * units * depth / reached  # seconds for a point of the output
     # And to fill the pipeline and write it, in two bytes, while the unit computes nothing.
     stored = 2.0 * 2.0 / _each(machine, cal["draw"]) if units > 1 else 0.0
+    half, most = cal["rows"], TILES[0][0] * TILES[0][1] / sum(TILES[0])
     best: Any = np.inf
-    across = {wide: np.ceil(columns / wide) for _, wide in TILES}
-    for tall, wide in TILES:
-        if groups is None:  # without rows the weights are read all the same
-            tiles = np.maximum(np.ceil(rows / tall), 1.0) * across[wide]
-        elif even:
-            tiles = np.ceil(rows / tall) * across[wide] * groups
-        else:
-            tiles = np.maximum(rows / tall + 0.5, 1.0) * (across[wide] * groups)
-        filled = tiles / units
-        split = np.maximum(filled, np.minimum(shallow, tiles))
+    for tall, wide in (*TILES, (_short(rows, groups, even), NARROW)):
+        tiles = _down(rows, tall, groups, even) * np.ceil(columns / wide)
+        filled = (tiles if groups is None else tiles * groups) / units
+        split = np.maximum(filled, np.minimum(shallow, filled * units))
         waves = np.where(filled < 0.5, split, BETWEEN * filled + (1 - BETWEEN) * np.ceil(filled))
-        point = waves * (each / _of_tile(tall, wide, cal["rows"]))
+        # An operand is used rows · columns / (rows + columns) times a load: `half` of it is half.
+        area = tall * wide
+        spent = waves * (area + half * (tall + wide)) * (each / (1 + half / most))
         # A part of a split tile is as large as the tile.
-        best = np.minimum(best, tall * wide * (point + np.maximum(waves, 1.0) * stored))
+        best = np.minimum(best, spent + np.maximum(waves, 1.0) * (area * stored))
     # Who reads the larger operand: units that read the same part of it find it in the cache.
-    busy = np.maximum(across[64], np.ceil(rows / 64)) * (1.0 if groups is None else groups)
-    busy = busy / shallow
+    busy = np.maximum(np.ceil(columns / NARROW), np.ceil(rows / NARROW)) / shallow
+    busy = busy if groups is None else busy * groups
     return Pair(best, stream(machine, cal["memory"], cal["draw"], nbytes, busy, near))
 
 
-@lru_cache(maxsize=4096)
-def _of_tile(tall: int, wide: int, half: float) -> float:
-    """What a tile reaches of the largest one: an operand is used ``rc/(r+c)`` times a load."""
-    used, most = tall * wide / (tall + wide), TILES[0][0] * TILES[0][1] / sum(TILES[0])
-    return (1 + half / most) / (1 + half / used)
+def _short(rows: Any, groups: Any, even: bool) -> Any:
+    """Rows of a tile for few of them: a multiple of what one instruction takes."""
+    if groups is None or even:
+        return np.clip(ROWS * np.ceil(rows / ROWS), ROWS, NARROW)
+    return np.clip(rows + ROWS / 2, ROWS, NARROW)
+
+
+def _down(rows: Any, tall: Any, groups: Any, even: bool) -> Any:
+    """Tiles one below another; without rows the weights are read all the same."""
+    if groups is None or even:
+        return np.maximum(np.ceil(rows / tall), 1.0)
+    wasted = tall / 2 if isinstance(tall, int) else ROWS / 2
+    return np.maximum((rows + wasted) / tall, 1.0)
 
 
 def stream(
