@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from maquette.catalogue.calibrations import find
 from maquette.price.calibration import Calibration
-from maquette.validate.evidence import Measured, measured
+from maquette.validate.evidence import LIBRARY, Measured, measured
 from maquette.validate.fit import Fitted, calibration, prior
 from maquette.validate.kernel_scores import (
     KernelScore,
@@ -83,7 +84,7 @@ def simulated(known: Shelf) -> Iterator[str]:
     from validate import test_hidden_world as world  # after the path to it
 
     with tempfile.TemporaryDirectory() as folder:
-        kernels, seen, cals = world.fits(Path(folder), known)
+        _, kernels, seen, cals = world.fits(Path(folder), known)
     for name in world.GPUS:
         for one in score(kernels[name], cals[name], name, "", scoring):
             yield _line(f"{one.what}, {name}", one)
@@ -95,13 +96,44 @@ def simulated(known: Shelf) -> Iterator[str]:
 
 
 def own(reading: Reading, known: Shelf) -> Iterator[str]:
-    """Lines of a folder: rows of the calibration split fitted, the others scored."""
+    """Lines of a folder: rows of the calibration split fitted, the others scored.
+
+    Kernels of libraries are fitted by machine, others by machine and engine.  Then each machine is
+    scored with what the others say of it alone.
+    """
+    cals: dict[str, list[Calibration]] = {}
+    for machine, engine in _stacks(reading, known):
+        held = _held(reading, known, machine, engine)
+        cal = replace(fitted(held, known, machine, calibrating), engine=engine)
+        cals.setdefault(engine, []).append(cal)
+        for one in score(_theirs(held, engine), cal, machine, engine, scoring):
+            yield _line(f"{one.what}, {machine} {engine}".strip(), one)
+    for machine, engine in _stacks(reading, known):
+        others = [c for c in cals[engine] if c.machine != machine]
+        moved = find(known.machines[machine], engine, own=others, shipped=False)
+        if moved.basis == "transferred":
+            held = _theirs(_held(reading, known, machine, engine), engine)
+            for one in score(held, moved, machine, engine, everything):
+                yield _line(f"{one.what}, {machine} {engine}".strip() + " from others", one)
+
+
+def _stacks(reading: Reading, known: Shelf) -> list[tuple[str, str]]:
+    """Machines with kernels, of libraries ("") and of each engine."""
+    found = set()
     for machine in known.machines:
-        held = list(measured(reading, known, machine))
-        if held:
-            cal = fitted(held, known, machine, calibrating)
-            for one in score(held, cal, machine, "", scoring):
-                yield _line(f"{one.what}, {machine}", one)
+        for m in _held(reading, known, machine, ""):
+            names = {known.engine_names(str(w)) or "" for w in m.table.words("engine")[m.rows]}
+            found |= {(machine, "" if m.table.kind.name in LIBRARY else n) for n in names}
+    return sorted(found)
+
+
+def _held(reading: Reading, known: Shelf, machine: str, engine: str) -> list[Measured]:
+    return list(measured(reading, known, machine, engine))
+
+
+def _theirs(held: list[Measured], engine: str) -> list[Measured]:
+    """Kernels of libraries where no engine is meant, else those of the engine."""
+    return [m for m in held if not engine or m.table.kind.name not in LIBRARY]
 
 
 def centred(known: Shelf, machine: str) -> Calibration:

@@ -18,6 +18,7 @@ from maquette.validate.evidence import measured
 from maquette.validate.kernel_scores import calibrating, fitted, score, scoring
 from maquette.validate.rows import read
 from validate import hidden_world as world
+from validate.test_published import script
 
 GPUS = {"h100-sxm": world.H100, "a100-80gb": world.A100}
 # Median and 90th percentile of the error on shapes not fitted.
@@ -68,9 +69,10 @@ def fits(folder, known):
         other = next(n for n in GPUS if n != name)
         machines[name] = replace(machines[name], compute=facts, transfer_from=other)
     shelf = replace(known, machines=machines)
-    kernels = {n: list(measured(read(folder), shelf, n)) for n in GPUS}
+    reading = read(folder)
+    kernels = {n: list(measured(reading, shelf, n)) for n in GPUS}
     cals = {n: fitted(kernels[n], shelf, n, calibrating) for n in GPUS}
-    return kernels, shelf, cals
+    return reading, kernels, shelf, cals
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def held(known, tmp_path_factory):
 
 @pytest.mark.parametrize("name", GPUS)
 def test_unseen_shapes(held, name):
-    kernels, _, cals = held
+    _, kernels, _, cals = held
     found = {s.what: s for s in score(kernels[name], cals[name], name, "", scoring)}
     assert set(found) == set(WITHIN)
     for what, (median, tail) in WITHIN.items():
@@ -93,7 +95,7 @@ def test_unseen_shapes(held, name):
 
 @pytest.mark.parametrize(("donor", "name"), [tuple(GPUS), tuple(GPUS)[::-1]])
 def test_a_machine_without_rows(held, donor, name):
-    kernels, shelf, cals = held
+    _, kernels, shelf, cals = held
     moved = find(shelf.machines[name], "", own=[cals[donor]], shipped=False)
     assert moved.basis == "transferred"
     found = {s.what: s.errors for s in score(kernels[name], moved, name, "", scoring)}
@@ -102,7 +104,16 @@ def test_a_machine_without_rows(held, donor, name):
 
 
 def test_fits_are_not_of_scored_rows(held):
-    kernels, _, _ = held
+    _, kernels, _, _ = held
     for m in kernels["h100-sxm"]:
         assert not (calibrating(m) & scoring(m)).any()
         assert 0.2 < calibrating(m)[m.rows].mean() < 0.7
+
+
+def test_the_script_prints_both_of_any_folder(held):
+    reading, _, shelf, _ = held
+    lines = list(script("kernels").own(reading, shelf))
+    assert len(lines) == 2 * len(GPUS) * len(WITHIN)
+    assert sum("from others" in line for line in lines) == len(GPUS) * len(WITHIN)
+    products = [line for line in lines if line.startswith("| products, h100-sxm |")]
+    assert len(products) == 1 and float(products[0].split("|")[3].strip(" %")) <= 5.0
