@@ -87,7 +87,9 @@ def test_2_blocks_are_conserved(case: Case) -> None:
         reserved = getattr(lane, "_reserved", 0)  # a static batch keeps its blocks to the next
         assert lane.blocks.available + reserved == lane.blocks.capacity
         assert not lane.blocks._held
-        assert len(lane.blocks.idle) * lane.blocks.unit_blocks <= lane.blocks.capacity
+        assert lane.blocks.idle_blocks == sum(lane.blocks.idle.values())
+        lane.blocks.evict()  # as whoever looks does
+        assert lane.blocks.idle_blocks == sum(lane.blocks.idle.values()) <= lane.blocks.capacity
     segments = simulation.trace().segments
     everyone = [*case.replicas, *(case.split.prefill if case.split else ())]
     for number, one in enumerate(everyone):
