@@ -68,8 +68,16 @@ def test_replicas(change: dict[str, Any], said: str) -> None:
 
 def test_combinations() -> None:
     split = Disaggregation((), bandwidth=0.0, latency=-1.0)  # type: ignore[arg-type]
-    said = faults(policy=Policy(scheduler="static", timeout_s=0.0), disaggregation=split)
-    for part in ("timeout_s", "static", "prefill: there are no", "bandwidth", "latency"):
+    policy = Policy(scheduler="static", timeout_s=0.0, watermark=1.0)
+    said = faults(policy=policy, disaggregation=split)
+    for part in (
+        "timeout_s",
+        "watermark",
+        "static",
+        "prefill: there are no",
+        "bandwidth",
+        "latency",
+    ):
         assert part in said
     assert "replicas: there are none" in faults(replicas=[])
     assert "max_segments" in faults(max_segments=0)

@@ -83,6 +83,8 @@ def _policy_faults(policy: Policy, split: Disaggregation | None) -> list[Fault]:
     faults = []
     if policy.timeout_s is not None and not policy.timeout_s > 0:
         faults.append(Fault("policy.timeout_s", f"{policy.timeout_s}", "more than 0, or None"))
+    if not 0 <= policy.watermark < 1:
+        faults.append(Fault("policy.watermark", f"{policy.watermark}", "from 0 to below 1"))
     if split is None:
         return faults
     if policy.scheduler == "static":
