@@ -126,6 +126,7 @@ def test_layers_of_experts_are_laid_out(tmp_path: Path) -> None:
     asked = (str(path), "--layer", "--on", "plasticine", "--context", "1", "--json")
     (found,) = json.loads(invoked(*asked).stdout)["parts"]
     read = sum(s["tiers"]["dram"]["read_bytes"] for s in found["sections"])
+    assert found["likely_points"] == {"e": 2, "m": 1}
     few = 2 * (256 * (256 + 2 * 128 + 256) + 8 * 256 + 2 * 3 * 256 * 512)
     assert few <= read < 1.1 * few
 

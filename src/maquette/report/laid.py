@@ -38,6 +38,7 @@ def _part(name: str, laid: Laid, times: int) -> Document:
         "socket_sums_us": laid.mapped.sums * 1e6,
         "configurations": laid.mapped.configurations,
         "not_priced": list(laid.mapped.unpriced),
+        "likely_points": dict(laid.part.counts),
         "sections": [_section(s, laid) for s in laid.sections],
     }
 
@@ -154,6 +155,9 @@ def _facts(laid: Laid) -> list[str]:
     facts = [f"{shown}; {len(laid.sections)} section{several}{sockets}{load}"]
     if laid.mapped.sums:
         facts.append(f"sums over sockets take {seconds(laid.mapped.sums)}; tiles overlap with them")
+    counts = ", ".join(f"{n} on {axis}" for axis, n in laid.part.counts.items())
+    if counts:
+        facts.append(f"data decide how many points axes have: counted are {counts}")
     return facts + [f"not priced: {what}" for what in laid.mapped.unpriced]
 
 
