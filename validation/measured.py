@@ -2,17 +2,13 @@
 
 python validation/measured.py
 
-The folders of `measured/` were written by
-
-    maquette measure --out validation/measured/NAME --seconds 8 …
-
-with the options that `CAMPAIGNS` says; all but the first took the machine's file and, where the
-model is the same, the loads (`capacity.txt`) of the first.
+The folders of `measured/` hold what was kept of `maquette measure --seconds 8 --out NAME` with the
+options of `CAMPAIGNS`.  All but the first began with the machine's file of the first, and
+`few-seqs` with its loads (`runs/capacity.txt`).
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -21,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from maquette import api
-from maquette.measure.halves import Half, Judged, half, judge
+from maquette.measure.halves import Half, Judged, floors, half, judge
 from maquette.report.markdown import table
 from maquette.report.measured import SHOWN, Line, lines, picture
 from maquette.report.numbers import NONE, percent
@@ -35,11 +31,13 @@ FOLDER = Path(__file__).with_name("measured")
 PAGE = ROOT / "docs" / "measured.md"
 PICTURE = ROOT / "docs" / "images" / "measured.svg"
 TEXT = Path(__file__).with_name("measured.md")
-CAMPAIGNS = {  # folder → what was measured
-    "tiny": "8 layers of 512, at most 16 sequences and 512 tokens in a step",
-    "few-seqs": "the same model, at most 4 sequences",
-    "small-steps": "the same model, at most 128 tokens in a step",
-    "wide": "another model: 4 layers of 1,024 with a quarter of the key heads",
+CAMPAIGNS = {  # folder → options, what was measured
+    "tiny": ("", "8 layers of 512, at most 16 sequences and 512 tokens in a step"),
+    "few-seqs": ("--max-seqs 4", "the same model, at most 4 sequences"),
+    "wide": (
+        "--model validation/measured/wide/model/config.json",
+        "another model: 4 layers of 1,024, a quarter as many key heads as heads",
+    ),
 }
 HEADS = ("predicted", "n", "error", "p90", "bias", "in 80 %", "uncalibrated", "null", "floor")
 METRICS: tuple[Key, ...] = (("e2e", "mean"), ("ttft", "mean"), ("tpot", "mean"))
@@ -75,8 +73,9 @@ def page() -> str:
     told = first()
     parts = [section(f"`tiny`, {h.name}", h, told.floors) for h in told.halves]
     for other in present()[1:]:
-        parts.append(section(f"`{other}`, from `tiny` alone", across("tiny", other), told.floors))
-    listed = "\n".join(f"- `{n}`: {CAMPAIGNS[n]}" for n in present())
+        dealt = across("tiny", other)
+        parts.append(section(f"`{other}`, from `tiny` alone", dealt, floors(campaign(other))))
+    listed = "\n".join(f"- `{n}`: {CAMPAIGNS[n][1]}" for n in present())
     version = campaign("tiny")[0].run.said.version
     return TEXT.read_text(encoding="utf-8").format(
         campaigns=listed, tables="\n\n".join(parts), regret=regret(), version=version
@@ -89,8 +88,8 @@ def across(fitted: str, told: str) -> Half:
     return half("across", [*mine, *others], set(range(len(mine))))
 
 
-def section(title: str, dealt: Half, floors: Mapping[Key, float]) -> str:
-    rows = [cells(x) for x in lines(dealt, floors) if x.key in SHOWN]
+def section(title: str, dealt: Half, floor: Mapping[Key, float]) -> str:
+    rows = [cells(x) for x in lines(dealt, floor) if x.key in SHOWN]
     return f"### {title}\n\n{table(HEADS, rows, 1)}"
 
 
@@ -145,15 +144,6 @@ def _regret(
         f"{len(lost)}", percent(float(np.median(lost))), percent(max(lost)),
         f"{right} of {len(lost)}", percent(float(np.median(blind))),
     )  # fmt: skip
-
-
-def prepare(name: str) -> None:
-    """A folder for another campaign on the machine, and the loads, of the first."""
-    place = FOLDER / name
-    (place / "runs").mkdir(parents=True, exist_ok=True)
-    shutil.copy(FOLDER / "tiny" / "this.toml", place)
-    if name != "wide":
-        shutil.copy(FOLDER / "tiny" / "runs" / "capacity.txt", place / "runs")
 
 
 if __name__ == "__main__":

@@ -35,10 +35,15 @@ def test_a_python_that_is_not_there_and_too_many_threads(tmp_path):
 def test_without_vllm_it_says_how_to_get_it(tmp_path, monkeypatch):
     class Failed:
         returncode = 1
+        stderr = "Traceback\nno such module"
 
     monkeypatch.setattr(engine.subprocess, "run", lambda *_, **__: Failed())
     done = call("measure", "--out", tmp_path)
-    assert done.code == 2 and "this Python has no vLLM" in done.err and "make engine" in done.err
+    assert (
+        done.code == 2
+        and "has no vLLM for CPUs: no such module" in done.err
+        and "make engine" in done.err
+    )
 
 
 def test_what_starts_the_engine_names_every_choice(tmp_path):

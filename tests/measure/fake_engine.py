@@ -21,7 +21,7 @@ class Seen:
 
 
 @contextmanager
-def fake_engine(first=0.03, gap=0.01, broken=(), silent=False):
+def fake_engine(first=0.03, gap=0.01, broken=(), silent=False, port=0):
     """Its address and what it sees; requests whose number is in `broken` fail with HTTP 500."""
     seen, up, stop = Seen(), threading.Event(), {}
 
@@ -47,9 +47,10 @@ def fake_engine(first=0.03, gap=0.01, broken=(), silent=False):
     async def serve():
         app = web.Application()
         app.router.add_post("/v1/completions", complete)
+        app.router.add_get("/health", health)
         runner = web.AppRunner(app)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         stop["port"] = site._server.sockets[0].getsockname()[1]
         stop["loop"], stop["event"] = asyncio.get_running_loop(), asyncio.Event()
@@ -65,6 +66,19 @@ def fake_engine(first=0.03, gap=0.01, broken=(), silent=False):
     finally:
         stop["loop"].call_soon_threadsafe(stop["event"].set)
         thread.join(10)
+
+
+def serve_at(port, first=0.005, gap=0.001):
+    """The same at a port, until the process ends; says its number first, and how it fares."""
+    import os
+
+    print(f"pid {os.getpid()} ", flush=True)
+    with fake_engine(first, gap, port=port):
+        threading.Event().wait()
+
+
+async def health(_):
+    return web.Response(text="up")
 
 
 async def _say(reply, event):

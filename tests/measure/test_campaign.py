@@ -32,7 +32,7 @@ def kept(tmp_path, monkeypatch):
     """A folder, how results get there, and the trials that were driven."""
     driven = []
 
-    def drive(server, requests, seed, progress):
+    def drive(server, requests, progress):
         driven.append(len(requests))
         return answered(requests)
 
@@ -80,10 +80,10 @@ def test_a_crash_loses_the_trial_under_way_only(kept, monkeypatch):
     folder, keep, driven = kept
     inner = module.drive
 
-    def failing(server, requests, seed, progress):
+    def failing(server, requests, progress):
         if len(driven) == 5:
             raise KeyboardInterrupt
-        return inner(server, requests, seed, progress)
+        return inner(server, requests, progress)
 
     monkeypatch.setattr(module, "drive", failing)
     with pytest.raises(KeyboardInterrupt):

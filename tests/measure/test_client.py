@@ -21,7 +21,7 @@ from measure.fake_engine import fake_engine
 def test_times_are_those_of_the_engine():
     spec = synthetic(input_tokens=12, output_tokens=5, concurrency=1, distribution="fixed")
     with fake_engine(first=0.06, gap=0.02) as (url, seen):
-        got = drive(Server(url, "m", 1000), generate(spec, 4), seed=1)
+        got = drive(Server(url, "m", 1000), generate(spec, 4))
     # Sleeps are never short; how long they last beyond is up to this machine.
     assert got.done.all() and not got.failures
     assert (got.ttft_s >= 0.06).all() and np.median(got.ttft_s) < 0.12
@@ -38,7 +38,7 @@ def test_times_are_those_of_the_engine():
 def test_clients_of_a_closed_loop_wait_for_their_answers():
     spec = synthetic(input_tokens=8, output_tokens=3, concurrency=3, distribution="fixed")
     with fake_engine(gap=0.005) as (url, seen):
-        got = drive(Server(url, "m", 1000), generate(spec, 9), seed=1)
+        got = drive(Server(url, "m", 1000), generate(spec, 9))
     assert seen.most == 3 and len(seen.bodies) == 9
     assert not got.late_s.any()
 
@@ -49,7 +49,7 @@ def test_an_open_loop_sends_at_its_times_whatever_the_engine_does():
     )
     requests = generate(spec, 8)
     with fake_engine(first=0.4) as (url, seen):
-        got = drive(Server(url, "m", 1000), requests, seed=1)
+        got = drive(Server(url, "m", 1000), requests)
     assert seen.most == 8  # the first was still waiting when the last was sent
     np.testing.assert_allclose(got.sent_s, requests.arrival_ns / 1e9, atol=0.08)
     assert (got.late_s > -1e-3).all()
@@ -58,13 +58,13 @@ def test_an_open_loop_sends_at_its_times_whatever_the_engine_does():
 def test_failures_are_kept_apart():
     spec = synthetic(input_tokens=8, output_tokens=2, concurrency=1, distribution="fixed")
     with fake_engine(broken={1}) as (url, _):
-        got = drive(Server(url, "m", 1000), generate(spec, 3), seed=1)
+        got = drive(Server(url, "m", 1000), generate(spec, 3))
     assert got.done.tolist() == [True, False, True]
     assert got.failures == ("HTTP 500: out of memory",)
     with fake_engine(silent=True) as (url, _), pytest.raises(InputError, match="without tokens"):
-        drive(Server(url, "m", 1000), generate(spec, 2), seed=1)
+        drive(Server(url, "m", 1000), generate(spec, 2))
     with pytest.raises(InputError, match="none of 2 requests was answered"):
-        drive(Server("http://127.0.0.1:9", "m", 1000), generate(spec, 2), seed=1)
+        drive(Server("http://127.0.0.1:9", "m", 1000), generate(spec, 2))
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
@@ -77,11 +77,11 @@ def test_a_result_reads_back_as_the_benchmark_of_vllm(tmp_path):
     spec = synthetic(input_tokens=8, output_tokens=3, rate=40, cv=0.4)
     trial = Trial("rate", spec, 6, seed=5)
     with fake_engine(broken={2}) as (url, _):
-        got = drive(Server(url, "m", 1000), trial.stream(), seed=1)
+        got = drive(Server(url, "m", 1000), trial.stream())
     data = document(trial, got, "2026-01-01") | {"num_prompts": 5}  # 1 of 20 may fail, not of 6
     (tmp_path / "run.json").write_text(json.dumps(data))
-    (run,) = read(tmp_path, Said(model="llama-3.1-8b", on="h100")).runs
-    assert run.said.engine == "vllm" and run.load.rate == 40
+    (run,) = read(tmp_path, Said(model="llama-3.1-8b", on="h100", engine="vllm")).runs
+    assert run.load.rate == 40
     assert run.measured["ttft", "mean"] == pytest.approx(np.nanmean(got.ttft_s), rel=1e-4)
     assert run.measured["e2e", "p99"] == pytest.approx(np.nanpercentile(got.e2e_s, 99), rel=1e-4)
     assert run.measured["itl", "mean"] == pytest.approx(got.gaps_s.mean(), rel=1e-4)

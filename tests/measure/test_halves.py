@@ -23,11 +23,18 @@ from maquette.validate.runs.forward import points
 from maquette.validate.runs.types import Said
 from maquette.validate.shelf import shelf
 
-SHIFT = {"matrix": -0.5, "memory": -0.1, "step": 1.5, "seq": 2.0, "attention": -0.4}
+SHIFT = {"matrix": -0.4, "memory": -0.1, "step": 1.0, "seq": 0.7, "attention": -0.4}
 NOISE = 0.02
 KEPT = ("rate 0.2", "rate 0.4", "rate 0.6", "rate 1.1", "clients 2", "clients 4")  # for speed
-SAID = Said(model="llama-3.2-1b", on="h100", engine="vllm", version="0.32.0", tp=1,
-            max_batched_tokens=512, max_seqs=32)
+SAID = Said(
+    model="llama-3.2-1b",
+    on="h100",
+    engine="vllm",
+    version="0.32.0",
+    tp=1,
+    max_batched_tokens=512,
+    max_seqs=32,
+)
 
 
 def answered(deployment, cal, trial, rng):

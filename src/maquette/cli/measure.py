@@ -15,13 +15,20 @@ QUIET = 0.2  # cores that others may keep busy without a word
 
 HERE = options.bundle(
     "here",
+    click.option("--machine", type=click.Choice(["this"]),
+                 help="Where: the processor at hand, which is the default."),
     click.option("--python", type=FILLED, metavar="PATH",
                  help="The Python that has vLLM for CPUs.  [this one]"),
     click.option("--threads", type=POSITIVE, help="Cores that compute.  [half of them]"),
-    click.option("--max-seqs", type=POSITIVE, help="Sequences running at once.  [16]"),
-    click.option("--max-batched-tokens", type=POSITIVE, help="Token budget of a step.  [512]"),
 )  # fmt: skip
 
+POLICY = options.bundle(
+    "policy",
+    click.option("--max-seqs", type=POSITIVE,
+                 help="Sequences running at once.  [16; with --url the engine's default]"),
+    click.option("--max-batched-tokens", type=POSITIVE,
+                 help="Token budget of a step.  [512; with --url the engine's default]"),
+)  # fmt: skip
 THERE = options.bundle(
     "there",
     click.option("--url", type=FILLED, metavar="URL",
@@ -35,8 +42,6 @@ THERE = options.bundle(
 
 
 @click.command()
-@click.option("--machine", type=click.Choice(["this"]), default="this", show_default=True,
-              help="Where: the processor at hand, unless --url says where else.")  # fmt: skip
 @click.option("--model", type=FILLED, metavar="MODEL",
               help="A name of the catalogue or a config.json; weights are random.  "
                    "[a Llama of 40 million parameters]")  # fmt: skip
@@ -45,11 +50,12 @@ THERE = options.bundle(
                    "not measured again.")  # fmt: skip
 @click.option("--seconds", type=ABOVE_ZERO, default=12.0, show_default=True, metavar="SECONDS",
               help="How long each load lasts, about.")  # fmt: skip
+@POLICY
 @HERE
 @THERE
 @options.as_json
 def measure(
-    machine: str, model: str | None, out: str, seconds: float, here: dict[str, Any],
+    model: str | None, out: str, seconds: float, policy: dict[str, Any], here: dict[str, Any],
     there: dict[str, Any], as_json: bool,
 ) -> None:  # fmt: skip
     """Measure a real engine at several loads, learn from half of them, predict the others.
@@ -69,9 +75,9 @@ def measure(
     place = folder(out, "--out")
     runs = folder(place / "runs", "--out")
     if there["url"]:
-        _elsewhere(runs, str(model), seconds, there)
+        _elsewhere(place, runs, str(model), seconds, {**there, **policy})
     else:
-        _started(place, runs, model, seconds, here)
+        _started(place, runs, model, seconds, {**here, **policy})
     _judged(place, runs, as_json)
 
 
@@ -100,7 +106,7 @@ def _started(
     from maquette.cli.printing import progress
     from maquette.measure import here as own
 
-    given = {k: v for k, v in here.items() if v is not None}
+    given = {k: v for k, v in here.items() if v is not None and k != "machine"}
     launch = own.launch(**given)
     others = own.disturbance()
     if others is not None and others > QUIET:
@@ -110,13 +116,13 @@ def _started(
         own.run(place, runs, launch, own.config(model), seconds, tell, _keep(runs))
 
 
-def _elsewhere(runs: Path, model: str, seconds: float, there: dict[str, Any]) -> None:
+def _elsewhere(place: Path, runs: Path, model: str, seconds: float, there: dict[str, Any]) -> None:
     """Measure an engine that is up at an address."""
     from maquette.cli.printing import progress
     from maquette.measure import elsewhere
 
     with progress() as tell:
-        elsewhere.run(runs, model, seconds, tell, _keep(runs), there)
+        elsewhere.run(place, runs, model, seconds, tell, _keep(runs), there)
 
 
 def _keep(runs: Path) -> Any:

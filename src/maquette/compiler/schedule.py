@@ -16,7 +16,7 @@ so that one Schedule prices every batch, mesh and precision, arrays of them at o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -75,7 +75,8 @@ class Section:
     collectives: tuple[Collective, ...]
     launches: int
     phase: Phase = ""
-    depth: Size = Size(())  # points its product with a weight adds up for each output
+    # Points its product with a weight adds up for each output.
+    depth: Size = field(default_factory=lambda: Size(()))
 
     @cached_property
     def bytes(self) -> Size:

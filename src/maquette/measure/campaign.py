@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from maquette.errors import Fault, InputError
 from maquette.measure.client import Answers, Server, drive
 from maquette.measure.record import document
 from maquette.measure.trials import Trial, capacity, probe, trials, warm_up
 
 Keep = Callable[[str, str], None]  # the name of a file and what it holds
 Progress = Callable[[str, int, int], None]
+ANSWERED = 0.95  # of the requests of a trial, as readers of results ask for
 PROBED = "capacity.txt"  # tokens per second that the probe saw
 
 
@@ -57,8 +59,25 @@ def _name(trial: Trial) -> str:
 
 
 def _seen(server: Server, trial: Trial, progress: Progress = lambda *_: None) -> Answers:
-    return drive(server, trial.stream(), trial.seed,
-                 lambda done, of: progress(f"measuring {trial.name}", done, of))  # fmt: skip
+    """The answers of a trial; InputError where so many failed that the rest says little."""
+    seen = drive(
+        server, trial.stream(), lambda done, of: progress(f"measuring {trial.name}", done, of)
+    )
+    if seen.done.mean() < ANSWERED:
+        what = f"{len(seen.failures)} of {trial.requests} requests failed: {seen.failures[0]}"
+        hint = "what was measured before is kept: the same command goes on"
+        raise InputError(Fault(trial.name, what, "19 of 20 answered", hint))
+    return seen
+
+
+def same(path: Path, data: Mapping[str, Any], write: Callable[[str], object]) -> None:
+    """Write a file that is not there; InputError beside one that says something else."""
+    text = json.dumps(data, indent=2) + "\n"
+    if not path.exists():
+        write(text)
+    elif path.read_text(encoding="utf-8") != text:
+        hint = "name another folder with --out, or remove this one"
+        raise InputError(Fault(str(path), "is of another engine, model or choice", hint=hint))
 
 
 def deployment(said: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,23 +77,21 @@ def available() -> None:
         raise NotYet(Fault("measure", "needs the package aiohttp", hint=hint)) from None
 
 
-def drive(
-    server: Server, requests: Requests, seed: int = 0, progress: Progress = lambda *_: None
-) -> Answers:
+def drive(server: Server, requests: Requests, progress: Progress = lambda *_: None) -> Answers:
     """Send `requests` to a server, open or closed as they say, and wait for every answer.
 
-    Prompts are random tokens drawn from `seed`, no two alike, so that no prefix cache serves them.
+    Prompts are random tokens, others at every call, so that no prefix cache serves them.
 
     Raises NotYet without aiohttp, InputError when no request at all is answered.
     """
     available()
-    return asyncio.run(_drive(server, requests, seed, progress))
+    return asyncio.run(_drive(server, requests, progress))
 
 
-async def _drive(server: Server, requests: Requests, seed: int, progress: Progress) -> Answers:
+async def _drive(server: Server, requests: Requests, progress: Progress) -> Answers:
     from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
-    prompts = np.random.default_rng(seed)
+    prompts = np.random.default_rng()
     bodies = [
         _body(server, prompts.integers(SPECIAL, server.vocabulary, n).tolist(), int(out))
         for n, out in zip(requests.input_tokens, requests.output_tokens, strict=True)
@@ -102,9 +101,11 @@ async def _drive(server: Server, requests: Requests, seed: int, progress: Progre
     async with ClientSession(timeout=limit, connector=TCPConnector(limit=0)) as session:
         start = time.perf_counter()
 
+        done = count(1)
+
         async def ask(i: int) -> None:
             found[i] = await _ask(session, server, bodies[i])
-            progress(sum(bool(a.end == a.end or a.failure) for a in found), len(found))
+            progress(next(done), len(found))
 
         if requests.concurrency:
             await _closed(ask, len(bodies), requests.concurrency)
@@ -153,11 +154,14 @@ async def _ask(session: ClientSession, server: Server, body: bytes) -> _Answer:
                 return answer
             async for now, event in _events(reply.content):
                 _heard(answer, now, event)
-        answer.end = answer.times[-1] if answer.times else float("nan")
         if not answer.times:
-            answer.failure = "an answer without tokens"
+            answer.failure = answer.failure or "an answer without tokens"
+        if not answer.failure:
+            answer.end = answer.times[-1]
     except (ClientError, TimeoutError, OSError) as error:
         answer.failure = f"{type(error).__name__}: {error}"
+    except (ValueError, TypeError, AttributeError) as error:
+        answer.failure = f"an event that is none of OpenAI's completions: {error}"
     return answer
 
 
@@ -170,10 +174,12 @@ async def _events(content: Any) -> AsyncIterator[tuple[float, dict[str, Any]]]:
 
 
 def _heard(answer: _Answer, now: float, event: dict[str, Any]) -> None:
+    if event.get("error"):
+        answer.failure = str(event["error"])[:200]
     if event.get("choices"):
         answer.times.append(now)
     if event.get("usage"):
-        answer.tokens = int(event["usage"].get("completion_tokens", 0))
+        answer.tokens = int(event["usage"].get("completion_tokens") or 0)
 
 
 def _gathered(found: list[_Answer], requests: Requests, start: float) -> Answers:

@@ -1,7 +1,8 @@
 """Starting a real engine on this machine: vLLM, of whichever Python has it.
 
-The engine gets `threads` cores of its own; its scheduler and HTTP server, and the client, get the
-rest.  Weights are random, made by the engine from a `config.json` alone: nothing is downloaded.
+The engine's arithmetic is bound to the first `threads` cores; its scheduler, its HTTP server and
+the client run where the system puts them.  Weights are random, made by the engine from a
+`config.json` alone: nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
 
 from maquette.errors import Fault, InputError, NotYet
 from maquette.measure.client import Server
@@ -28,6 +31,13 @@ START = 600.0  # seconds an engine may take to come up
 BLOCK = 16  # tokens, of the KV blocks that predictions count in
 _CACHE = re.compile(r"KV cache size: ([\d,]+) tokens")
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "VLLM_NO_USAGE_STATS": "1"}
+
+
+def cores() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,7 @@ class Launch:
     @property
     def cores(self) -> str:
         """The cores that compute, as vLLM's CPU worker binds them: the first ones."""
-        own = sorted(os.sched_getaffinity(0))[: self.threads]
-        return ",".join(map(str, own))
+        return ",".join(map(str, cores()[: self.threads]))
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,16 @@ def ready(launch: Launch) -> str:
         NotYet: it has none.
         InputError: there is no such Python, or fewer cores than threads.
     """
+    if os.name != "posix":
+        raise NotYet(
+            Fault("measure", "starts no engine on this system", hint="measure one by --url")
+        )
     faults = []
     if shutil.which(launch.python) is None:
         faults.append(Fault("--python", f"{launch.python!r} is not there", "a Python interpreter"))
-    cores = len(os.sched_getaffinity(0))
-    if not 1 <= launch.threads <= cores:
-        faults.append(Fault("--threads", f"{launch.threads} of {cores} cores", f"1 .. {cores}"))
+    most = len(cores())
+    if not 1 <= launch.threads <= most:
+        faults.append(Fault("--threads", f"{launch.threads} of {most} cores", f"1 .. {most}"))
     if faults:
         raise InputError(*faults)
     ask = "import vllm; print(vllm.__version__)"
@@ -78,7 +91,9 @@ def ready(launch: Launch) -> str:
     )
     if done.returncode:
         hint = "make engine sets one up; or name a Python that has it: --python PATH"
-        raise NotYet(Fault("engine", "this Python has no vLLM for CPUs", hint=hint))
+        said = (done.stderr.strip().splitlines() or [""])[-1]
+        what = f"{launch.python} has no vLLM for CPUs: {said}"
+        raise NotYet(Fault("engine", what, hint=hint))
     return done.stdout.split()[-1]
 
 
@@ -106,19 +121,25 @@ def environment(launch: Launch) -> Mapping[str, str]:
 
 @contextmanager
 def engine(
-    launch: Launch, model: Path, vocabulary: int, log: Path, tell: Tell = lambda _: None
+    launch: Launch,
+    version: str,
+    model: Path,
+    vocabulary: int,
+    log: Path,
+    tell: Tell = lambda _: None,
 ) -> Iterator[Started]:
     """A vLLM server with the model in folder `model`, for as long as the context lasts.
 
-    Raises InputError with the end of its log where it does not come up.
+    A signal to end this process ends the engine too.  Raises InputError with the end of its log
+    where it does not come up.
     """
-    version = ready(launch)
     port = _free_port()
     with open(log, "w") as out:
         process = subprocess.Popen(
             command(launch, model, port), stdout=out, stderr=subprocess.STDOUT,
             env=environment(launch), start_new_session=True,
         )  # fmt: skip
+        before = _on_signals()
         try:
             tell(f"starting vLLM {version}")
             _wait(process, port, log)
@@ -126,6 +147,19 @@ def engine(
             yield Started(server, version, _blocks(log))
         finally:
             _stop(process)
+            for sign, handler in before.items():
+                signal.signal(sign, handler)
+
+
+def _on_signals() -> dict[int, Any]:
+    """Let signals that end a process unwind it, so that what it started is stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+
+    def leave(sign: int, _: object) -> None:
+        raise SystemExit(128 + sign)
+
+    return {int(s): signal.signal(s, leave) for s in (signal.SIGTERM, signal.SIGHUP)}
 
 
 def _free_port() -> int:
@@ -135,14 +169,14 @@ def _free_port() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    until = time.monotonic() + START
+    until, direct = time.monotonic() + START, build_opener(ProxyHandler({}))
     while time.monotonic() < until:
         if process.poll() is not None:
             break
         try:
-            with urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+            with direct.open(f"http://127.0.0.1:{port}/health", timeout=1):
                 return
-        except (URLError, OSError):
+        except OSError:
             time.sleep(0.25)
     said = " | ".join(_last(log.read_text(errors="replace").splitlines()))
     raise InputError(Fault(str(log), f"the engine did not come up: {said}"))
@@ -162,8 +196,6 @@ def _blocks(log: Path) -> int | None:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the engine with all its processes."""
-    import signal
-
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, sign)

@@ -57,7 +57,7 @@ def judge(
         for name, fitted in (("alternate", _alternate(held)), ("heavier", _lighter(held)))
     ]
     every = replace(learn(held, progress, hold_out=False).after, date=date)
-    return Judged(tuple(held), tuple(halves), _floors(held), (every,))
+    return Judged(tuple(held), tuple(halves), floors(held), (every,))
 
 
 def half(
@@ -119,20 +119,20 @@ def _between(mine: Sequence[Point], rows: Rows) -> Floats:
     found = []
     for key, at in zip(rows.key, rows.point, strict=True):
         target = rows.points[at]
-        same = sorted(
-            (weight(p), p.measured[key])
-            for p in mine
-            if kind(p) == kind(target) and key in p.measured
-        )
+        same: dict[float, list[float]] = {}
+        for p in mine:
+            if kind(p) == kind(target) and key in p.measured:
+                same.setdefault(weight(p), []).append(p.measured[key])
         if not same:
             found.append(float("nan"))
             continue
-        loads, values = np.array(same).T
+        loads = sorted(same)
+        values = [float(np.mean(same[load])) for load in loads]
         found.append(float(np.log(np.interp(weight(target), loads, values))))
     return np.array(found)
 
 
-def _floors(held: Sequence[Point]) -> dict[Key, float]:
+def floors(held: Sequence[Point]) -> dict[Key, float]:
     """How far two measurements of one load are apart, the median over loads."""
     apart: dict[Key, list[float]] = {}
     for i, a in enumerate(held):

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import date
 from functools import partial
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from maquette.catalogue import models
-from maquette.errors import Fault, InputError
-from maquette.measure.campaign import Keep, Progress, campaign, deployment, pending
+from maquette.errors import Fault, InputError, UnknownName
+from maquette.measure.campaign import Keep, Progress, campaign, deployment, pending, same
 from maquette.measure.client import available
-from maquette.measure.engine import Launch, Started, engine, ready
+from maquette.measure.engine import Launch, Started, cores, engine, ready
 
 
 def launch(**given: Any) -> Launch:
@@ -28,8 +28,7 @@ def launch(**given: Any) -> Launch:
     >>> launch(threads=1, max_seqs=8).max_seqs
     8
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Launch(**{"threads": max(1, (cores or 2) // 2), **given})
+    return Launch(**{"threads": max(1, len(cores()) // 2), **given})
 
 
 def config(model: str | None) -> Mapping[str, Any]:
@@ -41,9 +40,10 @@ def config(model: str | None) -> Mapping[str, Any]:
     if model is None:
         text = files("maquette.measure").joinpath("tiny.json").read_text(encoding="utf-8")
         return dict(json.loads(text))
-    known = models.model(model)  # says all that is wrong with it
-    if known.name in models.names():
-        return models.row(known.name).config
+    try:
+        return models.row(model).config
+    except UnknownName:
+        models.model(model)  # says all that is wrong with the file
     path = Path(model)
     text = (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
     return dict(json.loads(text))
@@ -86,9 +86,10 @@ def run(
     version = ready(launch)
     folder = place / "model"
     folder.mkdir(exist_ok=True)
-    _same(folder / "config.json", dict(config), partial(keep, "../model/config.json"))
-    started = {"version": version, **asdict(replace(launch, python=""))}
-    _same(place / "launch.json", started, partial(keep, "../launch.json"))
+    started = {"version": version, "seconds": seconds, **asdict(replace(launch, python=""))}
+    same(place / "launch.json", started, partial(keep, "../launch.json"))
+    same(folder / "config.json", dict(config), partial(keep, "../model/config.json"))
+    vocabulary = models.model(str(folder / "config.json")).vocab
     _machine(place / "this.toml", launch.threads, progress)
     if not pending(runs, seconds):
         return
@@ -96,7 +97,7 @@ def run(
     def said(stage: str) -> None:
         progress(stage, 0, 1)
 
-    with engine(launch, folder, int(config["vocab_size"]), place / "engine.log", said) as up:
+    with engine(launch, version, folder, vocabulary, place / "engine.log", said) as up:
         keep("deployment.toml", deployment(_said(launch, up)))
         today = date.today().isoformat()
         campaign(up.server, launch.max_seqs, seconds, runs, keep, today, progress)
@@ -111,16 +112,6 @@ def _said(launch: Launch, up: Started) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _same(path: Path, data: Mapping[str, Any], write: Callable[[str], object]) -> None:
-    """Write a file that is not there; refuse to go on beside another one."""
-    text = json.dumps(data, indent=2) + "\n"
-    if not path.exists():
-        write(text)
-    elif path.read_text(encoding="utf-8") != text:
-        hint = "name another folder with --out, or remove this one"
-        raise InputError(Fault(str(path), "is of another model, engine or launch", hint=hint))
-
-
 def _machine(path: Path, threads: int, progress: Progress) -> None:
     """The ceilings of so many cores of this processor, in a process that may use no more."""
     if path.exists():
@@ -130,4 +121,6 @@ def _machine(path: Path, threads: int, progress: Progress) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(asked, env=env, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(*(line.removeprefix("error: ") for line in done.stderr.splitlines()))
+        said = done.stderr.splitlines() or ["it said nothing"]
+        wrong = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+        raise InputError(*(Fault("the processor's ceilings", w) for w in wrong or said[-1:]))

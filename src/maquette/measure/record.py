@@ -25,7 +25,7 @@ def document(trial: Trial, seen: Answers, date: str) -> dict[str, Any]:
     }  # fmt: skip
     clients = spec.arrivals.concurrency
     return {
-        "date": date, "label": trial.name, "backend": "vllm", "num_prompts": trial.requests,
+        "date": date, "label": trial.name, "backend": "openai", "num_prompts": trial.requests,
         "request_rate": "inf" if clients else float(spec.rate or 0.0),
         "burstiness": 1.0, "max_concurrency": clients or None,
         "duration": seen.seconds, "completed": int(done.sum()), "failed": int((~done).sum()),
@@ -36,7 +36,9 @@ def document(trial: Trial, seen: Answers, date: str) -> dict[str, Any]:
         **{k: v for name, x in times.items() for k, v in _statistics(name, x).items()},
         "input_lens": seen.input_tokens[done].tolist(), "output_lens": out.tolist(),
         "start_times": _rounded(seen.sent_s[done]), "ttfts": _rounded(seen.ttft_s[done]),
-        "latencies": _rounded(seen.e2e_s[done]), "errors": list(seen.failures),
+        "latencies": _rounded(seen.e2e_s[done]),
+        "probe_late_p99_ms": round(float(np.percentile(seen.late_s, 99)) * 1e3, 4),
+        "errors": list(seen.failures),
     }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ class Point:
         n = min(load.requests, max(MOST, PER_CLIENT * self.spec.arrivals.concurrency))
         if load.listed is None:
             return generate(self.spec, n, seed)
-        n = min(n, len(load.listed[0]))
+        n = min(n if load.sent_ns is None else load.requests, len(load.listed[0]))
         inputs, outputs = (np.maximum(x[:n], 1) for x in load.listed)
         drawn = generate(self.spec, n, seed)
         return replace(

@@ -7,6 +7,7 @@ of older versions.  TPOT is the mean over requests, ITL over gaps between events
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,9 @@ def _listed(keys: Keys, done: int) -> tuple[Ints, Ints, Ints | None] | None:
     starts = keys.data.get("start_times")
     if not isinstance(starts, list) or len(starts) != len(keep) or not keep.any():
         return found[0][keep], found[1][keep], None
+    if not all(isinstance(x, int | float) and isfinite(x) for x in starts):
+        keys.wrong("start_times", "is no list of times of every request", "seconds")
+        return None
     seconds = np.array(starts, float)[keep]
     order = np.argsort(seconds, kind="stable")
     sent = np.rint((seconds - seconds.min()) * 1e9).astype(np.int64)
