@@ -15,7 +15,7 @@ def things():
         "A decode step of 8": mq.explain("llama-3.1-8b", on="h100", batch=8),
         "3.35 TB/s": mq.machine("h100"),
         "70,553,706,496": mq.model("llama-3.1-70b"),
-        "memory reserve": mq.engine("vllm"),
+        "reserve 300 MB per device": mq.engine("vllm"),
     }
 
 

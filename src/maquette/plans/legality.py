@@ -14,7 +14,18 @@ from maquette.ir.patterns import Reduce
 from maquette.machines.facts import native as widest
 from maquette.machines.types import Machine, System
 from maquette.plans.engine import Engine
-from maquette.plans.types import Graphs, Infeasible, Mesh, Plan, Policy, Precision
+from maquette.plans.types import (
+    Admission,
+    Graphs,
+    Infeasible,
+    Mesh,
+    Plan,
+    Policy,
+    Precision,
+    Routing,
+    Scheduler,
+    Sharing,
+)
 
 # What users and checkpoints call a precision → formats by role.
 PRECISIONS: dict[str, Precision] = {
@@ -171,6 +182,15 @@ def capturable(engine: Engine, policy: Policy) -> None:
         raise InputError(Fault("captured", f"{engine.name} captures no sizes", "another engine"))
 
 
+CHOICES = {
+    "graphs": Graphs,
+    "scheduler": Scheduler,
+    "admission": Admission,
+    "sharing": Sharing,
+    "routing": Routing,
+}
+
+
 def adjusted(base: Policy, changes: Mapping[str, Any]) -> Policy:
     """An engine's policy with the changes that were given; None changes nothing.
 
@@ -188,9 +208,13 @@ def adjusted(base: Policy, changes: Mapping[str, Any]) -> Policy:
         what = f"{found.max_batched_tokens} tokens per step for {found.max_seqs} sequences"
         hint = "every running sequence takes a token of the budget"
         faults.append(Fault("max_batched_tokens", what, "at least as many", hint))
-    if found.graphs not in get_args(Graphs):
-        expected = f"one of {', '.join(get_args(Graphs))}"
-        faults.append(Fault("graphs", f"is {found.graphs!r}", expected))
+    for name, kinds in CHOICES.items():
+        if (value := getattr(found, name)) not in get_args(kinds):
+            expected = f"one of {', '.join(get_args(kinds))}"
+            faults.append(Fault(name, f"is {value!r}", expected))
+    if found.scheduler == "static" and changes.get("admission"):
+        what = "has no meaning with static batches"
+        faults.append(Fault("admission", what, hint="their blocks are reserved to the end"))
     for name in ("activation_peak", "reserve", "expert_skew", "jitter"):
         value = getattr(found, name)
         if value is not None and not 0 <= value < float("inf"):

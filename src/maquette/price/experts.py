@@ -52,7 +52,7 @@ def imbalance(tokens: Any, total: int, chosen: int, ep: Any, skew: float = 0.0) 
     The expected maximum of `ep` nearly independent loads of mean ``m``: ``m + sqrt(2 m ln ep)``
     (extreme values of a normal), and never more than a choice of every token for each expert it
     has, ``min(ep, total / chosen)`` times the mean; a skew adds that of the most popular group
-    when experts are dealt out by popularity.
+    when experts are dealt out by popularity, each token choosing an expert once at most.
     """
     tokens = np.asarray(tokens, dtype=float)
     ep = np.asarray(ep, dtype=float)
@@ -60,7 +60,8 @@ def imbalance(tokens: Any, total: int, chosen: int, ep: Any, skew: float = 0.0) 
     spread = 1 + np.sqrt(2 * np.log(np.maximum(ep, 1)) / mean)
     worst = np.minimum(spread, np.minimum(ep, total / chosen))
     if skew:
-        p = popularity(total, skew)
-        heaviest = np.array([p[:: int(e)].sum() * e for e in np.ravel(ep)])
-        worst = np.maximum(worst, heaviest.reshape(np.shape(ep)))
+        share = _inclusion(popularity(total, skew), chosen) / chosen
+        heaviest = np.array([share[:: int(e)].sum() * e for e in np.ravel(ep)])
+        heaviest = np.minimum(heaviest.reshape(np.shape(ep)), np.minimum(ep, total / chosen))
+        worst = np.maximum(worst, heaviest)
     return np.maximum(worst, 1.0)

@@ -21,7 +21,7 @@ from maquette.plans.types import Graphs, Plan
 from maquette.price.calibration import Calibration
 from maquette.price.captured import captured, largest
 from maquette.price.skew import stretch
-from maquette.price.styles import execution, host_seconds
+from maquette.price.styles import execution, host_seconds, kernels
 from maquette.price.work import Env, active
 
 BETWEEN = ("attention", "scan")  # kinds of sections that piecewise graphs leave out
@@ -69,7 +69,7 @@ def launches(schedule: Schedule, env: Env) -> tuple[Any, Any]:
     between: Any = 1.0
     for section in schedule.sections:
         times = schedule.times[section.part] * _stretch(schedule, section.part, env)
-        each = section.launches + sum(env["group:" + c.group] > 1 for c in section.collectives)
+        each = kernels(section, env) + sum(env["group:" + c.group] > 1 for c in section.collectives)
         own = times * each * active(section, env)
         every = every + own
         if section.kind in BETWEEN:

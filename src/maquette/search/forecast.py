@@ -85,7 +85,8 @@ def forecast(
         product = [x * y for x in own for y in stream]
         constants[name], luck[name] = _about(value, own), _about(value, stream)
         both[name] = _about(value, product)
-        medians[name] = value * float(np.nanmedian(product))
+        known = [x for x in product if np.isfinite(x)]
+        medians[name] = value * float(np.median(known)) if known else float("nan")
     able = [float(t.sustainable_per_s) for t in traces]
     return Forecast(
         intervals=both,

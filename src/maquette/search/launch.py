@@ -7,6 +7,7 @@ TensorRT-LLM's ``trtllm-serve``, read in their documentation in November 2026.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 
 from maquette.machines.types import System
@@ -101,6 +102,10 @@ def _sglang(plan: Plan, native: str) -> list[str]:
     if not policy.prefix_caching:
         options.append("--disable-radix-cache")
     options += _graphs_sglang(policy)
+    if plan.engine == "sglang":
+        options.append(f"--page-size {policy.block_size}")
+    if policy.kv_blocks is not None:
+        options.append(f"--max-total-tokens {policy.kv_blocks * policy.block_size}")
     if plan.engine == "sglang" and not policy.overlap:
         options.append("--disable-overlap-schedule")
     if plan.engine == "sglang" and policy.scheduler == "continuous":
@@ -173,7 +178,9 @@ def manifest(repository: str, plan: Plan, system: System, options: list[str]) ->
     """A Deployment of all replicas behind one Service, each on its own devices of one node."""
     resource = VENDOR_RESOURCE.get(system.machine.vendor, "example.com/accelerator")
     name = repository.rsplit("/", 1)[-1].lower().replace(".", "-").replace("_", "-")
-    flags = "".join(f"            - {part}\n" for o in options for part in o.split())
+    flags = "".join(
+        f"            - {json.dumps(part)}\n" for o in options for part in shlex.split(o)
+    )
     return f"""\
 apiVersion: apps/v1
 kind: Deployment

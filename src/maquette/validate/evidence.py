@@ -18,7 +18,8 @@ from maquette.validate.cases import resolve_machine
 from maquette.validate.durations import unit
 from maquette.validate.fit import Observed
 from maquette.validate.kernels import SORTS, Bools, Price, Sort, sorts
-from maquette.validate.rows import Floats, Reading, Table
+from maquette.validate.names import engine_at
+from maquette.validate.rows import Floats, Reading, Table, is_calibration
 from maquette.validate.shelf import Shelf
 
 LONG = 20e-6  # seconds; below it launch rules, which steps say more about
@@ -80,7 +81,7 @@ def observe(
     which a machine's measured ceilings tell (`price.rates.reach`).
     """
     held = measured(reading, shelf, machine, engine)
-    kept = ((m, m.rows & m.sort.plain) for m in held)
+    kept = ((m, m.rows & m.sort.plain & _fitted(m.table)) for m in held)
     return [observed(m, rows, version) for m, rows in kept if np.any(rows)]
 
 
@@ -105,8 +106,18 @@ def _seconds(table: Table, rows: Bools, predict: Price) -> Floats:
     return raw * told[1] if told else np.full(len(table), np.nan)
 
 
+def _fitted(table: Table) -> Bools:
+    """Rows that no split column sets aside."""
+    return np.array([not s or is_calibration(s, "") for s in map(str, table.words("split"))], bool)
+
+
 def _of(table: Table, shelf: Shelf, engine: str) -> Bools:
-    """Rows of the engine at any version, or of none in particular."""
-    stacks = table.words("engine")
-    held = {s: (not s) or shelf.engine_names(s) in (engine, None) for s in set(stacks)}
-    return np.array([held[s] for s in stacks], dtype=bool)
+    """Rows of the engine whose version these are, or of none in particular."""
+    stacks = zip(map(str, table.words("engine")), map(str, table.words("version")), strict=True)
+    return np.array([not s or _engine(shelf, s, v) == engine for s, v in stacks], dtype=bool)
+
+
+def _engine(shelf: Shelf, stack: str, version: str) -> str:
+    """The catalogue's engine for what a row calls it; its own words where it has none."""
+    name = shelf.engine_names(stack)
+    return engine_at(name, version) if name else stack

@@ -103,7 +103,10 @@ def _parts(version: str) -> tuple[tuple[int, ...], bool, str]:
 
 def _table(path: Path, name: str, machine: str) -> Table:
     source = FILES[path.stem]
-    headings, body = content(path)
+    try:
+        headings, body = content(path)
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(Fault(name, f"cannot be read: {error}")) from None
     said = {"hardware": machine, **source.said}
     # The device is spelled out in each row; the folder says it once.
     named = ["latency_ms" if h == "latency" else "card" if h == "device" else h for h in headings]

@@ -75,7 +75,7 @@ def choices(
         asked, tp, at = (s.machine, s.model, *shape), float(cases.mesh["tp"][row]), f"{load[row]:g}"
         name = next((q for q in LATENCIES[lane] if q in both), None)
         if name is not None:
-            yield Choice(lane, FASTEST, (*asked, at), own, tp, *both[name])
+            yield Choice(lane, FASTEST, (*asked, at, name), own, tp, *both[name])
         spent = _spent(lane, both, float(load[row]), float(lengths[1][row]))
         if spent is not None:
             used = cases.replicas[row] * np.prod([cases.mesh[a][row] for a in ("tp", "pp", "dp")])

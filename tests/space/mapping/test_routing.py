@@ -186,3 +186,17 @@ def test_keys_stay_together():
     for kernel in whole.kernels:
         if hasattr(kernel, "rule"):
             assert not kernel.together & {*whole.streamed(kernel)}
+
+
+def test_recounting_what_was_expected_changes_nothing():
+    """The mask's share is taken once, of streams that occur twice too (a cache and what is new)."""
+    whole = part(layer(), {"b": 1, "s": 64, "t": 96})
+    for section in mapped(whole, SN40L, None).sections:
+        again = recounted(section, whole, whole.counts, SN40L.fabric)
+        for before, after in zip(section.shares, again.shares, strict=True):
+            for old, new in zip(before.stage.reads, after.stage.reads, strict=True):
+                assert (new.tile, new.total) == pytest.approx((old.tile, old.total))
+                assert new.port == pytest.approx(old.port)
+        assert {t: f.read for t, f in again.traffic.items()} == pytest.approx(
+            {t: f.read for t, f in section.traffic.items()}
+        )

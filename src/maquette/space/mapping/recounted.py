@@ -9,7 +9,7 @@ from math import ceil
 from maquette.machines.types import Fabric
 from maquette.space.mapping.part import Part
 from maquette.space.mapping.section import traffic
-from maquette.space.mapping.skipping import skipped
+from maquette.space.mapping.skipping import skipped, waiting
 from maquette.space.mapping.stages import stages
 from maquette.space.mapping.types import Section, Share, Stage, Stream
 
@@ -24,15 +24,19 @@ def recounted(section: Section, part: Part, counts: Mapping[str, int], fabric: F
     made = stages(actual, section.tiles, fabric, tiers)
     assert made is not None
     found = {s.name: s for s in made}
-    run = list(skipped([_again(s.stage, found[s.stage.name]) for s in section.shares]))
+    held = [s.stage for s in section.shares]
+    ordered = waiting(held)
+    again = [_again(s, found[s.name], 1.0 if s.kernel in ordered else s.live) for s in held]
+    run = list(skipped(again))
     shares = tuple(_timed(h, s, fabric) for h, s in zip(section.shares, run, strict=True))
     moved = traffic(run, section.tiles, section.loading)
     return replace(section, shares=shares, traffic=moved)
 
 
-def _again(stage: Stage, found: Stage) -> Stage:
-    """A stage with work and streams as found."""
-    reads, writes = _streams(stage.reads, found.reads), _streams(stage.writes, found.writes)
+def _again(stage: Stage, found: Stage, live: float) -> Stage:
+    """A stage with work and streams as found, before the share that is not `live` is skipped."""
+    before = tuple(replace(r, port=r.port / live) for r in stage.reads)
+    reads, writes = _streams(before, found.reads), _streams(stage.writes, found.writes)
     return replace(stage, work=found.work, flops=found.flops, reads=reads, writes=writes)
 
 

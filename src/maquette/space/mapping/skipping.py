@@ -53,13 +53,18 @@ def live(kernel: Kernel, block: int) -> dict[str, float]:
     return found
 
 
+def waiting(run: Sequence[Stage]) -> set[str]:
+    """Kernels whose tiles wait for those before them."""
+    return {s.kernel for s in run if any(r.access == "prefix" for r in s.reads)}
+
+
 def skipped(run: Sequence[Stage]) -> Iterator[Stage]:
     """Stages without the blocks that their masks leave empty.
 
     Where a tile waits for those before it, tiles grow one after the other and units are there for
     the last.  Everywhere else blocks of rows are dealt out so that all tiles have as many.
     """
-    ordered = {s.kernel for s in run if any(r.access == "prefix" for r in s.reads)}
+    ordered = waiting(run)
     for s in run:
         if s.live == 1.0 or s.kernel in ordered:
             yield s
