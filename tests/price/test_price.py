@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maquette.catalogue.engines import engine
 from maquette.catalogue.machines import machine
 from maquette.plans.types import Infeasible, Mesh, Plan, Policy
+from maquette.price.budget import divided
 from maquette.price.calibration import NAMES, transferred
 from maquette.price.environment import (
     batch_environment,
@@ -206,3 +208,16 @@ def test_the_longest_stage_sets_the_pace_and_the_memory():
     assert layers[1] == pytest.approx(layers[0] * 24 / 16)
     held = [fits(schedule, H100, PLAIN, p) for p in (even, uneven)]
     assert held[1].kv_per_token == pytest.approx(held[0].kv_per_token * 24 / 16)
+
+
+def test_activations_beyond_what_a_static_share_leaves_take_from_the_cache():
+    chosen = engine("sglang")
+    size, weights, reserve = 80e9, 16e9, 1e9
+    room = (1 - 0.836) * (size - reserve)
+
+    def left(activations):
+        of = replace(Plan(), policy=replace(chosen.policy, memory_utilisation=0.836))
+        return divided(chosen, of, size, weights, activations, reserve).left
+
+    assert left(room * 0.99) == left(0.0)
+    assert left(0.0) - left(room + 5e9) == pytest.approx(5e9)

@@ -35,8 +35,10 @@ def divided(
     named = f"{of:.3g}" if told else f"{of:.3g}, by {engine.name}'s formula,"
     if engine.budget == "static":
         usable = of * (size - reserve)
+        # Steps run in the rest; a step that needs more than that takes it from the cache.
+        beyond = max(0.0, activations - (1 - of) * (size - reserve))
         rule = f"{named} of what the reserve leaves, less weights; steps run in the rest"
-        return Division(of, usable, usable - weights, rule)
+        return Division(of, usable, usable - weights - beyond, rule)
     if engine.budget == "free":
         free = size - reserve - weights - activations
         rule = f"{named} of what weights, activations and reserve leave"
