@@ -22,6 +22,9 @@ BY_RESOURCE = dict(
     zip(("memory", "matrix", "link", "launch", "vector", "host"), SERIES, strict=True)
 )
 
+# The page's colours for light screens (templates/page.html.j2), for figures that leave it.
+LIGHT = ("#2563b0", "#d98a1f", "#3a9467", "#c2453c", "#7d5ba6", "#7a828c")
+
 _STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "maquette", "figure.facecolor": "none",
     "axes.facecolor": "none", "savefig.facecolor": "none", "font.size": 10.0,
@@ -68,6 +71,17 @@ def svg(made: Figure, name: str, title: str, description: str) -> str:
     head += f'aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{_plain(title)}</title>'
     head += f'<desc id="{name}-d">{_plain(description)}</desc>'
     return head + body[opening.end() :]
+
+
+def alone(picture: str) -> str:
+    """A figure of `svg` as a file of its own: with the light colours of the page, on paper."""
+    ink = "--muted:#66707c;--grid:#e4e7eb;--paper:#fff;--sans:sans-serif;color:#1c2127"
+    series = ";".join(f"--c{i + 1}:{colour}" for i, colour in enumerate(LIGHT))
+    start = picture.index(">") + 1
+    style = f"<style>svg{{{ink};{series}}}</style>"
+    return (
+        picture[:start] + style + '<rect width="100%" height="100%" fill="#fff"/>' + picture[start:]
+    )
 
 
 def _plain(text: str) -> str:

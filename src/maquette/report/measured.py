@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from maquette.measure.halves import Half, Judged, kind, weight
 from maquette.price.interval import Z80
 from maquette.report.document import Document, stamp
-from maquette.report.ink import SERIES, figure, quiet, svg
+from maquette.report.ink import SERIES, alone, figure, quiet, svg
 from maquette.report.numbers import NONE, digits, percent
 from maquette.report.tables import table
 from maquette.report.validated import error_keys
@@ -183,7 +183,7 @@ def picture(judged: Judged) -> str:
             axes.set_xlabel("requests per second" if "rate" in each else "clients")
         grid[0][0].legend(loc="upper left")
         text = f"{len(judged.points)} loads measured; half of them predicted from the other half"
-        return svg(made, "measured", "Measured and predicted", text)
+        return alone(svg(made, "measured", "Measured and predicted", text))
 
 
 def _panel(axes: Any, judged: Judged, key: Key, each: str) -> None:
