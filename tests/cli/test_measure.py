@@ -69,6 +69,7 @@ def measured(tmp_path_factory):
     place = tmp_path_factory.mktemp("cli") / "m"
     with fake_engine(first=0.004, gap=0.001) as (url, _):
         done = succeed("measure", "--url", url, "--model", "llama-3.2-1b", "--on", "h100",
+                       "--max-seqs", 8, "--max-batched-tokens", 256,
                        "--seconds", "0.1", "--out", place, "--json")  # fmt: skip
     return place, done.document
 

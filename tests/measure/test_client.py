@@ -22,11 +22,12 @@ def test_times_are_those_of_the_engine():
     spec = synthetic(input_tokens=12, output_tokens=5, concurrency=1, distribution="fixed")
     with fake_engine(first=0.06, gap=0.02) as (url, seen):
         got = drive(Server(url, "m", 1000), generate(spec, 4))
-    # Sleeps are never short; how long they last beyond is up to this machine.
+    # Sleeps are never short, events may come together, and how late is up to this machine.
     assert got.done.all() and not got.failures
-    assert (got.ttft_s >= 0.06).all() and np.median(got.ttft_s) < 0.12
-    assert (got.gaps_s >= 0.019).all() and len(got.gaps_s) == 4 * 4
-    assert (got.e2e_s >= got.ttft_s + 4 * 0.02 - 1e-3).all()
+    assert (got.ttft_s >= 0.06).all() and (got.e2e_s > got.ttft_s).all()
+    assert (got.e2e_s >= 0.06 + 4 * 0.02 - 1e-3).all()
+    assert len(got.gaps_s) == 4 * 4
+    assert got.gaps_s.sum() == pytest.approx((got.e2e_s - got.ttft_s).sum())
     assert got.output_tokens.tolist() == [5] * 4
     assert got.seconds >= 4 * (0.06 + 4 * 0.02)
     prompts = [tuple(b["prompt"]) for b in seen.bodies]
@@ -51,7 +52,7 @@ def test_an_open_loop_sends_at_its_times_whatever_the_engine_does():
     with fake_engine(first=0.4) as (url, seen):
         got = drive(Server(url, "m", 1000), requests)
     assert seen.most == 8  # the first was still waiting when the last was sent
-    np.testing.assert_allclose(got.sent_s, requests.arrival_ns / 1e9, atol=0.08)
+    np.testing.assert_allclose(got.sent_s, requests.arrival_ns / 1e9, atol=0.25)
     assert (got.late_s > -1e-3).all()
 
 
