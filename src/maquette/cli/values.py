@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -11,27 +12,11 @@ from maquette.errors import Fault, InputError
 from maquette.units import parse
 
 
-class Duration(click.ParamType[float]):
-    """``500ms``, ``1.5s``, ``2min``: seconds."""
+class Quantity(click.ParamType[float]):
+    """A number with a unit, as SI: a duration above zero, or a size of zero or more."""
 
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if isinstance(value, float):
-            return value
-        where = "/".join(param.opts) if param else ""
-        found = parse(str(value), "Seconds", where)
-        if not found > 0:
-            raise InputError(Fault(where, f"{value!r} is out of range", "more than zero"))
-        return found
-
-
-class Size(click.ParamType[float]):
-    """``3GB``, ``512 MiB``: bytes."""
-
-    name = "size"
+    def __init__(self, name: str, kind: str, good: Callable[[float], bool], expected: str) -> None:
+        self.name, self._kind, self._good, self._expected = name, kind, good, expected
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -39,9 +24,9 @@ class Size(click.ParamType[float]):
         if isinstance(value, float):
             return value
         where = "/".join(param.opts) if param else ""
-        found = parse(str(value), "Bytes", where)
-        if not (isfinite(found) and found >= 0):
-            raise InputError(Fault(where, f"{value!r} is out of range", "zero or more"))
+        found = parse(str(value), self._kind, where)
+        if not self._good(found):
+            raise InputError(Fault(where, f"{value!r} is out of range", self._expected))
         return found
 
 
@@ -106,8 +91,8 @@ def _above_zero(text: str, fault: Fault) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-DURATION = Duration()
-SIZE = Size()
+DURATION = Quantity("duration", "Seconds", lambda x: x > 0, "more than zero")  # 500ms, 1.5s, 2min
+SIZE = Quantity("size", "Bytes", lambda x: isfinite(x) and x >= 0, "zero or more")  # 3GB, 512 MiB
 LAYERS = Layers()
 FILLED = Filled()
 POSITIVE = click.IntRange(min=1)

@@ -82,9 +82,6 @@ def same(path: Path, data: Mapping[str, Any], write: Callable[[str], object]) ->
 
 def deployment(said: Mapping[str, Any]) -> str:
     """The ``deployment.toml`` that says what was deployed, as `maquette calibrate --from` reads."""
-    lines = [f"{k} = {_toml(v)}" for k, v in said.items() if v is not None]
+    # Of texts, whole numbers and booleans TOML and JSON are the same.
+    lines = [f"{k} = {json.dumps(v)}" for k, v in said.items() if v is not None]
     return "\n".join(["# What served these runs; written by maquette measure.", *lines]) + "\n"
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value)  # of texts, whole numbers and booleans both are the same

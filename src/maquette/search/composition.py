@@ -16,7 +16,8 @@ from maquette.catalogue.requests import requests as requested
 from maquette.errors import Fault, InputError, MaquetteError, nearest
 from maquette.plans.types import Infeasible
 from maquette.price.calibration import Calibration
-from maquette.price.interval import central, slower
+from maquette.price.interval import slower
+from maquette.search.forecast import about
 from maquette.search.hosting import Hosted, Models, hosted, nodes
 from maquette.search.types import Interval
 from maquette.serve.composition.figures import figures
@@ -112,10 +113,7 @@ def _sure(served: Served, others: Sequence[Served]) -> Served:
         return served
     point = headline(served.outcome)
     known = [headline(o.outcome) for o in others if isinstance(o.outcome, History)]
-    found = {}
-    for k, v in point.items():
-        low, high = central([other[k] / v for other in known])
-        found[k] = Interval(v * min(low, 1.0), v * max(high, 1.0))
+    found = {k: about(v, [other[k] / v for other in known]) for k, v in point.items()}
     return replace(served, intervals=found)
 
 

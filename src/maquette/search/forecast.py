@@ -83,8 +83,8 @@ def forecast(
         own = [_ratio(m[name], likely[j][name]) for m, j in zip(moved, of, strict=True)]
         stream = [_ratio(b[name], likely[0][name]) for b in likely]
         product = [x * y for x in own for y in stream]
-        constants[name], luck[name] = _about(value, own), _about(value, stream)
-        both[name] = _about(value, product)
+        constants[name], luck[name] = about(value, own), about(value, stream)
+        both[name] = about(value, product)
         known = [x for x in product if np.isfinite(x)]
         medians[name] = value * float(np.median(known)) if known else float("nan")
     able = [float(t.sustainable_per_s) for t in traces]
@@ -148,7 +148,7 @@ def _ratio(value: float, base: float) -> float:
     return value / base if base else 1.0
 
 
-def _about(point: float, ratios: Sequence[float]) -> Interval:
+def about(point: float, ratios: Sequence[float]) -> Interval:
     """The central 80 % of draws; a mode at the edge of a skewed posterior is still inside."""
     low, high = central(ratios)
     return Interval(point * min(low, 1.0), point * max(high, 1.0))
