@@ -72,7 +72,7 @@ class Calibration:
     @property
     def ideal(self) -> bool:
         """Whether this is the speed of light: no product has too few rows, nothing waits."""
-        return self.values["rows"] == 0.0
+        return not np.any(self.values["rows"])
 
     @property
     def vector(self) -> NDArray[np.float64]:

@@ -131,7 +131,7 @@ def stream(
     units = _units(machine)
     if busy is None:  # as many as there are
         return nbytes / (main * reached)
-    if units <= 1 or draw == 0.0:
+    if units <= 1 or np.all(draw == 0.0):
         return nbytes / (main * reached)
     each = _each(machine, draw)
     together = np.clip(busy, 1.0, units) * each
@@ -141,9 +141,9 @@ def stream(
     return (nbytes - near) / far + near / together
 
 
-def _each(machine: Machine, draw: float) -> float:
+def _each(machine: Machine, draw: Any) -> Any:
     """Bytes per second that one unit draws: its share of the memory's at least."""
-    return max(MEGABYTE / draw, float(bandwidth(machine)) / _units(machine))
+    return np.maximum(MEGABYTE / draw, float(bandwidth(machine)) / _units(machine))
 
 
 def resident(machine: Machine, nbytes: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`calibrate`: fit every machine and engine that a folder has static batches of."""
+"""`calibrate`: fit every machine and engine that a folder has measured runs of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.errors import Fault, InputError
-from maquette.price.calibration import NAMES, Basis, Calibration
+from maquette.price.calibration import NAMES, Basis, Calibration, first_principles
 from maquette.validate import packaged
 from maquette.validate.cases import (
     LENGTHS,
@@ -23,18 +23,24 @@ from maquette.validate.cases import (
     measured_static,
     resolve,
     sensible,
+    sent,
 )
 from maquette.validate.durations import with_units
 from maquette.validate.evidence import observe as observe_kernels
-from maquette.validate.fit import Observed, Prior, calibration, maximise, prior
+from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise, prior
 from maquette.validate.lanes import quantity_of, said
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.score import EVERY_ROW, Errors, errors
+from maquette.validate.served import Served, served
 from maquette.validate.shelf import Shelf
-from maquette.validate.static import Prepared, Seconds, prepare, seconds
+from maquette.validate.static import Prepared, Seconds, prepare, seconds, stacked
 
 Bools = NDArray[np.bool_]
 LEAST_ROWS = 4  # of one machine and engine
+SERVING = ("closed", "stages", "offline")
+ROUNDS = 5  # of fits and simulations of serving rows
+SIMULATED = 12  # fitted serving rows of one model, precision, machine and engine
+SETTLED = 0.005  # the median change of a prediction at which no further round is taken
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Fits:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Rows of one subject and quantity, ready to be priced again and again."""
+    """Rows of one subject, ready to be priced again and again."""
 
     subject: Subject
     what: str
@@ -73,6 +79,14 @@ class Block:
     file: str
     calibration: Any
     predict: Callable[[Calibration], Floats]
+    served: Served | None = None  # rows that are simulated
+
+    def settled(self, cal: Calibration) -> tuple[Block, float]:
+        """Its rows simulated where a fit came to, and how far predictions moved."""
+        if self.served is None:
+            return self, 0.0
+        now, moved = self.served.settled(cal)
+        return replace(self, served=now, predict=now.predict), moved
 
     def observed(self, keep: Any) -> Observed:
         return Observed(
@@ -81,6 +95,7 @@ class Block:
             self.sigma[keep],
             self.what,
             self.subject.model,
+            lambda cals: self.predict(stacked(cals))[:, keep],
         )
 
 
@@ -93,9 +108,11 @@ def calibrate(
     update: bool = False,
     held: Callable[[Cases], Bools] | None = None,
     measured: Path | None = None,
+    serving: Sequence[str] = SERVING,
 ) -> Fits:
-    """Fit a calibration to the static batches of each (machine, engine) in a folder.
+    """Fit a calibration to the rows of each (machine, engine) in a folder.
 
+    Static batches are priced; serving rows, of the lanes in `serving`, are simulated (`served`).
     Only rows of the calibration split are fitted (`everything` fits all of them); the errors on
     the others are reported beside.  Kernel rows of the same machine inform its fractions.  With
     `update` a fit starts from what the shelf's calibration says instead of from the priors: a few
@@ -109,13 +126,16 @@ def calibrate(
     blocks: list[Block] = []
     why: Counter[str] = Counter()
     notes: list[Skipped] = []
-    for table in reading.of("static"):
-        cases = with_units(resolve(table, shelf), shelf)
+    requests = sent(reading.of("requests"))
+    for table in reading.of("static", *serving):
+        cases = with_units(resolve(table, shelf, requests), shelf)
         if held is not None:
             free = cases.calibration if "split" in table.text else True
             cases = replace(cases, calibration=~held(cases) & free)
+        of = _blocks if table.kind.name == "static" else _served_blocks
         for subject, rows in cases.groups():
-            blocks += _blocks(cases, subject, rows, shelf)
+            if cases.calibration[rows].any() or table.kind.name == "static" or everything:
+                blocks += of(cases, subject, rows, shelf)
         why, notes = why + Counter(str(w) for w in cases.why if w), notes + said(cases)
     stacks: dict[tuple[str, str], list[Block]] = {}
     for block in blocks:
@@ -161,7 +181,7 @@ def _start(shelf: Shelf, machine: str, engine: str, update: bool) -> Prior:
 
 def _nothing(reading: Reading, why: Counter[str]) -> Fault:
     reasons = "; ".join(f"{n} rows: {w}" for w, n in why.most_common(5))
-    what = f"has fewer than {LEAST_ROWS} static batches to fit for any machine and engine"
+    what = f"has fewer than {LEAST_ROWS} rows to fit for any machine and engine"
     return Fault(reading.folder, what, hint=reasons)
 
 
@@ -199,10 +219,46 @@ def _blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Blo
     return found
 
 
+def _served_blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Block]:
+    held = served(cases, subject, _spaced(cases, rows), shelf)
+    if held is None:
+        return []
+    versions = {str(v) for v in cases.table.words("version")[held.rows] if v}
+    return [
+        Block(
+            subject,
+            f"{subject.model} {cases.table.kind.title}",
+            held.measured,
+            held.sigma,
+            ", ".join(sorted(versions)),
+            cases.table.file,
+            cases.calibration[held.rows],
+            held.predict,
+            held,
+        )
+    ]
+
+
+def _spaced(cases: Cases, rows: Any) -> Any:
+    """Some of the rows, evenly spaced by load and length: more of one model tell little more."""
+    columns = ("input_tokens", "output_tokens", "concurrency", "rate")
+    order = np.lexsort([cases.table.values(c, 0.0)[rows] for c in columns])
+    rows = rows[order]
+    own = cases.calibration[rows]
+    fitted, other = rows[own], rows[~own]
+    return np.sort(np.concatenate([_some(fitted, SIMULATED), _some(other, SIMULATED // 2)]))
+
+
+def _some(rows: Any, most: int) -> Any:
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+
+
 def _quantity(
     price: Callable[[Calibration], Seconds], quantity: str, keep: Any, cal: Calibration
 ) -> Floats:
-    return np.asarray(quantity_of(price(cal), quantity)[keep])
+    return np.asarray(quantity_of(price(cal), quantity)[..., keep])
 
 
 def _remembered(prepared: Prepared) -> Callable[[Calibration], Seconds]:
@@ -226,11 +282,10 @@ def _fit(
     basis: Basis,
     start: Prior,
 ) -> Fit:
-    rows = [b.observed(b.calibration) for b in own if np.any(b.calibration)]
-    held = maximise([*rows, *kernels], start)
+    held, own, rows = _settled(machine, engine, own, kernels, start)
     count = sum(len(o.measured) for o in rows)
     files = ", ".join(sorted({b.file for b in own if np.any(b.calibration)}))
-    source = f"{count} static batches of {files}"
+    source = f"{count} values of {files}"
     if kernels:
         source += f" and {sum(len(o.measured) for o in kernels)} kernel timings"
     cal = replace(
@@ -240,6 +295,31 @@ def _fit(
         notes=(*_notes(held.covariance, start), *_every(own)),
     )
     return Fit(cal, _errors(own, cal, True) or Errors(0, 0.0, 0.0, 0.0), _errors(own, cal, False))
+
+
+def _settled(
+    machine: str,
+    engine: str,
+    own: Sequence[Block],
+    kernels: Sequence[Observed],
+    start: Prior,
+) -> tuple[Fitted, Sequence[Block], list[Observed]]:
+    """The fit, the blocks as it left them, and their fitted rows."""
+    held: Fitted | None = None
+    cal = first_principles(machine, engine).at(start.mean)
+    for _ in range(ROUNDS):
+        moved = [b.settled(cal) for b in own]
+        own = [b for b, _ in moved]
+        if held is not None and max(m for _, m in moved) < SETTLED:
+            break
+        held = maximise([*_rows(own), *kernels], start)
+        cal = cal.at(held.logs)
+    assert held is not None
+    return held, own, _rows(own)
+
+
+def _rows(own: Sequence[Block]) -> list[Observed]:
+    return [b.observed(b.calibration) for b in own if np.any(b.calibration)]
 
 
 def _notes(covariance: Floats, before: Prior) -> tuple[str, ...]:

@@ -207,10 +207,8 @@ def _mesh(table: Table, ahead: Floats) -> tuple[dict[str, Floats], Floats, Texts
 def _split(
     table: Table, subject: NDArray[np.object_], mesh: Mapping[str, Floats]
 ) -> NDArray[np.bool_]:
-    """Which rows may be fitted to.  Nothing is ever fitted to serving rows: all may be scored."""
+    """Which rows may be fitted to."""
     words = table.words("split")
-    if table.kind.name != "static":
-        return np.array([is_calibration(str(w), "") for w in words], dtype=bool)
     numbers = [table.values(c, 0.0) for c in ("batch", "concurrency", "rate")]
     numbers += [table.values(c, 0.0) for c in ("input_tokens", "output_tokens")]
     numbers += [mesh[a] for a in AXES]

@@ -38,6 +38,7 @@ LEAST_SCATTER = 0.008  # a repeated static batch scatters this much
 # with TensorRT-LLM is at 0.86 (H100) and 0.92 (A100) of the measured product ceilings.
 OF_CEILING, CEILING_SD = 0.90, 0.12
 ROUNDS = 5
+STEP = 1e-5  # of a log parameter, to take slopes
 # Standard deviation of a model's offset.  A fit of four parameters per hardware and framework had a
 # median error of 2.9 % on rows it was fitted to and of 6.2 % on rows of other shapes and models.
 # It counts as so many models that were seen beside those of the rows.
@@ -54,6 +55,13 @@ class Observed:
     sigma: Floats  # relative standard deviation a row states itself; 0 where it states none
     what: str
     model: str = ""  # rows of one model share an offset; "" share none
+    several: Callable[[Sequence[Calibration]], Floats] | None = None  # (calibration, row) at once
+
+    def under(self, cals: Sequence[Calibration]) -> Floats:
+        """Predictions under each of some calibrations, (calibration, row)."""
+        if self.several is not None:
+            return self.several(cals)
+        return np.stack([self.predict(c) for c in cals])
 
 
 @dataclass(frozen=True)
@@ -112,31 +120,40 @@ def maximise(observed: Sequence[Observed], before: Prior) -> Fitted:
     scatter, offsets = START_SCATTER, np.zeros(0)
     whiten = np.linalg.inv(np.linalg.cholesky(before.covariance))
 
-    def gaps(x: Floats) -> Floats:
-        cal = blank.at(x)
-        predicted: Floats = np.concatenate([o.predict(cal) for o in observed])
+    def gaps(xs: Sequence[Floats]) -> Floats:
+        cals = [blank.at(x) for x in xs]
+        predicted = np.concatenate([o.under(cals) for o in observed], axis=1)
         return np.asarray(measured - np.log(predicted))
 
     together = _together(observed)
 
-    def residuals(x: Floats) -> Floats:
-        gap, sd = gaps(x), np.hypot(stated, scatter)
+    def weighed(x: Floats, gap: Floats) -> Floats:
+        sd = np.hypot(stated, scatter)
         offsets = _offsets(gap, sd, together)
         bent = bend(_less(gap, offsets, together) / sd)
         return np.concatenate([bent, offsets / OFFSET, whiten @ (x - before.mean)])
 
+    def residuals(x: Floats) -> Floats:
+        return weighed(x, gaps([x])[0])
+
+    def jacobian(x: Floats) -> Floats:
+        near = [x, *(x - STEP * np.eye(len(x)))]  # below: fractions never exceed 1
+        here, *moved = [weighed(y, gap) for y, gap in zip(near, gaps(near), strict=True)]
+        return np.stack([(here - m) / STEP for m in moved], axis=1)
+
     for bend in (_huber, *[_student] * ROUNDS):
         held = least_squares(
-            residuals, logs, bounds=(-np.inf, upper), x_scale=before.sd, ftol=1e-6, xtol=1e-6
-        )
+            residuals, logs, jac=jacobian, bounds=(-np.inf, upper), x_scale=before.sd,
+            ftol=1e-6, xtol=1e-6,
+        )  # fmt: skip
         logs, before_it = held.x, scatter
-        gap = gaps(logs)
+        gap = gaps([logs])[0]
         offsets = _offsets(gap, np.hypot(stated, scatter), together)
         scatter = _scatter(_less(gap, offsets, together), stated)
         if bend is _student and abs(scatter / before_it - 1) < 0.05:
             break
-    jacobian = _jacobian(residuals, logs, upper)
-    covariance = np.linalg.inv(jacobian.T @ jacobian)
+    slopes = jacobian(logs)
+    covariance = np.linalg.inv(slopes.T @ slopes)
     residual = float(np.hypot(scatter, _spread(offsets)))
     return Fitted(logs, (covariance + covariance.T) / 2, residual, len(measured))
 
@@ -199,17 +216,6 @@ def _scatter(gaps: Floats, stated: Floats) -> float:
     spread = (robust + float(np.sqrt(np.mean(cut**2)))) / 2
     excess = spread**2 - float(np.mean(stated**2))
     return float(np.sqrt(max(excess, LEAST_SCATTER**2)))
-
-
-def _jacobian(residuals: Callable[[Floats], Floats], logs: Floats, upper: Floats) -> Floats:
-    """Central differences; one-sided below where a fraction has reached 1."""
-    step = 1e-4
-    columns = []
-    for i in range(len(logs)):
-        ahead, behind = logs.copy(), logs.copy()
-        ahead[i], behind[i] = min(logs[i] + step, upper[i]), logs[i] - step
-        columns.append((residuals(ahead) - residuals(behind)) / (ahead[i] - behind[i]))
-    return np.stack(columns, axis=1)
 
 
 def calibration(

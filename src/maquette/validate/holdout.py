@@ -25,11 +25,12 @@ from maquette.validate.cases import Cases, resolve, sent
 from maquette.validate.durations import with_units
 from maquette.validate.lanes import LANES, compared, thin
 from maquette.validate.regret import Choice
-from maquette.validate.rows import Reading, read
+from maquette.validate.rows import Reading, Table, read
 from maquette.validate.shelf import Shelf
 
 Bools = NDArray[np.bool_]
 WAYS = ("batch", "model", "machine")
+LOADS = {"static": ("batch",), "closed": ("concurrency",), "stages": ("rate",)}
 FOLDS = 4
 Progress = Callable[[str, int, int], None]
 
@@ -65,8 +66,8 @@ def held_out(
 ) -> HeldOut:
     """Score every group by fits to the others.
 
-    Batch sizes are of static batches; models and machines of all lanes.  At most `limit` rows of a
-    serving file are simulated in a fold.
+    Batch sizes are also numbers of clients, rates, and lengths of what was run all at once.  At
+    most `limit` rows of a serving file are simulated in a fold.
 
     Raises:
         InputError: a way that is none, or a folder that holds no rows.
@@ -90,8 +91,7 @@ def held_out(
             skipped.append(f"{fold.way} {', '.join(fold.names)}: {error}")
             continue
         known = replace(shelf, calibration=partial(_find, fits))
-        own = ("static",) if fold.way == "batch" else tuple(lanes)
-        for lane in (lane for lane in own if lane in lanes):
+        for lane in lanes:
             scored, chosen = _lane(reading, lane, known, fold, limit)
             found.scored[fold.way] += scored
             if fold.way == "model":
@@ -102,7 +102,7 @@ def held_out(
 def folds(reading: Reading, shelf: Shelf, way: str) -> Iterator[Fold]:
     """At most `FOLDS` folds, dealt so that neighbours are not held out together."""
     names: set[str] = set()
-    for table in reading.of("static"):
+    for table in reading.of(*LANES):
         cases = resolve(table, shelf)
         names |= {str(x) for x in _labels(cases, way)[cases.why == ""]}
     ordered = sorted(names - {""}, key=lambda x: (len(x), x))
@@ -115,9 +115,16 @@ def folds(reading: Reading, shelf: Shelf, way: str) -> Iterator[Fold]:
 def _labels(cases: Cases, way: str) -> NDArray[np.object_]:
     """The group of each row."""
     if way == "batch":
-        return np.array([f"{b:g}" for b in cases.table.values("batch", 1.0)], dtype=object)
+        return _loads(cases.table)
     subjects = cases.subject
     return np.array([getattr(s, way) if s is not None else "" for s in subjects], dtype=object)
+
+
+def _loads(table: Table) -> NDArray[np.object_]:
+    """Batch sizes, clients or rates; of rows that were run all at once their lengths."""
+    columns = LOADS.get(table.kind.name, ("input_tokens", "output_tokens"))
+    values = [table.values(c, 1.0) for c in columns]
+    return np.array(["/".join(f"{x:g}" for x in row) for row in zip(*values, strict=True)], object)
 
 
 def _find(fits: Sequence[Calibration], machine: object, engine: str) -> Calibration:

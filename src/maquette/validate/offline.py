@@ -1,7 +1,8 @@
 """Offline throughput: every request is there at once, tokens per second and accelerator.
 
-Submitters of such figures tune: every tensor-parallel size that divides the devices is tried, with
-as many sequences as memory holds, and the best counts.
+A row that states its mesh is simulated as it was run (`serving`).  Others are of submitters, who
+tune: every tensor-parallel size that divides the devices is tried, with as many sequences as memory
+holds, and the best counts.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from maquette.traffic.spec import CV, TrafficSpec, generate
 from maquette.units import PerSecond
 from maquette.validate.cases import Cases, Subject
 from maquette.validate.score import Priced
+from maquette.validate.serving import serving
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import step_spread
 from maquette.validate.uncertainty import band
@@ -41,6 +43,17 @@ def offline(
     cases: Cases, subject: Subject, rows: Any, shelf: Shelf, cal: Calibration
 ) -> Iterator[tuple[str, Priced]]:
     """Rows of one subject as ``rate``: tokens per second and accelerator."""
+    stated = np.isfinite(cases.table.values("tp")[rows])
+    if stated.any():
+        yield from serving(cases, subject, rows[stated], shelf, cal)
+    if not stated.all():
+        yield from _tuned(cases, subject, rows[~stated], shelf, cal)
+
+
+def _tuned(
+    cases: Cases, subject: Subject, rows: Any, shelf: Shelf, cal: Calibration
+) -> Iterator[tuple[str, Priced]]:
+    """Rows that state no mesh."""
     table = cases.table
     found = []
     known: dict[tuple[float, ...], tuple[float, float, float] | str] = {}

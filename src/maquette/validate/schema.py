@@ -59,7 +59,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "offline", "offline throughput", ("mlperf_inference*",),
-        ("hardware", "model", "devices"), ("device_rate", "output_rate", "rate"),
+        ("hardware", "model", "devices"), ("device_rate", "output_rate", "total_rate", "rate"),
     ),
     Kind(
         "requests", "serving, single requests", ("serving_vllm_requests*",),

@@ -22,6 +22,7 @@ STREAMS = 6  # draws of the requests of a row
 EVEN = 3  # draws whose means are those of the row
 LEAST_REQUESTS, MOST_REQUESTS = 50, 4000
 PER_CLIENT = 10  # requests of each client of a closed loop, as InferenceX sends
+AT_ONCE = 4000  # requests of an offline run that does not say
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,17 @@ def sending(cases: Cases, row: int) -> Sending | None:
         return None
     spec, n = asked
     drawn = tuple(generate(spec, n, seed=SEED + i) for i in range(STREAMS))
+    if _alike(*drawn[:2]):
+        return Sending(drawn[:1], drawn[:1])
     return Sending(drawn, tuple(_even(spec, r) for r in drawn[:EVEN]))
+
+
+def _alike(a: Requests, b: Requests) -> bool:
+    """Nothing was drawn by chance: a loop of requests of one length."""
+    return a.block_hash is None and all(
+        np.array_equal(getattr(a, c), getattr(b, c))
+        for c in ("arrival_ns", "input_tokens", "output_tokens")
+    )
 
 
 def _even(spec: TrafficSpec, drawn: Requests) -> Requests:
@@ -73,32 +84,45 @@ def _even(spec: TrafficSpec, drawn: Requests) -> Requests:
 
 def _asked(cases: Cases, row: int, listed: Sent | None) -> tuple[TrafficSpec, int] | None:
     """The traffic that a row tells of, and how many requests."""
-    table, is_open = cases.table, open_loop(cases.table, row)
+    table = cases.table
     inputs, outputs = (table.values(c)[row] for c in ("input_tokens", "output_tokens"))
-    rate, clients = table.values("rate")[row], table.values("concurrency")[row]
     if listed is not None:
         inputs, outputs = listed.inputs.mean(), listed.outputs.mean()
-    if not (inputs >= 1 and outputs >= 1 and (rate if is_open else clients) > 0):
+    load = _load(table, row)
+    if load is None or not (inputs >= 1 and outputs >= 1):
         return None
-    default = schema.defaults(table.file.rsplit("/", 1)[-1]).get("lengths", "")
+    rate, arrivals, n = load
+    said = str(table.words("lengths")[row]).lower()
+    said = said or schema.defaults(table.file.rsplit("/", 1)[-1]).get("lengths", "")
     length: dict[str, Lengths] = {}
     for name, mean in (("input", inputs), ("output", outputs)):
         sd = table.values(f"{name}_sd")[row]
-        length[name] = _lengths(mean, sd, default, is_open)
-    asked = PER_CLIENT * clients
-    if is_open:
-        asked = table.values("requests")[row]
-        if not asked > 0:
-            asked = rate * table.values("duration", 60.0)[row]
-    arrivals = Arrivals("poisson") if is_open else Arrivals("closed", concurrency=int(clients))
-    spec = TrafficSpec(
-        length["input"],
-        length["output"],
-        PerSecond(rate) if is_open else None,
-        arrivals,
-        prefixes=_prefixes(table, row, inputs),
-    )
-    return spec, int(np.clip(asked, LEAST_REQUESTS, MOST_REQUESTS))
+        length[name] = _lengths(mean, sd, said, rate is not None)
+    shared = _prefixes(table, row, inputs)
+    return TrafficSpec(length["input"], length["output"], rate, arrivals, prefixes=shared), n
+
+
+def _load(table: Table, row: int) -> tuple[PerSecond | None, Arrivals, int] | None:
+    """Rate or number of clients, and how many requests; None where there is none of either.
+
+    Offline every request has a client of its own: all are there at once.
+    """
+    asked, rate = table.values("requests")[row], table.values("rate")[row]
+    if open_loop(table, row):
+        n = asked if asked > 0 else rate * table.values("duration", 60.0)[row]
+        return PerSecond(rate), Arrivals("poisson"), _between(n, MOST_REQUESTS)
+    if table.kind.name == "offline":
+        n = int(asked) if asked > 0 else AT_ONCE
+        return None, Arrivals("closed", concurrency=n), n
+    clients = table.values("concurrency")[row]
+    if not clients >= 1:
+        return None
+    n = asked if asked > 0 else max(PER_CLIENT * clients, LEAST_REQUESTS)
+    return None, Arrivals("closed", concurrency=int(clients)), min(int(n), MOST_REQUESTS)
+
+
+def _between(n: float, most: int) -> int:
+    return int(np.clip(n, LEAST_REQUESTS, most))
 
 
 def open_loop(table: Table, row: int) -> bool:
@@ -129,10 +153,13 @@ def _as_sent(listed: Sent) -> Requests:
     )
 
 
-def _lengths(mean: float, sd: float, default: str, varied: bool) -> Lengths:
-    """Lengths of a row: of its own spread, of its file's rule, or of the lane's habit."""
+def _lengths(mean: float, sd: float, said: str, varied: bool) -> Lengths:
+    """Lengths of a row: of its own spread, of what it or its file says, or of the lane's habit."""
     if sd > 0:
         return lognormal(mean=mean, cv=sd / mean)
-    if default.startswith("uniform:"):
-        return uniform(max(1, round(mean * float(default.split(":")[1]))), round(mean))
-    return lognormal(mean=mean, cv=CV) if varied and sd != 0 else fixed(round(mean))
+    if said.startswith("uniform:"):
+        return uniform(max(1, round(mean * float(said.split(":")[1]))), round(mean))
+    if said == "uniform_below":  # its mean is told, as a client counts it
+        return uniform(1, max(2, round(2 * mean) - 1))
+    varied = varied and sd != 0 and said != "pinned"
+    return lognormal(mean=mean, cv=CV) if varied or said == "sharegpt" else fixed(round(mean))

@@ -1,4 +1,4 @@
-"""Serving rows: each simulated as it was run, at a rate or at a concurrency."""
+"""Serving rows: each simulated as it was run, at a rate, at a concurrency or all at once."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ from maquette.traffic.types import Requests
 from maquette.validate import score
 from maquette.validate.cases import Cases, Subject
 from maquette.validate.rows import Table
-from maquette.validate.sending import Sending, open_loop, sending
+from maquette.validate.sending import Sending, sending
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import AXES, seconds, typical
 
 SEED = 0
 STATISTICS = ("mean", "p50", "p99")
 DRAWS = 10  # calibrations that a row is simulated under
+TOKEN = 0.02  # seconds between tokens, for a first look at how many sequences a rate keeps busy
 TRIED = 800  # requests of each that draws are compared on
 T80 = {n + 1: t for n, t in enumerate((3.078, 1.886, 1.638, 1.533, 1.476), 1)}  # Student's t, 90 %
 Key = tuple[str, str]
+RATE: Key = ("rate", "mean")  # output tokens per second and device, of a run whose load is no rate
 WANTED: Mapping[str, tuple[Key, ...]] = {
     **{q: ((q, "mean"), (q, "p50")) for q in ("ttft", "tpot", "e2e")},
     "ttft_p99": (("ttft", "p99"),),
+    "rate": (RATE,),
 }
 
 
@@ -48,6 +51,20 @@ class Run:
     plan: Plan
     replicas: int
     subject: Subject
+    ahead: int  # requests that load the system before one is measured
+
+    @property
+    def devices(self) -> int:
+        return self.plan.mesh.devices * self.replicas
+
+    @property
+    def load(self) -> float:
+        """Sequences at once, about; of an open loop those of its rate, were tokens 20 ms apart."""
+        sent = self.requests.even[0]
+        if sent.concurrency:
+            return float(min(sent.concurrency, self.plan.policy.max_seqs * self.replicas))
+        span = max(float(sent.arrival_ns[-1]) / 1e9, 1e-9)
+        return len(sent) / span * float(sent.output_tokens.mean()) * TOKEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +76,13 @@ class Priced:
     drawn: tuple[Replica, ...]
 
 
-def measures(trace: Trace) -> dict[Key, float]:
-    """Means, medians and 99th percentiles of finished requests, by (quantity, statistic)."""
+def measures(trace: Trace, devices: int = 1, ahead: int = 0) -> dict[Key, float]:
+    """Means, medians and 99th percentiles of finished requests, by (quantity, statistic).
+
+    The first `ahead` requests load the system and are not measured.
+    """
     done = trace.status == FINISHED
+    done[:ahead] = False
     ttft = (trace.first_token_ns - trace.arrival_ns)[done] / 1e9
     e2e = (trace.finish_ns - trace.arrival_ns)[done] / 1e9
     out = trace.output_tokens[done]
@@ -71,6 +92,8 @@ def measures(trace: Trace) -> dict[Key, float]:
     for name, x in (("ttft", ttft), ("tpot", tpot), ("e2e", e2e)):
         values = (np.mean(x), *np.percentile(x, (50, 99))) if len(x) else (np.nan,) * 3
         found |= {(name, s): float(v) for s, v in zip(STATISTICS, values, strict=True)}
+    if len(out):
+        found[RATE] = float(out.sum() / (trace.finish_ns[done].max() / 1e9)) / devices
     return found
 
 
@@ -81,7 +104,7 @@ def serving(
     held: dict[Plan, Priced | str] = {}
     found: dict[str, list[tuple[float, ...]]] = {}
     for row in map(int, rows):
-        run = _run(cases, subject, row, shelf)
+        run = run_of(cases, subject, row, shelf)
         if not isinstance(run, str) and run.plan not in held:
             held[run.plan] = _replicas(run, shelf, cal)
         why = run if isinstance(run, str) else held[run.plan]
@@ -98,19 +121,30 @@ def serving(
 
 def _row(table: Table, row: int, run: Run, priced: Priced) -> dict[str, tuple[float, ...]]:
     """(measured, predicted, low, high, ideal) of each quantity a row has."""
-    asked: dict[str, Key] = {}
-    for name, keys in WANTED.items():
-        for key in keys:
-            if float(table.seconds(*key)[row]) > 0:
-                asked.setdefault(name, key)
+    told = measured(table, row, run)
+    asked = {n: k for n, keys in WANTED.items() for k in reversed(keys) if told[k] > 0}
     if not asked:
         return {}
     middle, bands = _simulated(run, priced, asked, table.kind.name)
-    light = measures(_sent(run, priced.ideal, run.requests.even[0]))
-    return {
-        name: (float(table.seconds(*key)[row]), middle[key], *bands[name], light[key])
-        for name, key in asked.items()
-    }
+    light = _sent(run, priced.ideal, run.requests.even[0])
+    return {name: (told[key], middle[key], *bands[name], light[key]) for name, key in asked.items()}
+
+
+def measured(table: Table, row: int, run: Run) -> dict[Key, float]:
+    """What a row measured, NaN where nothing."""
+    keys = (k for wanted in WANTED.values() for k in wanted)
+    return {k: _rate(table, row, run) if k == RATE else float(table.seconds(*k)[row]) for k in keys}
+
+
+def _rate(table: Table, row: int, run: Run) -> float:
+    """Output tokens per second and device of an offline row; elsewhere TPOT tells as much."""
+    if table.kind.name != "offline":
+        return float("nan")
+    sent = run.requests.even[0]
+    share = sent.output_tokens.sum() / (sent.output_tokens.sum() + sent.input_tokens.sum())
+    of = (("device_rate", 1.0), ("output_rate", run.devices), ("total_rate", run.devices / share))
+    rates = (float(table.seconds(name)[row]) / per for name, per in of)
+    return next((r for r in rates if r > 0), float("nan"))
 
 
 def _simulated(
@@ -123,11 +157,11 @@ def _simulated(
     first two are told apart; queues amplify both, and each is simulated.
     """
     few = [head(r, TRIED) for r in run.requests.drawn]
-    base = [measures(_sent(run, priced.own, r)) for r in few]
-    whole = [measures(_sent(run, priced.own, r)) for r in run.requests.even]
+    base = [_sent(run, priced.own, r) for r in few]
+    whole = [_sent(run, priced.own, r) for r in run.requests.even]
     # Mirrored draws serve the same requests, so that no stream sees slow ones only.
     of = [min(i, len(priced.drawn) - 1 - i) % len(few) for i in range(len(priced.drawn))]
-    moved = [measures(_sent(run, r, few[j])) for r, j in zip(priced.drawn, of, strict=True)]
+    moved = [_sent(run, r, few[j]) for r, j in zip(priced.drawn, of, strict=True)]
     short = min(1.0, (TRIED / len(run.requests.drawn[0])) ** 0.5)
     middle, bands = {}, {}
     for name, key in asked.items():
@@ -143,8 +177,18 @@ def _simulated(
     return middle, bands
 
 
-def _sent(run: Run, replica: Replica, requests: Requests) -> Trace:
-    return simulate(requests, [replica] * run.replicas, run.plan.policy)
+def _sent(run: Run, replica: Replica, requests: Requests) -> dict[Key, float]:
+    trace = simulate(requests, [replica] * run.replicas, run.plan.policy)
+    return measures(trace, run.devices, run.ahead)
+
+
+def seen(run: Run, shelf: Shelf, cal: Calibration) -> dict[Key, float]:
+    """What a client of a row sees under one calibration, its lengths even."""
+    machine, engine = shelf.machines[run.subject.machine], shelf.engines[run.subject.engine]
+    one = price_replica(run.schedule, machine, engine, run.plan, cal)
+    if isinstance(one, Infeasible):
+        return dict.fromkeys((k for wanted in WANTED.values() for k in wanted), float("inf"))
+    return _sent(run, one, run.requests.even[0])
 
 
 def _replicas(run: Run, shelf: Shelf, cal: Calibration) -> Priced | str:
@@ -165,7 +209,8 @@ def _replicas(run: Run, shelf: Shelf, cal: Calibration) -> Priced | str:
     return Priced(own, ideal, tuple(r for r in drawn if not isinstance(r, Infeasible)))
 
 
-def _run(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
+def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
+    """A row ready to be simulated, or why it cannot be."""
     table = cases.table
     requests = sending(cases, row)
     if requests is None:
@@ -182,7 +227,7 @@ def _run(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
     used = table.values("memory_utilisation")[row]
     if used > 0:
         given["memory_utilisation"] = used / 100 if used > 1 else used
-    if not open_loop(table, row) and "max_seqs" not in given:
+    if table.kind.name == "closed" and "max_seqs" not in given:
         given["max_seqs"] = max(policy.max_seqs, int(np.ceil(clients / replicas)))
     return Run(
         requests=requests,
@@ -195,4 +240,5 @@ def _run(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
         ),
         replicas=replicas,
         subject=subject,
+        ahead=max(int(table.values("ahead", 0.0)[row]), 0),
     )

@@ -7,6 +7,7 @@ sequences do not all fit the KV cache they run in waves, one after another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Mesh, Plan, Precision
-from maquette.price.calibration import Calibration
+from maquette.price.calibration import NAMES, Calibration
 from maquette.price.environment import batch_environment, causal_pairs, mesh_environment
 from maquette.price.host import Running, beside, running
 from maquette.price.memory import fits
@@ -187,26 +188,37 @@ def _mean_reach(first: Floats, last: Floats, window: int) -> Floats:
 
 
 def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
-    """The price of every row under a calibration; infinite where a row cannot run."""
+    """The price of every row under a calibration; infinite where a row cannot run.
+
+    A calibration that holds many values of each constant (`stacked`) gives a first axis for them.
+    """
     b = prepared.batches
     priced = walk_seconds(b.schedule, b.machine, cal, prepared.env)
     step = sum(s.total for s in priced) + stages(b.schedule, b.machine, cal, b.mesh, prepared.env)
-    step = step + np.stack([_beside(prepared, cal, phase, step[phase]) for phase in (0, 1)])
+    step = step + np.concatenate([_beside(prepared, cal, p, step) for p in (0, 1)], axis=-3)
     step = np.where(prepared.why == "", step, 1.0)
-    total = (step * prepared.steps).sum(axis=1)  # (phase, row)
+    total = (step * prepared.steps).sum(axis=-2)  # (phase, row)
+    prefill, decode = total[..., 0, :], total[..., 1, :]
     out = np.where(prepared.why == "", 0.0, np.inf)
     after = np.maximum(b.outputs - 1, 1)
     # What a client derives from a whole run and a run of one token: over all waves.
-    tpot = np.where(b.outputs > 1, total[1] / after, step[1, 0])
-    return Seconds(ttft=total[0] + out, tpot=tpot + out, e2e=total.sum(axis=0) + out)
+    tpot = np.where(b.outputs > 1, decode / after, step[..., 1, 0, :])
+    return Seconds(ttft=prefill + out, tpot=tpot + out, e2e=prefill + decode + out)
 
 
-def _beside(prepared: Prepared, cal: Calibration, phase: int, device: Floats) -> Floats:
+def _beside(prepared: Prepared, cal: Calibration, phase: int, step: Floats) -> Floats:
     """What steps of a phase take beside the device."""
-    b = prepared.batches
-    env = {k: v[phase] if np.ndim(v) == 3 else v for k, v in prepared.env.items()}
+    b, one = prepared.batches, slice(phase, phase + 1)
+    env = {k: v[one] if np.ndim(v) == 3 else v for k, v in prepared.env.items()}
+    device = step[..., one, :, :]
     found: Floats = beside(b.schedule, b.machine, cal, prepared.how, env, device, phase == 0)
     return found
+
+
+def stacked(cals: Sequence[Calibration]) -> Calibration:
+    """Calibrations as one that holds an array of each constant, to be priced in one walk."""
+    columns = {n: np.array([c.values[n] for c in cals]).reshape(-1, 1, 1, 1) for n in NAMES}
+    return replace(cals[0], values=columns)  # type: ignore[arg-type]
 
 
 def typical(

@@ -49,6 +49,7 @@ TEXT: Mapping[str, tuple[str, ...]] = {
     "cache": ("cache", "cache_state", "l2_state"),
     "causal": ("causal", "is_causal", "causal_mask"),
     "scenario": ("scenario",),
+    "lengths": ("lengths", "length_distribution"),
     "evidence": ("evidence",),
     "disaggregated": ("disagg", "is_disagg", "disaggregated", "is_disaggregated", "serving_mode",
                       "disaggregation", "disagg_mode", "deployment_mode"),
@@ -99,6 +100,7 @@ NUMBER: Mapping[str, tuple[str, ...]] = {
         "completed_requests", "num_completed", "n_completed", "successful_requests", "n_success",
         "requests_completed", "completed", "num_success", "count",
     ),
+    "ahead": ("unmeasured_requests", "discarded_requests"),
     "arrival": (
         "arrival_s", "arrival_time_s", "start_s", "start_time_s", "sent_s", "send_time_s",
         "request_start_s", "arrival_time", "start_time",

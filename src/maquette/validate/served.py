@@ -1,0 +1,126 @@
+"""Serving rows as rows to fit to: a simulated level, and the slopes of a static batch.
+
+What a client sees of a loop or a queue is a simulation, too slow to differentiate for every row and
+constant.  How it moves with the constants is nearly how a static batch of as many sequences does:
+its whole time for a time per token or a rate, the prefill of one prompt for a first token.  So a
+fit moves along those slopes, and every row is simulated anew where it came to, until that changes
+little.  Only the way there is approximate: what is compared with a measurement is simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from maquette.price.calibration import Calibration
+from maquette.validate.cases import Cases, Subject
+from maquette.validate.rows import Floats
+from maquette.validate.score import NOISE_FLOORS
+from maquette.validate.serving import WANTED, Key, Run, measured, run_of, seen
+from maquette.validate.shelf import Shelf
+from maquette.validate.static import Batches, Prepared, Seconds, prepare, seconds
+
+# Of the logarithm, beside the noise of a measurement: what waits for a first token depends on how a
+# client begins and warms up, which rows do not state.
+DOUBT: Mapping[str, float] = {"ttft": 0.20}
+FITTED = ("ttft", "tpot", "rate")  # e2e follows from these; a p99 says little
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """Values that rows of one subject measured, and where they were simulated last."""
+
+    runs: Sequence[Run]
+    of: Sequence[int]  # the run of each value
+    keys: Sequence[tuple[str, Key]]  # quantity and what of it a client tells
+    rows: Any  # of the table
+    measured: Floats
+    sigma: Floats
+    shelf: Shelf
+    loaded: Prepared  # static batches as large as the load
+    single: Prepared  # … and of one prompt
+    base: Floats  # logarithms of what was simulated less those of the slopes there
+
+    def predict(self, cal: Calibration) -> Floats:
+        """What is seen, to first order about where the rows were simulated last."""
+        return np.asarray(np.exp(self.base) * self._slopes(cal))
+
+    def settled(self, cal: Calibration) -> tuple[Served, float]:
+        """Simulated anew, and the median change of a prediction."""
+        told = [seen(r, self.shelf, cal) for r in self.runs]
+        levels = np.array([told[i][k] for i, (_, k) in zip(self.of, self.keys, strict=True)])
+        base = np.log(levels / self._slopes(cal))
+        return replace(self, base=base), float(np.median(np.abs(base - self.base)))
+
+    def _slopes(self, cal: Calibration) -> Floats:
+        loaded, single = seconds(self.loaded, cal), seconds(self.single, cal)
+        pairs = zip(self.keys, self.of, strict=True)
+        return np.stack([_slope(q, i, loaded, single) for (q, _), i in pairs], axis=-1)
+
+
+def _slope(quantity: str, i: int, loaded: Seconds, single: Seconds) -> Floats:
+    if quantity == "ttft":
+        return single.ttft[..., i]
+    return 1 / loaded.e2e[..., i] if quantity == "rate" else loaded.e2e[..., i]
+
+
+def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | None:
+    """The rows of one subject that can be run and have something measured."""
+    runs: list[Run] = []
+    values: list[tuple[int, str, Key, int, float, float]] = []
+    for row in map(int, rows):
+        one = run_of(cases, subject, row, shelf)
+        if isinstance(one, str):
+            cases.why[row] = one
+            continue
+        told = measured(cases.table, row, one)
+        keys = {q: next((k for k in WANTED[q] if told[k] > 0), None) for q in FITTED}
+        own = [(q, k) for q, k in keys.items() if k is not None]
+        if not own:
+            cases.why[row] = "no measured value"
+            continue
+        for q, k in own:
+            floor, _ = NOISE_FLOORS.get((cases.table.kind.name, q), (0.0, ""))
+            sigma = float(np.hypot(floor, DOUBT.get(q, 0.0)))
+            values.append((len(runs), q, k, row, told[k], sigma))
+        runs.append(one)
+    return _served(runs, values, shelf) if values else None
+
+
+def _served(
+    runs: Sequence[Run], values: Sequence[tuple[int, str, Key, int, float, float]], shelf: Shelf
+) -> Served | None:
+    loads = np.array([max(r.load / r.replicas, 1.0) for r in runs])
+    loaded, single = (prepare(_batches(runs, shelf, size)) for size in (loads, np.ones(len(runs))))
+    runs_of, quantity, key, row, amount, sigma = zip(*values, strict=True)
+    fits = np.array([loaded.why[i] == "" for i in runs_of])
+    if not fits.any():
+        return None
+    return Served(
+        runs, np.array(runs_of)[fits].tolist(),
+        [(q, k) for q, k, f in zip(quantity, key, fits, strict=True) if f],
+        np.array(row)[fits], np.array(amount)[fits], np.array(sigma)[fits], shelf,
+        loaded, single, np.zeros(int(fits.sum())),
+    )  # fmt: skip
+
+
+def _batches(runs: Sequence[Run], shelf: Shelf, size: Floats) -> Batches:
+    first = runs[0]
+    machine, engine = shelf.machines[first.subject.machine], shelf.engines[first.subject.engine]
+    even = [r.requests.even[0] for r in runs]
+    return Batches(
+        machine=machine,
+        engine=replace(engine, policy=shelf.policy(engine, machine)),
+        schedule=first.schedule,
+        precision=first.subject.precision,
+        batch=size,
+        inputs=np.array([float(e.input_tokens.mean()) for e in even]),
+        outputs=np.array([float(e.output_tokens.mean()) for e in even]),
+        mesh={
+            a: np.array([float(getattr(r.plan.mesh, a)) for r in runs])
+            for a in ("tp", "pp", "dp", "ep")
+        },
+    )
