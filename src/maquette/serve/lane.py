@@ -150,9 +150,7 @@ class Lane:
         for _, count in chunks:
             tokens += count
         whole = tokens + (rows - len(chunks) if ticking else 0)
-        time = costs.prefill + costs.chunk[whole] + costs.seqs[rows] + costs.tokens[whole]
-        if ticking:
-            time += self.decoders.attention()
+        time = self.decoders.attention() if ticking else 0
         for nth, attention in enumerate(costs.attention):
             pairs = context = 0
             for seq, count in chunks:
@@ -162,7 +160,7 @@ class Lane:
             outcomes.prefill_context[nth] += context
             time += max(attention.pair * pairs, attention.read * context)
         self.prefill = tokens
-        self.decoders.first = time
+        self.decoders.first = time = costs.chunked(whole, rows, time)
         self._begin(now, time, 1, ticking, rows)
 
     def start_run(self, now: int, rows: int, single: bool) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from maquette.plans.types import Scheduler
 from maquette.price.step import StepModel
 from maquette.serve.clock import END, quanta
-from maquette.serve.costs import chunk_of
+from maquette.serve.costs import floor_of
 from maquette.serve.counted import CountedBlocks
 from maquette.serve.sequence import RID_BITS, SERIAL_BITS, Seq
 from maquette.serve.setup import LaneSetup
@@ -36,7 +36,10 @@ class StepPrice:
     def __init__(self, model: StepModel) -> None:
         self.overhead, self.prefill = quanta(model.overhead), quanta(model.prefill)
         self.tokens = [quanta(x) for x in model.tokens]
-        self.chunk = [quanta(x) for x in chunk_of(model)]
+        floor = floor_of(model)
+        self.decoding = [quanta(x) for x in floor.decoding]
+        self.chunk = [quanta(x) for x in floor.chunk]
+        self.chunk_seqs = [quanta(x) for x in floor.seqs]
         self.seqs = [quanta(x) for x in model.seqs]
         self.windows = [a.window for a in model.attention]
         self.pair = [quanta(a.pair) for a in model.attention]
@@ -282,7 +285,7 @@ class StepLane:
         prefill = sum(t for _, t in self.chunks)
         padded = self.rows if self.stepping and self.kind == "static" else len(self.stepping)
         time = price.overhead + price.tokens[padded + prefill] + price.seqs[self.rows]
-        time += price.prefill + price.chunk[padded + prefill] if self.chunks else 0
+        time += price.prefill if self.chunks else 0
         n = len(self.stepping)
         for c, window in enumerate(price.windows):
             clip = window or 1 << 60
@@ -299,7 +302,9 @@ class StepLane:
             if n:
                 lines = zip(price.at[c][:, n], price.slope[c][:, n], strict=True)
                 time += max(at + slope * total for at, slope in lines)
-        return time
+        if self.chunks:
+            return max(time, price.chunk[padded + prefill] + price.chunk_seqs[self.rows])
+        return max(time, price.decoding[self.rows])
 
     def _record(self, now: int) -> None:
         timeline, took = self.setup.timeline, now - self.start
