@@ -65,7 +65,9 @@ SAME_SHAPE: Mapping[str, str] = {
     "gptoss20b": "gpt-oss-20b", "qwen27b": "qwen2-7b", "qwen272b": "qwen2-72b",
     "codellama34b": "codellama-34b", "snowflakearctic": "arctic", "arctic": "arctic",
     "kimik2": "kimi-k2", "kimik25": "kimi-k2", "qwen3235b": "qwen3-235b-a22b",
-    "qwen330b": "qwen3-30b-a3b",
+    "qwen330b": "qwen3-30b-a3b", "llama4scout": "llama-4-scout",
+    "llama4maverick": "llama-4-maverick", "llama4scout17b16e": "llama-4-scout",
+    "llama4maverick17b128e": "llama-4-maverick",
 }  # fmt: skip
 _PRECISIONS: tuple[tuple[str, tuple[str, str]], ...] = (
     # written → (weights, activations)
