@@ -35,6 +35,14 @@ RIDGES = {
     "l40s": 419,
     "a10g": 117,
     "rtx-4090": 164,
+    "rtx-5090": 117,
+    "rtx-pro-6000": 301,
+    "rtx-pro-6000-workstation": 281,
+    "rtx-6000-ada": 379,
+    "rtx-a6000": 202,
+    "l40": 210,
+    "h20": 37,
+    "a100-pcie": 161,
     "mi250x": 117,
     "mi300x": 247,
     "mi325x": 218,
@@ -74,7 +82,8 @@ def test_ridge_points_by_hand(name: str) -> None:
 
 def test_the_catalogue_is_complete() -> None:
     survey = """a100-40gb a100-80gb h100-sxm h100-pcie h100-nvl h200 gh200 b100 b200 gb200 b300
-    gb300 l4 l40s a10g a40 rtx-4090 jetson-orin-nano-super jetson-agx-orin mi250x mi300x mi325x
+    gb300 l4 l40s a10g a40 rtx-4090 rtx-5090 rtx-pro-6000 rtx-pro-6000-workstation rtx-6000-ada
+    rtx-a6000 l40 h20 a100-pcie jetson-orin-nano-super jetson-agx-orin mi250x mi300x mi325x
     mi355x gaudi2 gaudi3 xeon-8480 tpu-v4 tpu-v5e tpu-v5p tpu-v6e tpu-v7 trainium2 inferentia2
     sn10 sn30 sn40l sn50 cs-2 cs-3 corsair groq-lpu n150 n300 p150a matx-one etched-sohu
     plasticine"""

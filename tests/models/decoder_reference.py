@@ -27,6 +27,7 @@ ACT = {
     "silu": silu,
     "gelu": lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2))),
     "gelu_pytorch_tanh": gelu_tanh,
+    "gelu_new": gelu_tanh,
 }
 
 
@@ -118,6 +119,8 @@ class Reference:
         x = self.norm(x[-1:], "norm_final")[0]
         table = self.weights["embedding"] if c.tied else self.w("lm_head")
         y = table @ x * c.logit_scale
+        if f"{self.place}.b_lm_head" in self.weights:
+            y = y + self.w("b_lm_head")
         cap = self.hf.get("final_logit_softcapping")
         return cap * np.tanh(y / cap) if cap else y
 
@@ -126,7 +129,8 @@ class Reference:
         if (kind or n.kind) == "layer":
             x = x - x.mean(-1, keepdims=True)
         y = x / np.sqrt((x**2).mean(-1, keepdims=True) + n.epsilon)
-        return y * (n.offset + self.w(f"{name}_scale").ravel())
+        y = y * (n.offset + self.w(f"{name}_scale").ravel())
+        return y + self.w(f"{name}_bias") if f"{self.place}.{name}_bias" in self.weights else y
 
     def layer(self, x, kind):
         c, hf = self.config, self.hf
@@ -136,7 +140,10 @@ class Reference:
         elif "kv_lora_rank" in hf:
             added = self.latent(normed)
         else:
-            added = self.attention(normed, local=kind == "local")
+            added = self.attention(normed, local=kind.endswith("local"))
+        if hf["model_type"] == "gptj" or hf.get("parallel_attn") or "num_kv_heads" in hf:
+            two = hf.get("new_decoder_architecture")
+            return x + added + self.mlp(self.norm(x, "norm_ffn") if two else normed)
         if c.sandwich:
             added = self.norm(added, "norm_post_attn")
         h = x + added * c.residual_scale
@@ -169,15 +176,25 @@ class Reference:
         q, k, v = project("q", g * r), project("k", g), project("v", g)
         if f"{self.place}.norm_q_scale" in self.weights:
             q, k = self.norm(q, "norm_q", "rms"), self.norm(k, "norm_k", "rms")
-        if hf.get("position_embedding_type") != "nope":
+        fourth = hf["model_type"] == "llama4_text"
+        if hf.get("position_embedding_type") != "nope" and (local or not fourth):
             dims = int(kd * hf.get("partial_rotary_factor", 0.5 if "mamba_n_heads" in hf else 1))
+            dims = hf.get("rotary_dim", dims)
+            pairs = fourth or "rotary_dim" in hf
             theta = attn.get("rope_theta", 10000.0)
             scaling = hf.get("rope_scaling")
             if local and hf["model_type"] == "gemma3_text":
                 theta, scaling = hf["rope_local_base_freq"], None
             inv, gain = inverse_frequencies(dims, theta, scaling)
-            q = np.stack([rotate(q[:, h], inv, gain) for h in range(g * r)], 1)
-            k = np.stack([rotate(k[:, h], inv, gain) for h in range(g)], 1)
+            q = np.stack([rotate(q[:, h], inv, gain, pairs) for h in range(g * r)], 1)
+            k = np.stack([rotate(k[:, h], inv, gain, pairs) for h in range(g)], 1)
+            if fourth and hf.get("use_qk_norm", True):
+                q, k = (
+                    y / np.sqrt((y**2).mean(-1, keepdims=True) + hf["rms_norm_eps"]) for y in (q, k)
+                )
+        elif fourth and hf["attn_temperature_tuning"]:
+            steps = np.floor((np.arange(S) + 1) / hf["floor_scale"])
+            q = q * (np.log1p(steps) * hf["attn_scale"] + 1)[:, None, None]
         window = hf.get("sliding_window")
         if hf["model_type"] in ("gemma2", "gemma3_text", "gpt_oss", "qwen2") and not local:
             window = None
@@ -187,6 +204,9 @@ class Reference:
         out = np.zeros((S, g, r, kd))
         for i in range(S):
             seen = [j for j in range(i + 1) if not window or i - j < window]
+            if fourth and local:
+                chunk = hf["attention_chunk_size"]
+                seen = [j for j in seen if j // chunk == i // chunk]
             for h in range(g * r):
                 scores = np.array([q[i, h] @ k[j, h // r] for j in seen]) * scale
                 if cap := hf.get("attn_logit_softcapping"):
@@ -231,6 +251,10 @@ class Reference:
 
         biased = f"{self.place}.{prefix}b_up" in self.weights
         act = self.hf.get("hidden_activation", self.hf.get("hidden_act", "silu"))
+        if self.hf["model_type"] in ("gptj", "falcon"):
+            act = self.hf.get("activation_function", "gelu")
+            up = x @ pick("w_up") + (pick("b_up") if biased else 0.0)
+            return ACT[act](up) @ pick("w_down") + (pick("b_down") if biased else 0.0)
         gate, up = x @ pick("w_gate"), x @ pick("w_up")
         if biased:
             gate, up = gate + pick("b_gate"), up + pick("b_up")
@@ -245,7 +269,7 @@ class Reference:
     def moe(self, x):
         hf = self.hf.get("ffn_config", self.hf)
         count = self.w("w_router").shape[-1]
-        k = hf.get("moe_top_k", hf.get("num_experts_per_tok"))
+        k = hf.get("moe_top_k", hf.get("num_experts_per_tok", 1))
         out = np.zeros_like(x)
         for i, token in enumerate(x):
             logits = token @ self.w("w_router")
@@ -253,6 +277,9 @@ class Reference:
                 logits = logits + self.w("b_router")
             scores, chosen = self.choose(logits, count, k)
             for e, weight in zip(chosen, scores, strict=True):
+                if self.hf["model_type"] == "llama4_text":  # ahead of the expert
+                    out[i] += self.mlp(weight * token[None], "expert_", e)[0]
+                    continue
                 out[i] += weight * self.mlp(token[None], "expert_", e)[0]
         if f"{self.place}.shared_w_up" in self.weights:
             shared = self.mlp(x, "shared_")
@@ -264,6 +291,9 @@ class Reference:
     def choose(self, logits, count, k):
         """Weights and experts of one token, family by family."""
         hf, family = self.hf, self.hf["model_type"]
+        if family == "llama4_text":
+            chosen = np.argsort(-logits)[:k]
+            return sigmoid(logits[chosen]), chosen
         if family in ("gpt_oss", "granitemoehybrid"):
             chosen = np.argsort(-logits)[:k]
             return softmax(logits[chosen]), chosen

@@ -77,6 +77,9 @@ def test_deepseek_v2_keeps_93_3_percent_less_than_deepseek_67b():
         ("deepseek-v3", 61 * (512 + 64)),
         ("bamba-9b", 3 * 2 * 8 * 128),
         ("mamba2-2.7b", 0),
+        ("llama-4-scout", 48 * 2 * 8 * 128),
+        ("gpt-j-6b", 28 * 2 * 16 * 256),
+        ("falcon-180b", 80 * 2 * 8 * 64),
     ],
 )
 def test_kv_cache_per_token(name, elements):
@@ -89,6 +92,22 @@ def test_windowed_layers_stop_growing():
     per_layer = 2 * 8 * 64 * 2
     assert state_bytes(config, 100) == 36 * per_layer * 100
     assert state_bytes(config, 5000) == 18 * per_layer * (128 + 5000)
+
+
+def test_vision_encoder_of_llama_4_is_what_is_left_out():
+    """Counted by hand from vision_config: 34 layers 1408 wide, patches of 14 × 14 of 336 × 336."""
+    d, hidden, up = 1408, 5632, 4096
+    layer = 4 * (d * d + d) + (d * hidden + hidden) + (hidden * d + d) + 4 * d
+    ends = 3 * 14 * 14 * d + d + (24 * 24 + 1) * d + 4 * d
+    vision = 34 * layer + ends + hidden * up + up * up + up * 5120
+    assert vision == 871_932_416
+    for name, shown in (("scout", 108_641_793_536), ("maverick", 401_583_781_376)):
+        assert parameters(model(f"llama-4-{name}")).total + vision == shown
+
+
+def test_chunks_stop_growing_at_a_chunk():
+    config, per_layer = model("llama-4-maverick"), 2 * 8 * 128 * 2
+    assert state_bytes(config, 20_000) == per_layer * (36 * 8192 + 12 * 20_000)
 
 
 def test_recurrent_state_is_that_of_the_paper():

@@ -14,7 +14,7 @@ from maquette.models.config import Attention, Experts, Latent
 from maquette.models.describe import describe
 from maquette.models.facts import parameters
 from maquette.models.huggingface import SUPPORTED, from_huggingface, read_config
-from models.tiny import CONFIGS, hf
+from models.tiny import CONFIGS, LLAMA3, hf
 
 LLAMA = CONFIGS["llama"]
 
@@ -27,9 +27,9 @@ def faults(config: dict) -> list[str]:
 
 def test_unknown_architecture_names_what_is_supported():
     with pytest.raises(UnknownName) as caught:
-        from_huggingface({"architectures": ["FalconForCausalLM"]}, "falcon")
+        from_huggingface({"architectures": ["MptForCausalLM"]}, "mpt")
     text = str(caught.value)
-    assert "FalconForCausalLM" in text
+    assert "MptForCausalLM" in text
     assert all(architecture in text for architecture, _ in SUPPORTED.values())
 
 
@@ -56,6 +56,7 @@ def test_all_missing_keys_at_once():
         ({"num_attention_heads": True}, "True is not a count"),
         ({"hidden_act": "mish"}, "'mish' is not supported"),
         ({"rope_scaling": {"type": "longrope"}}, "'longrope' is not supported"),
+        ({"rope_scaling": {**LLAMA3, "low_freq_factor": 5.0}}, "5.0 is above high_freq_factor"),
         ({"rope_scaling": {"type": "linear"}}, "rope_scaling: factor: is missing"),
         ({"tie_word_embeddings": "yes"}, "'yes' is neither true nor false"),
         ({"head_dim": 5}, "5 rotary features cannot be paired"),
@@ -81,6 +82,13 @@ def test_contradictions(changes, words):
         ("granite-hybrid", {"layer_types": None}, "layer_types: is missing"),
         ("dbrx", {"attn_config": 3}, "attn_config: 3 is not an object"),
         ("dbrx", {"n_heads": 4}, "3 rotary features cannot be paired"),
+        ("llama4", {"num_experts_per_tok": 2}, "num_experts_per_tok: is not supported"),
+        ("llama4", {"no_rope_layers": [1]}, "has 1 entries; expected num_hidden_layers = 4"),
+        ("llama4", {"layer_types": ["chunked_attention"] * 4}, "or chunks without"),
+        ("gptj", {"rotary_dim": 8}, "8 is no even part of a head"),
+        ("gptj", {"n_head": 5}, "5 does not divide n_embd = 12"),
+        ("falcon", {"alibi": True}, "alibi: is not supported"),
+        ("falcon", {"num_kv_heads": 3}, "3 does not divide num_attention_heads = 4"),
     ],
 )
 def test_contradictions_of_families(name, changes, words):
@@ -199,6 +207,31 @@ def test_supported_is_complete():
     tried = {from_huggingface(c, n).family for n, c in CONFIGS.items()}
     tried |= {model(n).family for n in names()}
     assert tried == set(SUPPORTED)
+
+
+def test_the_language_model_of_what_also_sees():
+    """A file with a text_config is read as that part; formats stand beside it."""
+    text = {k: v for k, v in CONFIGS["llama4"].items() if k != "architectures"}
+    whole = {"model_type": "llama4", "architectures": ["Llama4ForConditionalGeneration"],
+             "text_config": text, "vision_config": {"hidden_size": 1408},
+             "quantization_config": {"quant_method": "fp8"}}  # fmt: skip
+    found = from_huggingface(whole, "c")
+    assert found.kinds == from_huggingface(text, "c").kinds
+    assert (found.family, found.native) == ("llama4_text", "fp8")
+    with pytest.raises(InputError, match="text_config: 3 is not an object"):
+        from_huggingface({**whole, "text_config": 3}, "c")
+    with pytest.raises(UnknownName, match="model_type 'qwen9' is not supported"):
+        from_huggingface({**whole, "text_config": {**text, "model_type": "qwen9"}}, "c")
+
+
+def test_layers_of_llama_4():
+    scout, maverick = model("llama-4-scout"), model("llama-4-maverick")
+    assert scout.order == ("moe_local",) * 3 + ("moe_full",) + scout.order[:44]
+    assert maverick.order[:4] == ("dense_local", "moe_local", "dense_local", "moe_full")
+    near, far = (maverick.kinds[f"moe_{n}"].mixer for n in ("local", "full"))
+    assert isinstance(near, Attention) and isinstance(far, Attention)
+    assert (near.window, near.chunked, near.warming) == (8192, True, None)
+    assert (far.window, far.rope, far.warming) == (None, None, (8192, 0.1))
 
 
 def test_a_family_may_be_named_by_its_type_alone():

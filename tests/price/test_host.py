@@ -64,7 +64,7 @@ def test_a_size_is_asked_of_engines_that_capture():
 def test_compiled_plans_are_launched_as_one():
     schedule, plan, found = deployed(found=engine("tensorrt-llm"), mesh=Mesh(tp=8))
     step = step_model(schedule, H100, found, plan, SMALL)
-    assert step.chunk is None and all(len(a.at) == 1 for a in step.attention)
+    assert step.floor is None
 
 
 def test_the_largest_size_follows_sequences_devices_and_memory():
@@ -104,7 +104,7 @@ def priced(step, n, context, schedule):
     for a in step.attention:
         reach = min(context, a.window) if a.window else context
         took += (a.at[:, n] + a.slope[:, n] * n * reach).max()
-    return took
+    return took if step.floor is None else max(took, step.floor.decoding[n])
 
 
 @pytest.mark.parametrize("mesh", [Mesh(), Mesh(tp=4), Mesh(pp=2)])
@@ -142,19 +142,44 @@ def test_what_binds_the_device_does_not_notice_launching():
 
 @pytest.mark.parametrize("graphs", ["none", "decode", "piecewise", "full"])
 @pytest.mark.parametrize("tokens", [16, 512, 1000])
-def test_a_prompt_is_bounded_by_its_launches(graphs, tokens):
-    """At least the longer of device and launching, at most the attention more."""
+def test_a_prompt_is_the_longer_of_device_and_its_launches(graphs, tokens):
+    """The longer of device and launching, the attention of the prompt included."""
     schedule, plan, found = deployed(mesh=Mesh(tp=8), graphs=graphs)
     device, (every, between) = walked(schedule, plan, SMALL, tokens, tokens, prefill=True)
     step = step_model(schedule, H100, found, plan, SMALL)
-    chunk = 0.0 if step.chunk is None else step.chunk[tokens]
     pairs = tokens * (tokens + 1) / 2
     attention = sum(max(a.pair * pairs, a.read * tokens) for a in step.attention)
-    took = step.overhead + step.tokens[tokens] + step.seqs[1] + step.prefill + chunk + attention
+    took = step.overhead + step.tokens[tokens] + step.seqs[1] + step.prefill + attention
+    took = max(took, step.floor.chunk[tokens] + step.floor.seqs[1])
     replayed = graphs in ("piecewise", "full") and tokens <= 512
     launching = (between if replayed else every) * SMALL["dispatch"]
-    least = max(device, launching) + SMALL["step"] + SMALL["seq"] + tokens * SMALL["token"]
-    assert least * (1 - 1e-9) <= took <= (least + attention) * (1 + 1e-9)
+    work = SMALL["step"] + SMALL["seq"] + tokens * SMALL["token"]
+    assert took == pytest.approx(max(device, launching) + work, rel=1e-9)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize(("n", "tokens"), [(1, 16), (64, 128), (200, 512)])
+def test_a_mixed_step_is_launched_once(overlap, n, tokens):
+    """Eager: the longer of all that the device does, walked, and of launching that once."""
+    schedule, plan, found = deployed("gemma-2-9b", graphs="none", overlap=overlap)
+    mesh = mesh_of(plan)
+    decode, prefill = uniform(schedule, n, 1, 500), uniform(schedule, 1, tokens, tokens)
+    env = {
+        **mesh_environment(schedule, mesh),
+        **formats(H100, plan.precision, schedule),
+        **batch_environment(schedule, mesh, prefill=prefill, decode=decode),
+    }
+    device = sum(float(s.total) for s in walk_seconds(schedule, H100, SMALL, env))
+    launch = float(launches(schedule, env)[0]) * SMALL["dispatch"]
+    work = SMALL["step"] + (n + 1) * SMALL["seq"] + (n + tokens) * SMALL["token"]
+    expected = max(device, work + launch) if overlap else work + max(device, launch)
+    step = step_model(schedule, H100, found, plan, SMALL)
+    took = step.overhead + step.tokens[n + tokens] + step.seqs[n + 1] + step.prefill
+    for a, name in zip(step.attention, schedule.windows, strict=True):
+        took += max(a.pair * prefill[f"pairs:{name}"], a.read * prefill[f"context:{name}"])
+        took += (a.at[:, n] + a.slope[:, n] * decode[f"context:{name}"]).max()
+    took = max(took, step.floor.chunk[n + tokens] + step.floor.seqs[n + 1])
+    assert took == pytest.approx(expected, rel=1e-9)
 
 
 def test_host_work_that_overlaps_is_hidden_behind_the_device():

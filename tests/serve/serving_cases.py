@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from maquette.plans.types import Policy
-from maquette.price.step import Attention, Replica, StepModel
+from maquette.price.step import Attention, Floor, Replica, StepModel
 from maquette.serve.types import Disaggregation, Trace
 from maquette.traffic.types import Requests
 
@@ -50,14 +50,18 @@ def step_model(
         pair, read = values(1e-6, 2)
         classes.append(Attention(window, float(pair), float(read), at, slope))
     own = np.random.default_rng(tokens * 1009 + seqs)  # leaves what is drawn after this as it was
-    launched = own.integers(0, 4, tokens + 1) * 1e-6 if own.random() < 0.5 else None
+    floor = None
+    if own.random() < 0.6:  # about as often above the device as below
+        most = 4e-6 if grid else float(own.choice([2e-3, 1e-2, 5e-2]))
+        sizes = seqs + 1, tokens + 1, seqs + 1
+        floor = Floor(*(np.round(own.random(n) * most, 6) for n in sizes))
     return StepModel(
         1e-3 if grid else 1e-3 * float(rng.random()) + 1e-4,
         float(values(1e-3, 1)[0]),
         values(5e-3, tokens + 1),
         values(1e-3, seqs + 1),
         tuple(classes),
-        chunk=launched,
+        floor=floor,
     )
 
 
@@ -123,6 +127,7 @@ def case_of(seed: int) -> Case:
         chunked_prefill=bool(rng.random() < 0.7),
         prefix_caching=bool(rng.random() < 0.9),
         timeout_s=float(rng.choice([0.02, 0.1, 0.5])) if rng.random() < 0.3 else None,
+        overlap=bool(np.random.default_rng(seed + 7).random() < 0.5),  # leaves other draws alone
         routing=str(rng.choice(["round-robin", "least-outstanding", "prefix-aware"])),  # type: ignore[arg-type]
     )
     replicas = tuple(replica_of(rng, step) for _ in range(int(rng.choice([1, 1, 2, 3]))))

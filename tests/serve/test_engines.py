@@ -40,7 +40,6 @@ FULL = "a decoding request wants a free block although its last one has room"
 AHEAD = "a chunked prompt takes all its blocks at once"
 OLD = "its prefix cache, off by default, computes one token of a prompt that is cached whole"
 SELF = "a request that preempts itself ends the loop: who outranks it decodes one step later"
-BEHIND = "formed while the one before runs, a step sees what ended one step later"
 MORE = "admission wants two or three tokens more than a request will take"
 AHEAD_OF_ENDS = "without its radix cache it reckons with the room that requests leave when they end"
 LEAVES = "its tree forgets by the last access of each leaf, waiting requests' included"
@@ -51,13 +50,7 @@ STATED = {
         **{f"prefixes, blocks {n}": MORE for n in (2, 3, 4)},
         **{f"cache, blocks {n}": MORE for n in (0, 2, 3)},
     },
-    "vllm_v1": {
-        "priority 2": SELF,
-        "asynchronous, sequences 2": BEHIND,
-        "asynchronous, arrivals 1": BEHIND,
-        "asynchronous, blocks 2": BEHIND,
-        "asynchronous, prefixes, blocks 1": BEHIND,
-    },
+    "vllm_v1": {"priority 2": SELF},
     "vllm_v0": {
         **{f"blocks {n}": FULL for n in (0, 1, 4)},
         **{f"chunked, blocks {n}": AHEAD for n in range(6)},
@@ -76,6 +69,7 @@ def policy_of(engine: str, row: dict[str, Any]) -> Policy:
         return replace(policy, scheduler="prefill-first", admission="output", sharing="computed")
     if engine == "vllm_v0":
         return replace(policy, scheduler=CHUNKED[row["chunked"]], watermark=0.01)
+    policy = replace(policy, overlap=options.get("async_scheduling", False))
     if options.get("scheduler_reserve_full_isl") is False:
         policy = replace(policy, admission="chunk")
     # The engine takes its share of the block it never uses, too.

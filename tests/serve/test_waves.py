@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maquette.plans.types import Policy
-from maquette.price.step import Attention, Replica, StepModel
+from maquette.price.step import Attention, Floor, Replica, StepModel
 from maquette.serve.simulate import simulate
 from maquette.traffic.types import Requests
 
@@ -17,12 +17,12 @@ OVERHEAD, PREFILL, TOKEN, SEQ, READ = 2e-3, 5e-4, 1e-5, 1e-4, 1e-8
 PROMPT, OUTPUT, BLOCK, BUDGET = 64, 33, 16, 4096
 
 
-def replica(kv_blocks=0, budget=BUDGET, seqs=64, chunk=None):
+def replica(kv_blocks=0, budget=BUDGET, seqs=64, floor=None):
     n = np.arange(seqs + 1.0)
     reads = np.where(n > 0, READ, 0.0)[None, :]
     step = StepModel(
         OVERHEAD, PREFILL, TOKEN * np.arange(budget + 1.0), SEQ * n,
-        (Attention(0, 0.0, READ, np.zeros_like(reads), reads),), chunk,
+        (Attention(0, 0.0, READ, np.zeros_like(reads), reads),), floor,
     )  # fmt: skip
     return Replica(step, kv_blocks, BLOCK, seqs, budget, 0.0)
 
@@ -57,11 +57,11 @@ def test_what_the_cache_does_not_hold_waits_for_a_wave(policy, held, n):
     assert trace.end_ns == pytest.approx(ends[-1] * 1e9, rel=1e-6)
 
 
-def interrupted(policy, budget, prompt, chunk=None):
+def interrupted(policy, budget, prompt, floor=None):
     """A sequence that decodes while another's prompt arrives: when each has what it waits for."""
     arrival = np.array([0, 100_000_000])
     requests = Requests(arrival, np.array([PROMPT, prompt]), np.array([200, 1]))
-    trace = simulate(requests, [replica(budget=budget, chunk=chunk)], policy)
+    trace = simulate(requests, [replica(budget=budget, floor=floor)], policy)
     return trace.finish_ns[0] * 1e-9, (trace.first_token_ns[1] - trace.scheduled_ns[1]) * 1e-9
 
 
@@ -101,7 +101,23 @@ def test_small_chunks_cost_decoding_more_in_all_and_less_at_once():
 
 
 def test_launching_a_chunk_falls_on_the_steps_that_have_one():
-    chunk = np.where(np.arange(258) < 200, 1e-3, 0.0)
+    """Of three steps with prompts two are launched for longer than they compute, each once."""
+    tokens = np.arange(258.0)
+    device = OVERHEAD + PREFILL + TOKEN * tokens + 2 * SEQ
+    floor = Floor(np.zeros(65), np.where(tokens < 200, device + 1e-3, 0.0), np.zeros(65))
     policy = Policy(prefix_caching=False)
-    plain, slow = (interrupted(policy, 257, 356, c)[0] for c in (None, chunk))
-    assert slow - plain == pytest.approx(2e-3, rel=1e-6)  # the first prompt, and 100 of 356 tokens
+    plain, slow = (interrupted(policy, 257, 356, f)[0] for f in (None, floor))
+    # The first prompt comes alone; 100 of 356 tokens and one of who decodes beside, all in it.
+    first, other = SEQ - READ * PROMPT, -READ * (356 + 64 + 37)
+    assert slow - plain == pytest.approx(2e-3 + first + other, abs=1e-6)
+
+
+def test_a_step_with_both_is_launched_once():
+    """Twenty decode beside a prompt: floors of both are 20 ms, and so is every step."""
+    floor = Floor(np.full(65, 0.02), np.full(257 + 1, 0.02), np.zeros(65))
+    arrival = np.concatenate([np.zeros(20, int), [1_000_000_000]])
+    asked = Requests(arrival, np.full(21, 12), np.full(21, 100))
+    trace = simulate(asked, [replica(budget=257, floor=floor)], Policy(prefix_caching=False))
+    gaps = trace.gap_edges_ns[:-1][trace.gap_counts > 0]
+    assert gaps == pytest.approx([0.02e9], rel=0.01)
+    assert trace.finish_ns[:20].tolist() == [2 * 10**9] * 20

@@ -16,6 +16,10 @@ from maquette.validate.names import counted, engine_at, precision
         ("b200_sxm", "b200"), ("NVIDIA GH200 480GB", "gh200"), ("Gaudi2", "gaudi2"),
         ("h200", "h200"), ("GB200", "gb200"), ("gb200_nvl", "gb200"), ("A100_40GB", "a100-40gb"),
         ("rtx4090", "rtx-4090"), ("H100-80GB-HBM3", "h100-sxm"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000"), ("L40", "l40"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000-workstation"),
+        ("RTX 6000 Ada", "rtx-6000-ada"), ("NVIDIA RTX A6000", "rtx-a6000"), ("H20", "h20"),
+        ("NVIDIA GeForce RTX 5090", "rtx-5090"), ("NVIDIA A100 80GB PCIe", "a100-pcie"),
         ("Abacus", None), ("b60", None), ("", None),
     ],
 )  # fmt: skip
@@ -66,7 +70,10 @@ def test_llama_cpp_is_no_engine_here(known):
     [("FP16", ("bf16", "bf16")), ("fp8_block", ("fp8", "fp8")), ("int8_wo", ("int8", "bf16")),
      ("w4a16_mxfp4", ("mxfp4", "bf16")), ("nvfp4", ("nvfp4", "nvfp4")), ("AWQ", ("int4", "bf16")),
      ("w8a8", ("int8", "int8")), ("decimal", None), ("w4a8_mxfp4_mxfp8", ("mxfp4", "fp8")),
-     ("torch.bfloat16", ("bf16", "bf16")), ("16-bit", ("bf16", "bf16")), ("fp32", None)],
+     ("torch.bfloat16", ("bf16", "bf16")), ("16-bit", ("bf16", "bf16")), ("fp32", None),
+     ("fp8-bf16", ("fp8", "bf16")), ("int8-bf16", ("int8", "bf16")),
+     ("int4-bf16", ("int4", "bf16")), ("nvfp4-bf16", ("nvfp4", "bf16")),
+     ("mxfp4", ("mxfp4", "bf16"))],
 )  # fmt: skip
 def test_precisions(written, formats):
     assert precision(written) == formats

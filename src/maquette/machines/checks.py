@@ -20,7 +20,7 @@ from maquette.machines.types import Fact, Machine
 # Batches at which decoding leaves the memory roof, by execution style: wide enough for every
 # machine known, narrow enough to catch a sparse peak or a per-die bandwidth taken for another.
 RIDGES = {
-    "kernel": (40.0, 800.0),
+    "kernel": (30.0, 800.0),
     "spatial": (100.0, 6000.0),
     "wafer": (0.05, 10.0),
     "in-memory": (0.5, 100.0),

@@ -14,6 +14,7 @@ from maquette.ir.build import (
     dot,
     exp,
     iota,
+    rsqrt,
     state,
     tanh,
     tensor,
@@ -25,7 +26,7 @@ from maquette.ir.patterns import section
 from maquette.ir.sizes import Size, sym
 from maquette.models.config import Attention, Norm
 from maquette.models.norms import normalise
-from maquette.models.rotary import rotate
+from maquette.models.rotary import positions, rotate
 
 Mixed: TypeAlias = tuple[Tensor, dict[str, Tensor]]  # what a mixer adds, and its states afterwards
 
@@ -45,6 +46,8 @@ def attend(x: Tensor, attn: Attention, norm: Norm, fmt: DType) -> Mixed:
         q, k, v = _project(x, attn, fmt)
     with section("rope"):
         q, k = _position(q, k, attn, norm)
+        if attn.warming is not None:
+            q = q * _warmth(*attn.warming)
         keys, values = append("keys", k, attn.window), append("values", v, attn.window)
     with section("attn"):
         mixed = _softmax(q, keys, values, attn)
@@ -86,7 +89,18 @@ def _position(q: Tensor, k: Tensor, attn: Attention, norm: Norm) -> tuple[Tensor
         q, k = normalise(q, plain, "norm_q", "k"), normalise(k, plain, "norm_k", "k")
     if attn.rope is not None:
         q, k = rotate(q, attn.rope, "k"), rotate(k, attn.rope, "k")
+    if attn.unit_qk:
+        q, k = _unit(q, norm.epsilon), _unit(k, norm.epsilon)
     return q, k
+
+
+def _unit(x: Tensor, epsilon: float) -> Tensor:
+    return x * rsqrt((x * x).mean("k") + epsilon)
+
+
+def _warmth(each: int, by: float) -> Tensor:
+    """The factor on queries of full layers that grows with the position (Llama 4)."""
+    return apply("log", (positions() + 1) // each + 1) * by + 1.0
 
 
 def append(name: str, new: Tensor, window: int | None) -> Tensor:
@@ -97,9 +111,15 @@ def append(name: str, new: Tensor, window: int | None) -> Tensor:
     return concat("t", past, new.rename(s="t"))
 
 
-def visible(window: int | None) -> Tensor:
-    """Which positions of the cache a new token sees: itself and before, within the window."""
+def visible(window: int | None, chunked: bool = False) -> Tensor:
+    """Which positions of the cache a new token sees: itself and before, within the window.
+
+    In chunks, it sees those of its own chunk of the sequence.
+    """
     span = context(window)
+    if chunked and window is not None:
+        here, there = positions(), iota("t", span) + (sym("t") - span)
+        return (there <= here) & (there >= here // window * window)
     here = iota("s", "s") + (span - sym("s"))
     there = iota("t", span)
     seen = there <= here
@@ -123,6 +143,6 @@ def _softmax(q: Tensor, keys: Tensor, values: Tensor, attn: Attention) -> Tensor
     scores = dot(q * scale, keys, "k")
     if attn.softcap:
         scores = tanh(scores / attn.softcap) * attn.softcap
-    scores = where(visible(attn.window), scores, float("-inf"))
+    scores = where(visible(attn.window, attn.chunked), scores, float("-inf"))
     sink = weight("sinks", **sizes(q, "g", "r")) if attn.sinks else None
     return mix(scores, values, sink)

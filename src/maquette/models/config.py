@@ -62,9 +62,12 @@ class Attention:
     head_dim: int
     rope: Rope | None
     window: int | None = None  # keys a query may look back on, itself included
+    chunked: bool = False  # the window is a chunk of the sequence: a query sees none before its own
     bias: bool = False
     out_bias: bool = False
     qk_norm: bool = False
+    unit_qk: bool = False  # queries and keys are scaled to one size behind the rotation
+    warming: tuple[int, float] | None = None  # (n, a): q · (1 + a·log(1 + ⌊(position + 1) / n⌋))
     sinks: bool = False  # one learnt logit per head in every softmax denominator
     clip: float | None = None  # bound on |q|, |k|, |v|
     softcap: float | None = None  # scores → cap · tanh(scores / cap)
@@ -130,7 +133,10 @@ class Router:
 
 @dataclass(frozen=True)
 class Experts:
-    """A mixture of experts; `shared` sees every token, `residual` runs beside on the residual."""
+    """A mixture of experts; `shared` sees every token, `residual` runs beside on the residual.
+
+    The router's weights multiply what experts give, or with `weigh_input` what they are given.
+    """
 
     count: int
     top_k: int
@@ -139,6 +145,7 @@ class Experts:
     shared: Dense | None = None
     shared_gate: bool = False  # a learnt sigmoid on the shared part
     residual: Dense | None = None
+    weigh_input: bool = False
 
 
 Mixer: TypeAlias = Attention | Latent | StateSpace
@@ -167,6 +174,8 @@ class ModelConfig:
     context: int | None  # longest sequence, tokens; None where nothing bounds it
     tied: bool = False  # one table embeds and un-embeds
     sandwich: bool = False  # also normalise what each half of a layer adds (Gemma 2, 3)
+    parallel: int = 0  # norms of layers whose halves both read the layer's input; 0: in turn
+    head_bias: bool = False
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logit_scale: float = 1.0

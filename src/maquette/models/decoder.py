@@ -94,6 +94,8 @@ def _head(config: ModelConfig) -> Graph:
         last = normalise(x.last("s"), config.norm, "norm_final", "d")
     with section("lm_head"):
         logits = dot(last, _table(config, TABLE if config.tied else "lm_head"), "d")
+        if config.head_bias:
+            logits = logits + weight("b_lm_head", v=config.vocab)
         if config.logit_scale != 1.0:
             logits = logits * config.logit_scale
         if config.logit_softcap:
@@ -107,6 +109,9 @@ def _layer(kind: str, layer: Layer, config: ModelConfig, absorbed: bool) -> Grap
     with section("norm_attn"):
         normed = normalise(x, norm, "norm_attn", "d")
     added, states = _mix(normed, layer.mixer, config, absorbed)
+    if config.parallel and isinstance(layer.ffn, Dense):
+        y = _together(x, normed, added, layer.ffn, config)
+        return Graph(kind, {"x": y.value} | {n: after.value for n, after in states.items()})
     last = "out_proj" if "recurrent" in states else "o"
     if config.sandwich:
         last = "norm_post_attn"
@@ -122,6 +127,16 @@ def _layer(kind: str, layer: Layer, config: ModelConfig, absorbed: bool) -> Grap
         y = _feed(x, h, normed, layer.ffn, config)
     outputs = {"x": y.value} | {name: after.value for name, after in states.items()}
     return Graph(kind, outputs)
+
+
+def _together(x: Tensor, normed: Tensor, added: Tensor, ffn: Dense, config: ModelConfig) -> Tensor:
+    """GPT-J, Falcon: attention and feed-forward part side by side, behind one norm or two."""
+    if config.parallel > 1:
+        with section("norm_ffn"):
+            normed = normalise(x, config.norm, "norm_ffn", "d")
+    out = feed_forward(normed, ffn, config.linear)
+    with section("down"):
+        return _residual(x, added + out, config)
 
 
 def _residual(x: Tensor, added: Tensor, config: ModelConfig) -> Tensor:

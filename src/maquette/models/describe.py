@@ -51,7 +51,8 @@ def _words(layer: Layer) -> str:
     mixer = layer.mixer
     if isinstance(mixer, Attention):
         words = f"{mixer.heads} heads, {mixer.kv_heads} kv heads of {mixer.head_dim}"
-        words += f", window {mixer.window}" if mixer.window else ""
+        span = "in chunks of" if mixer.chunked else "window"
+        words += f", {span} {mixer.window}" if mixer.window else ""
     elif isinstance(mixer, Latent):
         words = f"latent attention, {mixer.heads} heads, rank {mixer.kv_rank}"
         words += f" + {mixer.rope.dims} rotary"

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from maquette.errors import Fault, InputError, MaquetteError, UnknownName
-from maquette.models import families, recurrent
+from maquette.models import families, parallel, recurrent
 from maquette.models.config import ModelConfig
 from maquette.models.keys import Keys
+from maquette.models.llama4 import llama4
 from maquette.models.pieces import Shape, published_format
 
 # model_type: (architecture, how its configuration reads)
@@ -32,6 +33,9 @@ SUPPORTED: Mapping[str, tuple[str, Callable[[Keys], Shape]]] = {
     "arctic": ("ArcticForCausalLM", families.arctic),
     "deepseek_v2": ("DeepseekV2ForCausalLM", families.deepseek_v2),
     "deepseek_v3": ("DeepseekV3ForCausalLM", families.deepseek_v3),
+    "llama4_text": ("Llama4ForCausalLM", llama4),
+    "gptj": ("GPTJForCausalLM", parallel.gptj),
+    "falcon": ("FalconForCausalLM", parallel.falcon),
     "mamba2": ("Mamba2ForCausalLM", recurrent.mamba2),
     "mamba2_original": ("MambaLMHeadModel", recurrent.mamba2_original),
     "bamba": ("BambaForCausalLM", recurrent.bamba),
@@ -62,19 +66,22 @@ def from_huggingface(data: Mapping[str, Any], name: str, source: str = "") -> Mo
     >>> config.layers, config.kinds["dense"].mixer.kv_heads
     (32, 32)
     """
+    if "text_config" in data:
+        data = _language(data, name)
     family = _family(data, name)
     k = Keys(data, name)
     shape = SUPPORTED[family][1](k)
     native, quantised = published_format(k)
     context = None
-    for key in ("max_position_embeddings", "max_seq_len"):
+    for key in ("max_position_embeddings", "max_seq_len", "n_positions"):
         if k.has(key):
             context = k.count(key)
-    if context is None and "mamba" not in shape.kinds:
+    if context is None and "mamba" not in shape.kinds and "context" not in shape.options:
         k.fault("max_position_embeddings", "is missing", "a number of tokens")
     fields = {
         "vocab": k.count("vocab_size"),
-        "d_model": k.count("d_model" if k.has("d_model") else "hidden_size"),
+        "d_model": k.count(next((n for n in ("d_model", "n_embd") if k.has(n)), "hidden_size")),
+        "context": context,
         "tied": k.flag("tie_word_embeddings"),
     }
     k.done()
@@ -84,7 +91,6 @@ def from_huggingface(data: Mapping[str, Any], name: str, source: str = "") -> Mo
         kinds=shape.kinds,
         order=shape.order,
         norm=shape.norm,
-        context=context,
         native=native,
         quantised=quantised,
         source=source,
@@ -112,6 +118,15 @@ def read_config(path: str | Path) -> ModelConfig:
         path.parent.resolve().name if path.name == "config.json" else path.stem
     )
     return from_huggingface(data, str(name), str(path))
+
+
+def _language(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The language model of one that also sees or hears, in the format stated for the whole."""
+    text = data["text_config"]
+    if not isinstance(text, Mapping):
+        raise InputError(Fault(f"{name}: text_config", f"{text!r} is not an object"))
+    shared = ("quantization_config", "tie_word_embeddings")
+    return {key: data[key] for key in shared if key in data} | dict(text)
 
 
 def _family(data: Mapping[str, Any], name: str) -> str:

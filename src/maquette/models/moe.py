@@ -34,12 +34,14 @@ def mixture(x: Tensor, moe: Experts, expert_fmt: DType, fmt: DType) -> Tensor:
     member = axis("m", tokens * moe.top_k / sym("hit"), within=tokens)
     with section("dispatch"):
         slot, at_b, at_s, _ = group_by(chosen, group, member)
-        taken = x.at(b=at_b, s=at_s)
+        # One expert has each token there, and its weight may go ahead of the exchange.
+        taken = (x * weights.sum("j") if moe.weigh_input else x).at(b=at_b, s=at_s)
     done = feed_forward(taken, moe.expert, expert_fmt, ROUTED, "expert_", (group,))
     shared = _shared(x, moe, fmt)
     with section("combine"):
         # Linear in the experts' outputs, so that shards of experts may be summed afterwards.
-        out = dot(done.at(e=chosen, m=slot), weights, "j")
+        back = done.at(e=chosen, m=slot)
+        out = back.sum("j") if moe.weigh_input else dot(back, weights, "j")
         if moe.expert.bias:
             bias = weight("expert_b_down", e=moe.count, d=x.value.axis("d").size)
             out = out + dot(bias.at(e=chosen), weights, "j")

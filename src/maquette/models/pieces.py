@@ -130,8 +130,9 @@ def _linear(k: Keys, dims: int, theta: float, context: int) -> Stretch:
 
 def _llama3(k: Keys, dims: int, theta: float, context: int) -> Stretch:
     low, high = k.number("low_freq_factor"), k.number("high_freq_factor")
-    if low >= high and not k.faults:
-        k.fault("low_freq_factor", f"{low} is not below high_freq_factor = {high}")
+    if low > high and not k.faults:
+        k.fault("low_freq_factor", f"{low} is above high_freq_factor = {high}")
+    high = high if high > low else low * (1 + 1e-9)  # a step in place of a ramp
     original = k.count("original_max_position_embeddings")
     return Stretch(k.number("factor"), "turns", low, high, original)
 

@@ -114,17 +114,16 @@ def own(schedule: Schedule, machine: Machine, cal: Calibration, seqs: Any, token
     return host_seconds(schedule, machine, cal, seqs) + cal["token"] * tokens
 
 
-def exposed(device: Any, work: Any, launch: Any, overlap: bool) -> Any:
-    """Seconds that the host adds to `device` seconds with `work` of its own and `launch` to launch.
+def sides(device: Any, work: Any, launch: Any, overlap: bool) -> tuple[Any, Any]:
+    """The two of which a step takes the longer: what is seen of the device, and the host's floor.
 
-    >>> float(exposed(5.0, 1.0, 7.0, False)), float(exposed(5.0, 1.0, 7.0, True))
-    (3.0, 3.0)
-    >>> float(exposed(5.0, 1.0, 2.0, False)), float(exposed(5.0, 1.0, 2.0, True))
-    (1.0, 0.0)
+    A host with `work` of its own and `launch` to launch takes both at least; its work also comes
+    between the device's steps, unless it overlaps them.
+
+    >>> sides(5.0, 1.0, 7.0, False), sides(5.0, 1.0, 7.0, True)
+    ((6.0, 8.0), (5.0, 8.0))
     """
-    if overlap:
-        return np.maximum(work + launch - device, 0.0)
-    return work + np.maximum(launch - device, 0.0)
+    return (device if overlap else work + device), work + launch
 
 
 def beside(
@@ -138,7 +137,6 @@ def beside(
     bound: bool = False,
 ) -> Any:
     """What waiting for ranks and the host add to a step of `device` seconds of a rank alone."""
-    last = device * how.stretch
     work = own(schedule, machine, cal, env["seqs"], env["tokens"])
     launch = launching(schedule, machine, cal, how, env, prefill, bound)
-    return last - device + exposed(last, work, launch, how.overlap)
+    return np.maximum(*sides(device * how.stretch, work, launch, how.overlap)) - device

@@ -19,7 +19,7 @@ from maquette.price.memory import Memory, fits
 from maquette.price.network import hand_over
 from maquette.price.rates import formats
 from maquette.price.seconds import priceable, walk_seconds
-from maquette.price.step import Attention, Floats, Replica, StepModel
+from maquette.price.step import Attention, Floats, Floor, Replica, StepModel
 from maquette.price.styles import regions
 from maquette.price.work import Env
 
@@ -110,51 +110,34 @@ def _hosted(
     how: Running,
     env: Env,
 ) -> StepModel:
-    """The steps of a device with what the host adds to them.
+    """The steps of a device with what the host adds to them, and its floor under all of a step.
 
-    Decoding steps are exact where one attention class reads context: launching is a piece that does
-    not rise with it.  Steps with a chunk are bounded from above, as their attention might hide some
-    of it, and steps with both, as each brings its own.
+    With ``work`` of the host's own a step takes ``work + max(device, launching)``, or where the
+    work overlaps ``max(device, work + launching)``: either way no less than both add up to.
     """
     tokens, n = np.arange(device.max_tokens + 1.0), np.arange(device.max_seqs + 1.0)
     base = float(own(schedule, machine, cal, 0.0, 0.0))
     per_seq = own(schedule, machine, cal, n, 0.0) - base
     per_token = own(schedule, machine, cal, 0.0, tokens) - base
-    with_chunk = device.tokens + device.prefill + device.seqs[min(1, device.max_seqs)]
-    decoding = device.seqs + np.interp(n, tokens, device.tokens)
 
-    def floor(of: Floats, work: Any, count: Floats, prefill: bool) -> Floats:
-        """What launching, and work that overlaps, take beyond the device's part `of` a step."""
+    def launch(count: Floats, prefill: bool) -> Floats:
         step = {**env, "tokens": count, "prefill.seqs": float(prefill)}
-        launch = launching(schedule, machine, cal, how, step, prefill)
-        hidden = work if how.overlap else 0.0
-        return np.asarray(np.broadcast_to(np.maximum(hidden + launch - of, 0.0), of.shape))
+        took = launching(schedule, machine, cal, how, step, prefill)
+        return np.asarray(np.broadcast_to(took, count.shape))
 
-    chunk = floor(with_chunk, base + per_seq[min(1, len(n) - 1)] + per_token, tokens, True)
-    least = floor(decoding, base + per_seq + np.interp(n, tokens, per_token), n, False).copy()
-    least[0] = 0.0
+    once, filling = launch(n, False), launch(tokens, True)
     shown = 0.0 if how.overlap else 1.0
+    least = None
+    if how.overlap or once.any() or filling.any():
+        decoding = base + per_seq + np.interp(n, tokens, per_token) + once
+        least = Floor(decoding, base + per_token + filling, per_seq)
     return replace(
         device,
         overhead=base * shown,
         tokens=device.tokens + per_token * shown,
         seqs=device.seqs + per_seq * shown,
-        attention=_at_least(device.attention, least),
-        chunk=chunk if chunk.any() else None,
+        floor=least,
     )
-
-
-def _at_least(attention: tuple[Attention, ...], least: Floats) -> tuple[Attention, ...]:
-    """Attention of decoding sequences that takes `least` seconds, whatever the context."""
-    if not least.any():
-        return attention
-    piece = least[None, :]
-    if not attention:
-        return (Attention(0, 0.0, 0.0, piece, np.zeros_like(piece)),)
-    first, *others = attention
-    at = np.concatenate([first.at, piece])
-    slope = np.concatenate([first.slope, np.zeros_like(piece)])
-    return (replace(first, at=at, slope=slope), *others)
 
 
 def _attention(schedule: Schedule, name: str, priced: Priced, idle: Floats) -> Iterator[Attention]:

@@ -8,8 +8,8 @@ features are sums over its sequences, so a batch of unlike sequences is priced e
 - for every attention class (full, or clipped to a window) the query-key ``pairs`` and the cached
   ``context`` read, prefill chunks and decoding sequences apart.
 
-What a step takes at least, whatever it computes (the time to launch it), is an attention piece that
-does not rise with context, or part of ``chunk``.
+A step takes no less than its `Floor`, the time in which the host launches all of it: counted once
+per step, against everything the device does in it.
 """
 
 from __future__ import annotations
@@ -38,16 +38,29 @@ class Attention:
 
 
 @dataclass(frozen=True, eq=False)
+class Floor:
+    """Seconds that a step takes at least: those of the host, its own work and launching.
+
+    A step that only decodes `n` sequences has ``decoding[n]``; one with a prefill chunk, `T` tokens
+    and `n` sequences in all, ``chunk[T] + seqs[n]``.
+    """
+
+    decoding: Floats  # (max_seqs + 1,)
+    chunk: Floats  # (max_tokens + 1,)
+    seqs: Floats  # (max_seqs + 1,)
+
+
+@dataclass(frozen=True, eq=False)
 class StepModel:
     """Seconds of one step: ``overhead + tokens[T] + seqs[n] + Σ attention``, and with at least one
-    prefill chunk ``prefill + chunk[T]`` more."""
+    prefill chunk ``prefill`` more; or its `floor`, whichever is longer."""
 
     overhead: float  # host and framework, per step
     prefill: float  # extra per step that has at least one prefill chunk
     tokens: Floats  # (max_tokens + 1,): everything that depends on the tokens of the step
     seqs: Floats  # (max_seqs + 1,): logits, sampling, recurrent state, host work per sequence
     attention: tuple[Attention, ...]
-    chunk: Floats | None = None  # (max_tokens + 1,): None is nothing
+    floor: Floor | None = None  # None: nothing is launched, or what is takes no time
 
     @property
     def max_tokens(self) -> int:
@@ -70,7 +83,10 @@ class StepModel:
             tokens=self.tokens * factor,
             seqs=self.seqs * factor,
             attention=attention,
-            chunk=None if self.chunk is None else self.chunk * factor,
+            floor=self.floor
+            and Floor(
+                *(x * factor for x in (self.floor.decoding, self.floor.chunk, self.floor.seqs))
+            ),
         )
 
 

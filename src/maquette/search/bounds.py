@@ -5,6 +5,10 @@ part in `O` such steps (its first token comes with its prefill) and needs ``P`` 
 work, during which its companions wait: ``rate(B) = B / (O·D(B) + B·P)`` by Little's law.  Queueing
 and uneven lengths only make it slower: `D` is convex, so by Jensen the mean step is never below the
 step of the mean batch.
+
+A step is the longer of what the device does and what the host does, ``max(d, h)``; a prompt adds
+``p`` to the one and ``q`` to the other.  Where decoding is bound by the device it adds `p` or more,
+else ``max(d + p, h + q) - h``, least for the least `d`: `P` is the lesser of the two.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from maquette.price.environment import (
     mesh_of,
     nothing,
 )
-from maquette.price.host import Running, beside, running
+from maquette.price.host import Running, launching, own, running, sides
 from maquette.price.rates import formats
 from maquette.price.replica import stages
 from maquette.price.seconds import walk_seconds
@@ -104,7 +108,7 @@ class Curve:
     """Operating points of plans (rows) over batch sizes of a lane (columns, `GRID`)."""
 
     step: Floats  # D(B), seconds
-    prefill: Floats  # P, seconds of extra work per request (one column)
+    prefill: Floats  # P(B), seconds of extra work per request beside `B` that decode
     first: Floats  # seconds to prefill the percentile's prompt on an idle replica (one column)
     rate: Floats  # requests per second per replica
     tpot: Floats  # seconds per output token
@@ -115,7 +119,7 @@ class Curve:
         return max(float(below), float(np.interp(batch, GRID, self.rate[row])))
 
 
-def step_seconds(
+def step_sides(
     schedule: Schedule,
     machine: Machine,
     cal: Calibration,
@@ -124,16 +128,19 @@ def step_seconds(
     batch: Env,
     how: Running,
     prefill: bool = False,
-) -> Any:
-    """Seconds of a step with features `batch`, at least; arrays of plans and batches broadcast.
+) -> tuple[Any, Any]:
+    """Seconds of a step with features `batch`, at least: its device's, and the host's floor.
 
-    Batches are not padded, and a decoding one is never too large for a captured graph: what is not
-    convex in the batch would not bound the mean of steps by the step of the mean.
+    Arrays of plans and batches broadcast.  Batches are not padded, and a decoding one is never too
+    large for a captured graph: what is not convex in the batch would not bound the mean of steps by
+    the step of the mean.
     """
     env = {**fixed, **batch}
     priced = walk_seconds(schedule, machine, cal, env)
-    total = sum(s.total for s in priced) + stages(schedule, machine, cal, mesh, env)
-    return total + beside(schedule, machine, cal, how, env, total, prefill, bound=True)
+    device = sum(s.total for s in priced) + stages(schedule, machine, cal, mesh, env)
+    work = own(schedule, machine, cal, env["seqs"], env["tokens"])
+    launch = launching(schedule, machine, cal, how, env, prefill, bound=True)
+    return sides(device * how.stretch, work, launch, how.overlap)
 
 
 def curves(
@@ -158,22 +165,30 @@ def curves(
 
     none = nothing(schedule)
 
-    def price(prefill: Env, decode: Env) -> Floats:
+    def priced(prefill: Env, decode: Env) -> tuple[Any, Any]:
         batch = batch_environment(schedule, column, prefill=prefill, decode=decode, skew=skew)
         chunk = prefill is not none
-        return np.asarray(step_seconds(schedule, machine, cal, column, fixed, batch, how, chunk))
+        return step_sides(schedule, machine, cal, column, fixed, batch, how, chunk)
+
+    def price(prefill: Env, decode: Env) -> Floats:
+        return np.asarray(np.maximum(*priced(prefill, decode)))
 
     step = price(none, _decode(schedule, asked, GRID[None, :]))
     # Work of the mean prompt beyond that of a step which decodes a token anyway.
     times, chunk = _prefill(schedule, asked.input, asked.fresh, budget)
-    work = price(chunk, none) - price(none, {**none, "tokens": 1.0, "seqs": 1.0})
-    prefill = np.maximum(work, 0.0) * times
+    filling, one = priced(chunk, none), priced(none, {**none, "tokens": 1.0, "seqs": 1.0})
+    more = 0.0  # the host's work on other sequences, where it lengthens only its own side
+    if how.overlap:
+        more = own(schedule, machine, cal, GRID, GRID) - own(schedule, machine, cal, 1.0, 1.0)
+    seen = np.maximum(filling[0], filling[1] + more) - np.maximum(one[0], one[1] + more)
+    prefill = np.maximum(np.minimum(filling[0] - one[0], seen), 0.0) * times
     # As many requests as may miss the target have at least so many tokens to compute.
     fresh = np.quantile(asked.fresh, asked.percentile / 100, method="lower")
     whole, full, rest = _chunks(schedule, float(fresh), budget)
     first = np.where(rest["tokens"] > 0, price(rest, none), 0.0)
     first = first + np.where(whole > 0, price(full, none) * whole, 0.0)
-    prefill, first = (np.broadcast_to(x, (len(plans), 1)) for x in (prefill, first))
+    prefill = np.broadcast_to(prefill, (len(plans), len(GRID)))
+    first = np.broadcast_to(first, (len(plans), 1))
     busy = asked.decodes * step + GRID * prefill
     lanes = column["pp"] * column["dp"]  # each has a batch of its own
     # Companions' prefills come between its tokens, its own does not.

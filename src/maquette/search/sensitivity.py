@@ -22,7 +22,7 @@ from maquette.price.environment import (
 from maquette.price.host import running
 from maquette.price.memory import fits, placed
 from maquette.price.rates import formats
-from maquette.search.bounds import step_seconds
+from maquette.search.bounds import step_sides
 from maquette.search.deployment import Deployment
 from maquette.search.evaluate import figures
 from maquette.serve.simulate import simulate
@@ -144,4 +144,4 @@ def _step(d: Deployment, batch: int, new: int, context: int) -> float:
     env = batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
     how = running(d.engine, machine, [d.plan])
     chunk = prefill is not none
-    return float(step_seconds(schedule, machine, d.calibration, mesh, fixed, env, how, chunk))
+    return float(max(step_sides(schedule, machine, d.calibration, mesh, fixed, env, how, chunk)))

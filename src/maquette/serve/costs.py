@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from maquette.price.step import Attention, Floats, StepModel
+from maquette.price.step import Attention, Floor, StepModel
 from maquette.serve.clock import quanta, quanta_of
 
 ENDLESS = 1 << 200  # the last piece of an envelope applies to any context
@@ -65,24 +65,34 @@ def upper_envelope(lines: list[tuple[int, int]]) -> tuple[Piece, ...]:
         at, slope = higher, -steeper
 
 
-def chunk_of(model: StepModel) -> Floats:
-    """What a step with a prefill chunk takes more, by its tokens, beside ``prefill``."""
-    return np.zeros(model.max_tokens + 1) if model.chunk is None else model.chunk
+def floor_of(model: StepModel) -> Floor:
+    """What steps take at least: nothing where the model says nothing."""
+    if model.floor is not None:
+        return model.floor
+    tokens, seqs = np.zeros(model.max_tokens + 1), np.zeros(model.max_seqs + 1)
+    return Floor(seqs, tokens, seqs)
 
 
 class Costs:
     """One StepModel in quanta, up to a replica's token budget and sequences."""
 
-    __slots__ = ("attention", "chunk", "prefill", "seqs", "tokens")
+    __slots__ = ("_least", "_least_seqs", "attention", "decoding", "prefill", "seqs", "tokens")
 
     def __init__(self, model: StepModel, max_tokens: int, max_seqs: int) -> None:
-        overhead = quanta(model.overhead)
+        overhead, floor = quanta(model.overhead), floor_of(model)
         self.prefill = quanta(model.prefill)
         # The overhead rides on the tokens: every step has some.
         self.tokens = [overhead + x for x in quanta_of(model.tokens[: max_tokens + 1])]
-        self.chunk = quanta_of(chunk_of(model)[: max_tokens + 1])  # beside `prefill`
         self.seqs = quanta_of(model.seqs[: max_seqs + 1])
+        self.decoding = quanta_of(floor.decoding[: max_seqs + 1])  # the floor of such a step
+        self._least = quanta_of(floor.chunk[: max_tokens + 1])
+        self._least_seqs = quanta_of(floor.seqs[: max_seqs + 1])
         self.attention = tuple(AttentionCost(a, max_seqs) for a in model.attention)
+
+    def chunked(self, tokens: int, seqs: int, attention: int) -> int:
+        """Quanta of a step with a prefill chunk, whose attention takes `attention`."""
+        time = self.prefill + self.tokens[tokens] + self.seqs[seqs] + attention
+        return max(time, self._least[tokens] + self._least_seqs[seqs])
 
 
 def chunk_pairs(window: int, cached: int, tokens: int) -> int:

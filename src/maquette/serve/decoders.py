@@ -3,8 +3,9 @@
 Between two changes of the batch every sequence's context grows by one token a step, so the time of
 step j of a run is affine in j: ``first + rise * j``.  What bounds a run besides the outside world:
 the next sequence to finish, a sequence whose context reaches an attention window, the next piece
-of the price to bind, and the cache's room.  All of these are found from a few sums and heaps keyed
-by `tick`, the number of decode steps so far; no sequence is touched by a run.
+of the price to bind (the floor of a step is the first), and the cache's room.  All of these are
+found from a few sums and heaps keyed by `tick`, the number of decode steps so far; no sequence is
+touched by a run.
 """
 
 from __future__ import annotations
@@ -224,6 +225,11 @@ class Decoders:
             rise += slope * grows
             if upto < ENDLESS and grows:
                 steps = min(steps, (upto - total) // grows + 1)
+        least = self._costs.decoding[rows]
+        if first < least:
+            if rise:
+                steps = min(steps, (least - first) // rise + 1)
+            first, rise = least, 0
         self.first, self.rise = first, rise
         return steps
 

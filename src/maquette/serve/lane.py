@@ -7,6 +7,7 @@ leaving, preemption, time limits.  How a batch is formed is in `schedulers`.
 
 from __future__ import annotations
 
+from collections import deque
 from heapq import heappop, heappush
 
 from maquette.serve.blocks import Blocks
@@ -46,8 +47,14 @@ class Lane:
         self.start = 0
         self.end = -1
         self.steps = 0
+        self.lost = 0  # preemptions so far
         self.wary = False  # an eviction may let the head of the waiting ones in
         self.forming = False  # the cluster has an event to form a batch here
+        # Where steps are formed ahead: who arrived since, who ended since, and until when arrivals
+        # are seen, the start of the last step (-1: an idle engine sees all).
+        self.coming: deque[tuple[int, Seq]] = deque()
+        self.ending: list[Seq] = []
+        self.seen = -1
         self._serial = 0
         self._deadlines: list[tuple[int, int]] = []
         # Decoders whose last token is older than the step under way: those stalled by a prefill
@@ -64,10 +71,14 @@ class Lane:
         self.seqs[seq.rid] = seq
         self._serial += 1
         seq.key = (((seq.priority << SERIAL_BITS) + self._serial) << RID_BITS) + seq.rid
-        heappush(self.waiting, seq.key)
+        first = not self.waiting or seq.key < self.waiting[0]
+        if setup.ahead:
+            self.coming.append((now, seq))
+        else:
+            heappush(self.waiting, seq.key)
         if self.end >= 0 and self.steps > 1:
-            if self.waiting[0] == seq.key and self._open():
-                self._cut(now)
+            if first and self._open():
+                self._cut(now, 1 if setup.ahead and now > self.start else 0)
             if setup.timeout is not None:
                 self._cut(max(seq.deadline, now))  # it may come late from a prefill replica
         if setup.timeout is not None:
@@ -84,11 +95,11 @@ class Lane:
         """Whether a waiting request could be admitted while decoding goes on."""
         return self.decoders.n < self.setup.max_seqs
 
-    def _cut(self, time: int) -> None:
-        """End the run under way at its first step boundary at or after `time`."""
+    def _cut(self, time: int, more: int = 0) -> None:
+        """End the run under way `more` steps after its first step boundary at or after `time`."""
         if self.end <= time:
             return
-        steps = self.decoders.steps_until(time - self.start)
+        steps = self.decoders.steps_until(time - self.start) + more
         if steps < self.steps:
             self.steps = steps
             self.end = self.start + self.decoders.time(steps)
@@ -111,6 +122,8 @@ class Lane:
             self._stall, self._stalled = self.start, decoders.n - len(self._late)
         if self.chunks:
             ended += self._complete_chunks(now)
+        if self.setup.ahead:
+            self.seen = self.start + (decoders.time(steps - 1) if steps > 1 else 0)
         self.end = -1
         return ended
 
@@ -140,8 +153,45 @@ class Lane:
     # -- forming a step -------------------------------------------------------------------------
 
     def form(self, now: int) -> int:
-        """Form the next step or run, if there is work; returns how many requests were dropped."""
+        """Form the next step or run, if there is work; returns how many requests were dropped.
+
+        A step formed ahead is formed from what was known when the one before it began, and from
+        all that is known where that gives none.
+        """
+        dropped = self.drop_expired(now) if self._deadlines else 0
+        if self.setup.ahead and self.seen >= 0:
+            self._reveal(self.seen)
+            self.seen = -1
+            self._form(now)
+            if self.end >= 0:
+                return dropped
+            self._let_go()
+        if self.setup.ahead:
+            self._reveal(now)
+        while self._form(now):
+            pass
+        return dropped
+
+    def _form(self, now: int) -> bool:
+        """Form the next step or run; True if who was to be in it made room: another try may do."""
         raise NotImplementedError
+
+    def _reveal(self, until: int) -> None:
+        """See what arrived up to `until`."""
+        coming = self.coming
+        while coming and coming[0][0] <= until:
+            _, seq = coming.popleft()
+            if seq.rid in self.seqs:
+                heappush(self.waiting, seq.key)
+
+    def _let_go(self) -> bool:
+        """Take back what those hold that have ended; whether any had."""
+        if not self.ending:
+            return False
+        for seq in self.ending:
+            self.release(seq)
+        self.ending = []
+        return True
 
     def start_step(self, now: int, ticking: bool, rows: int) -> None:
         """Start a step with prefill `chunks`, and with all decoders if `ticking`."""
@@ -150,9 +200,7 @@ class Lane:
         for _, count in chunks:
             tokens += count
         whole = tokens + (rows - len(chunks) if ticking else 0)
-        time = costs.prefill + costs.chunk[whole] + costs.seqs[rows] + costs.tokens[whole]
-        if ticking:
-            time += self.decoders.attention()
+        time = self.decoders.attention() if ticking else 0
         for nth, attention in enumerate(costs.attention):
             pairs = context = 0
             for seq, count in chunks:
@@ -162,12 +210,19 @@ class Lane:
             outcomes.prefill_context[nth] += context
             time += max(attention.pair * pairs, attention.read * context)
         self.prefill = tokens
-        self.decoders.first = time
+        self.decoders.first = time = costs.chunked(whole, rows, time)
+        self._let_go()
         self._begin(now, time, 1, ticking, rows)
 
     def start_run(self, now: int, rows: int, single: bool) -> None:
-        """Start a run of decode steps, as long as the batch and its price stay the same."""
+        """Start a run of decode steps, as long as the batch and its price stay the same.
+
+        Formed ahead, it ends after a step that gives others room, or a look at who came.
+        """
         decoders = self.decoders
+        if self.setup.ahead:
+            gone = self._let_go()
+            single = single or bool(self.coming) or (gone and bool(self.waiting))
         steps = decoders.plan(rows)
         steps = 1 if single else self._room(steps)
         self.prefill = 0
@@ -211,18 +266,33 @@ class Lane:
         self.outcomes.schedule(seq, cached, now)
 
     def preempt(self, now: int, ahead: int) -> Seq:
-        """Free the running sequence that is served last; it will be computed anew."""
+        """Free the running sequence that is served last; it will be computed anew.
+
+        One that has ended meanwhile only gives up what it holds.
+        """
         seq = self._last_served()
+        self.lost += 1
+        self.outcomes.preemptions[seq.rid] += 1
+        if seq in self.ending:
+            self.ending.remove(seq)
+            self._give_up(seq)
+            return seq
         if seq is self.partial:
             self.partial = None
         else:
             self._interrupt(seq, now, ahead)
-        self.blocks.release(seq)
+        self._give_up(seq)
         seq.computed = 0
         seq.target = seq.prompt + seq.generated
         heappush(self.waiting, seq.key)
-        self.outcomes.preemptions[seq.rid] += 1
         return seq
+
+    def _give_up(self, seq: Seq) -> None:
+        """Take back what `seq` holds.  Ahead, the token of its last step is not known yet, and the
+        block that this one fills cannot be found again."""
+        if self.setup.ahead and seq.computed > seq.target:
+            seq.computed -= 1
+        self.blocks.release(seq)
 
     def _last_served(self) -> Seq:
         """The running sequence with the highest key."""
@@ -274,7 +344,10 @@ class Lane:
     def _finish(self, seq: Seq, now: int) -> None:
         rid = seq.rid
         del self.seqs[rid]
-        self.release(seq)
+        if self.setup.ahead:
+            self.ending.append(seq)
+        else:
+            self.release(seq)
         self.outcomes.finish(rid, self.setup.replica, now)
 
     def release(self, seq: Seq) -> None:

@@ -12,7 +12,7 @@ from maquette.errors import Fault, InputError
 from maquette.plans.types import Policy
 from maquette.price.step import Replica, StepModel
 from maquette.serve.clock import QUANTA, quanta
-from maquette.serve.costs import chunk_of
+from maquette.serve.costs import floor_of
 from maquette.serve.types import Disaggregation
 from maquette.traffic.types import Requests
 
@@ -120,9 +120,12 @@ def _replica_faults(where: str, replica: Replica) -> list[Fault]:
 
 
 def _step_faults(where: str, step: StepModel) -> list[Fault]:
-    parts = [np.array([step.overhead, step.prefill]), step.tokens, step.seqs, chunk_of(step)]
-    if chunk_of(step).shape != step.tokens.shape:
-        return [Fault(where, "chunk and tokens differ in size", "one number for each token")]
+    floor = floor_of(step)
+    floors = floor.decoding, floor.chunk, floor.seqs
+    parts = [np.array([step.overhead, step.prefill]), step.tokens, step.seqs, *floors]
+    if [x.shape for x in floors] != [step.seqs.shape, step.tokens.shape, step.seqs.shape]:
+        expected = "decoding and seqs one number by sequences, chunk one by tokens"
+        return [Fault(where, "the floor differs in size", expected)]
     least = np.zeros(step.max_seqs + 1)
     for a in step.attention:
         parts += [np.array([a.pair, a.read]), a.slope]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from maquette.plans.types import Policy
 from maquette.price.step import Replica
-from maquette.serve.costs import chunk_of
+from maquette.serve.costs import floor_of
 from maquette.serve.types import Disaggregation
 
 Floats = NDArray[np.float64]
@@ -89,7 +89,7 @@ def _rate(load: Load, replica: Replica, policy: Policy) -> float:
     ending = n / load.decodes  # requests that end, and begin, per decode step
     tokens = n + ending * load.prompt
     fits = np.minimum(1.0, r.max_batched_tokens / tokens)
-    decode = _decode_time(load, r, n)
+    decode = _decode_time(load, r, n, n)
     if policy.scheduler == "continuous":
         begins = ending * fits
         step = decode + _prefill_cost(load, r, begins, n)
@@ -110,23 +110,25 @@ def _static_rate(load: Load, r: Replica, n: Floats) -> float:
     batch = steps * _prefill_time(load, r, n / steps)
     if longest > 1:  # finished sequences keep their rows, but only live ones read their context
         live = np.maximum(n * load.decodes / (longest - 1), 1.0)
-        batch = batch + (longest - 1) * (_row_time(r, n) + _reading(load, r, live))
+        batch = batch + (longest - 1) * _decode_time(load, r, n, live)
     return float((n / batch)[0])
 
 
-def _tokens(r: Replica, tokens: Floats) -> Floats:
-    found: Floats = np.interp(tokens, np.arange(r.step.max_tokens + 1), r.step.tokens)
+def _at(table: Floats, n: Floats) -> Floats:
+    found: Floats = np.interp(n, np.arange(len(table)), table)
     return found
 
 
-def _chunk(r: Replica, tokens: Floats) -> Floats:
-    """What a step of `tokens` tokens with a prefill chunk takes more."""
-    extra: Floats = np.interp(tokens, np.arange(r.step.max_tokens + 1), chunk_of(r.step))
-    return r.step.prefill + extra
+def _base(r: Replica, tokens: Floats, n: Floats) -> Floats:
+    """A step of `tokens` tokens and `n` sequences without its attention."""
+    return r.step.overhead + _at(r.step.tokens, tokens) + _at(r.step.seqs, n)
 
 
-def _seqs(r: Replica, n: Floats) -> Floats:
-    found: Floats = np.interp(n, np.arange(r.step.max_seqs + 1), r.step.seqs)
+def _chunked(r: Replica, tokens: Floats, n: Floats, attention: Floats) -> Floats:
+    """A step with a prefill chunk."""
+    floor = floor_of(r.step)
+    device = _base(r, tokens, n) + r.step.prefill + attention
+    found: Floats = np.maximum(device, _at(floor.chunk, tokens) + _at(floor.seqs, n))
     return found
 
 
@@ -141,9 +143,8 @@ def _attention(load: Load, r: Replica, prompts: Floats) -> Floats:
 
 def _prefill_time(load: Load, r: Replica, prompts: Floats) -> Floats:
     """A step of `prompts` prompts and nothing else."""
-    tokens = prompts * load.prompt
-    base = r.step.overhead + _chunk(r, tokens) + _seqs(r, np.maximum(prompts, 1.0))
-    return base + _tokens(r, tokens) + _attention(load, r, prompts)
+    n = np.maximum(prompts, 1.0)
+    return _chunked(r, prompts * load.prompt, n, _attention(load, r, prompts))
 
 
 def _prefill_cost(load: Load, r: Replica, prompts: Floats, n: Floats) -> Floats:
@@ -157,17 +158,16 @@ def _prefill_cost(load: Load, r: Replica, prompts: Floats, n: Floats) -> Floats:
     each = prompts / share * load.prompt
     budget = np.minimum(n + each, float(r.max_batched_tokens))
     share = share * (n + each - n) / np.maximum(budget - n, 1.0)
-    added = _tokens(r, budget) - _tokens(r, n) + _seqs(r, n + 1) - _seqs(r, n)
-    cost: Floats = share * (_chunk(r, budget) + added) + _attention(load, r, prompts)
+    attention = _reading(load, r, n) + _attention(load, r, prompts) / share
+    cost: Floats = share * (_chunked(r, budget, n + 1, attention) - _decode_time(load, r, n, n))
     return cost
 
 
-def _decode_time(load: Load, r: Replica, n: Floats) -> Floats:
-    return _row_time(r, n) + _reading(load, r, n)
-
-
-def _row_time(r: Replica, n: Floats) -> Floats:
-    return r.step.overhead + _tokens(r, n) + _seqs(r, n)
+def _decode_time(load: Load, r: Replica, rows: Floats, live: Floats) -> Floats:
+    """A decode step of `rows` sequences, of which `live` read their context."""
+    device = _base(r, rows, rows) + _reading(load, r, live)
+    found: Floats = np.maximum(device, _at(floor_of(r.step).decoding, rows))
+    return found
 
 
 def _reading(load: Load, r: Replica, n: Floats) -> Floats:

@@ -28,30 +28,31 @@ class _Dynamic(Lane):
     mixed: bool  # whether prefill and decode tokens share steps
 
     def _last_served(self) -> Seq:
-        active = self.decoders.active
         last = self.partial
-        for seq in active.values():
-            if last is None or seq.key > last.key:
-                last = seq
+        for group in (self.decoders.active.values(), self.ending):
+            for seq in group:
+                if last is None or seq.key > last.key:
+                    last = seq
         assert last is not None
         return last
 
-    def _reserve(self, now: int) -> bool:
-        """Blocks for one token of every decoding sequence; whether that preempted any."""
+    def _lacking(self) -> int:
+        """How many blocks more than there are one token of every decoding sequence needs."""
+        phases = self.decoders.phases
+        return max(phases[self.decoders.tick % len(phases)] - self.blocks.available, 0)
+
+    def _reserve(self, now: int) -> None:
+        """Blocks for one token of every decoding sequence, preempting as needed."""
         blocks, phases = self.blocks, self.decoders.phases
-        preempted = False
-        phase = self.decoders.tick % blocks.block_size
-        while phases[phase] > blocks.available:
+        while self._lacking():
             blocks.forget()  # the sequences before the one that found no block took them
             self.preempt(now, 0)
-            preempted = True
-        blocks.available -= phases[phase]
-        return preempted
+        blocks.available -= phases[self.decoders.tick % blocks.block_size]
 
     def _admit(self, now: int, budget: int) -> None:
         """Take waiting requests into the step."""
         blocks, decoders, setup = self.blocks, self.decoders, self.setup
-        running = decoders.n + len(self.chunks) + (self.partial is not None)
+        running = decoders.n + len(self.chunks) + (self.partial is not None) + len(self.ending)
         while self.waiting and budget and running < setup.max_seqs:
             seq = self.seqs[self.waiting[0] & RID]
             decodes = seq.computed > 0  # its cache came from a prefill replica
@@ -88,20 +89,19 @@ class _Dynamic(Lane):
             return seq.target if self.setup.hand_over else seq.prompt + seq.output - 1
         return upto if self.setup.admission == "chunk" or seq.computed else seq.target
 
-    def _continue(self, now: int, budget: int) -> tuple[int, bool]:
-        """The next chunk of the prefill under way; the budget left, and whether it preempted."""
+    def _continue(self, now: int, budget: int) -> int:
+        """The next chunk of the prefill under way; the budget left, 0 if it preempted anyone."""
         seq = self.partial
         assert seq is not None
         tokens = min(seq.target - seq.computed, budget)
-        preempted = False
+        left = budget - tokens
         while not self.blocks.allocate(seq, seq.computed + tokens):
-            preempted = True
+            left = 0
             if self.preempt(now, self.mixed) is seq:
-                return budget, True
-            budget += self.mixed
+                return 0
         self.partial = None
         self.chunks.append((seq, tokens))
-        return budget - tokens, preempted
+        return left
 
 
 class Continuous(_Dynamic):
@@ -109,24 +109,23 @@ class Continuous(_Dynamic):
 
     mixed = True
 
-    def form(self, now: int) -> int:
-        decoders = self.decoders
-        dropped = self.drop_expired(now) if self._deadlines else 0
-        preempted = self._reserve(now) if decoders.n else False
+    def _form(self, now: int) -> bool:
+        decoders, lost = self.decoders, self.lost
+        if decoders.n:
+            self._reserve(now)
         budget = self.setup.max_batched_tokens - decoders.n
         if self.partial is not None and budget:
-            budget, evicted = self._continue(now, budget)
-            preempted = preempted or evicted
-        if self.waiting and not preempted:
+            budget = self._continue(now, budget)
+        if self.waiting and self.lost == lost:
             self._admit(now, budget)
         n = decoders.n
         if self.chunks:
             self.start_step(now, ticking=True, rows=n + len(self.chunks))
         elif n:
-            self.start_run(now, n, single=preempted)
-        elif preempted:
-            return dropped + self.form(now)  # the prefill under way made room for itself
-        return dropped
+            self.start_run(now, n, single=self.lost != lost)
+        else:
+            return self.lost != lost  # the prefill under way made room for itself
+        return False
 
 
 class PrefillFirst(_Dynamic):
@@ -134,21 +133,22 @@ class PrefillFirst(_Dynamic):
 
     mixed = False
 
-    def form(self, now: int) -> int:
-        dropped = self.drop_expired(now) if self._deadlines else 0
-        budget, preempted = self.setup.max_batched_tokens, False
+    def _form(self, now: int) -> bool:
+        budget, lost = self.setup.max_batched_tokens, self.lost
         if self.partial is not None:
-            budget, preempted = self._continue(now, budget)
-        if not preempted:
+            budget = self._continue(now, budget)
+        if self.lost == lost:
             self._admit(now, budget)
         if self.chunks:
             self.start_step(now, ticking=False, rows=len(self.chunks))
         elif self.decoders.n:
-            preempted = self._reserve(now) or preempted
-            self.start_run(now, self.decoders.n, single=preempted)
-        elif preempted:
-            return dropped + self.form(now)
-        return dropped
+            if self.ending and self._lacking():
+                return False  # what they hold is back before the next try
+            self._reserve(now)
+            self.start_run(now, self.decoders.n, single=self.lost != lost)
+        else:
+            return self.lost != lost
+        return False
 
 
 class Static(Lane):
@@ -160,8 +160,7 @@ class Static(Lane):
         self._width = 0
         self._reserved = 0
 
-    def form(self, now: int) -> int:
-        dropped = self.drop_expired(now) if self._deadlines else 0
+    def _form(self, now: int) -> bool:
         self.partial = None
         self._members = [s for s in self._members if s.rid in self.seqs and s.computed < s.target]
         if not self._members and not self.decoders.n:
@@ -171,7 +170,7 @@ class Static(Lane):
             self.start_step(now, ticking=False, rows=len(self.chunks))
         elif self.decoders.n:
             self.start_run(now, self._width, single=False)
-        return dropped
+        return False
 
     def _next_batch(self, now: int) -> None:
         """Requests in order while sequences and blocks, enough for their last tokens, last."""

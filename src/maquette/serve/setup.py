@@ -29,6 +29,7 @@ class LaneSetup:
     chunked: bool
     admission: Admission
     watermark: int  # blocks
+    ahead: bool  # a step is formed while the one before it runs
     timeout: int | None  # quanta
     heap: list[Event]
     timeline: Timeline

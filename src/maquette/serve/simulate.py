@@ -154,6 +154,7 @@ class Simulation:
                     chunked=self.policy.chunked_prefill,
                     admission=self.policy.admission,
                     watermark=int(self.policy.watermark * _share(r.kv_blocks, r.lanes, lane)),
+                    ahead=self.policy.overlap and self.policy.scheduler != "static",
                     timeout=timeout,
                     heap=self.heap,
                     timeline=self.timeline,

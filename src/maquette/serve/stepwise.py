@@ -14,7 +14,7 @@ import numpy as np
 from maquette.plans.types import Scheduler
 from maquette.price.step import StepModel
 from maquette.serve.clock import END, quanta
-from maquette.serve.costs import chunk_of
+from maquette.serve.costs import floor_of
 from maquette.serve.counted import CountedBlocks
 from maquette.serve.sequence import RID_BITS, SERIAL_BITS, Seq
 from maquette.serve.setup import LaneSetup
@@ -36,7 +36,10 @@ class StepPrice:
     def __init__(self, model: StepModel) -> None:
         self.overhead, self.prefill = quanta(model.overhead), quanta(model.prefill)
         self.tokens = [quanta(x) for x in model.tokens]
-        self.chunk = [quanta(x) for x in chunk_of(model)]
+        floor = floor_of(model)
+        self.decoding = [quanta(x) for x in floor.decoding]
+        self.chunk = [quanta(x) for x in floor.chunk]
+        self.chunk_seqs = [quanta(x) for x in floor.seqs]
         self.seqs = [quanta(x) for x in model.seqs]
         self.windows = [a.window for a in model.attention]
         self.pair = [quanta(a.pair) for a in model.attention]
@@ -64,8 +67,11 @@ class StepLane:
         self.forming = False
         self.decode_context = [0] * len(price.windows)
         self._serial = 0
-        self._preempted = False  # whether the last call of `_room_for` preempted
         self.lost: list[int] = []  # preempted to form the step
+        # Where steps are formed ahead: who arrived and who ended, and when the last step began.
+        self.coming: list[tuple[int, Seq]] = []
+        self.ending: list[Seq] = []
+        self.seen: int | None = None
         self.log: list[Step] = []
 
     # -- from outside ---------------------------------------------------------------------------
@@ -74,8 +80,15 @@ class StepLane:
         self._serial += 1
         seq.key = (((seq.priority << SERIAL_BITS) + self._serial) << RID_BITS) + seq.rid
         self.seqs[seq.rid] = seq
-        self.waiting.append(seq)
+        self.coming.append((now, seq))
+        if not self.setup.ahead:
+            self._reveal(now)
+
+    def _reveal(self, until: int) -> None:
+        """Arrivals up to `until` are seen."""
+        self.waiting += [s for at, s in self.coming if at <= until and s.rid in self.seqs]
         self.waiting.sort(key=lambda s: s.key)
+        self.coming = [(at, s) for at, s in self.coming if at > until]
 
     def cached(self, seq: Seq, now: int = 0) -> int:
         return self.blocks.cached(seq)
@@ -98,6 +111,7 @@ class StepLane:
                 self.decoding.append(seq)
                 ended += self._emit(seq, now)
         self.end = -1
+        self.seen = self.start
         return ended
 
     def _emit(self, seq: Seq, now: int) -> int:
@@ -117,7 +131,9 @@ class StepLane:
         if seq.generated == seq.output:
             self.decoding.remove(seq)
             del self.seqs[seq.rid]
-            if self.kind != "static":
+            if setup.ahead:
+                self.ending.append(seq)
+            elif self.kind != "static":
                 self.release(seq)
             setup.outcomes.finish(seq.rid, setup.replica, now)
             return 1
@@ -131,20 +147,37 @@ class StepLane:
 
     def form(self, now: int) -> int:
         dropped = self._drop_expired(now)
-        self.chunks, self.stepping, self._preempted, self.lost = [], [], False, []
-        if self.kind == "continuous":
-            self._form_continuous(now)
-        elif self.kind == "prefill-first":
-            self._form_prefill_first(now)
-        else:
-            self._form_static(now)
+        self.chunks, self.stepping, self.lost = [], [], []
+        form = {
+            "continuous": self._form_continuous,
+            "prefill-first": self._form_prefill_first,
+            "static": self._form_static,
+        }[self.kind]
+        if self.setup.ahead and self.seen is not None:  # formed when the step before began
+            self._reveal(self.seen)
+            form(now)
+        self.seen = None
+        while not self.chunks and not self.stepping:
+            self._take_back()
+            self._reveal(now)
+            before = len(self.lost)
+            form(now)
+            if len(self.lost) == before:
+                break
         if self.chunks or self.stepping:
             tokens = {s.rid: 1 for s in self.stepping} | {s.rid: n for s, n in self.chunks}
             held = self.blocks.used
             self.log.append(Step(now, tokens, tuple(self.lost), held))
+            self._take_back()
             self.start, self.end = now, now + self._time()
             heappush(self.setup.heap, (self.end, END, self.index))
         return dropped
+
+    def _take_back(self) -> None:
+        """What those hold that have ended."""
+        for seq in self.ending:
+            self.release(seq)
+        self.ending = []
 
     def _drop_expired(self, now: int) -> int:
         if self.setup.timeout is None:
@@ -161,35 +194,31 @@ class StepLane:
         return len(expired)
 
     def _form_continuous(self, now: int) -> None:
-        preempted = self._take_decoders()
-        budget = self.setup.max_batched_tokens - len(self.stepping)
-        budget, evicted = self._continue(budget)
-        if not preempted and not evicted:
+        before = len(self.lost)
+        self._take_decoders()
+        budget = self._continue(self.setup.max_batched_tokens - len(self.stepping))
+        if len(self.lost) == before:
             self._admit(now, budget)
-        elif not self.chunks and not self.stepping:
-            self._form_continuous(now)
         self.rows = len(self.stepping) + len(self.chunks)
 
     def _form_prefill_first(self, now: int) -> None:
-        budget, preempted = self._continue(self.setup.max_batched_tokens)
-        if not preempted:
+        before = len(self.lost)
+        budget = self._continue(self.setup.max_batched_tokens)
+        if len(self.lost) == before:
             self._admit(now, budget)
-        if not self.chunks:
-            preempted = self._take_decoders() or preempted
-            if preempted and not self.stepping:
-                self._form_prefill_first(now)
+        need = sum(s.computed % self.setup.block_size == 0 for s in self.decoding)
+        if not self.chunks and not (self.ending and need > self.blocks.free):
+            self._take_decoders()
         self.rows = len(self.stepping) + len(self.chunks)
 
-    def _continue(self, budget: int) -> tuple[int, bool]:
-        """Chunks of prompts under way; the budget left and whether any sequence was preempted."""
-        preempted = False
+    def _continue(self, budget: int) -> int:
+        """Chunks of prompts under way; the budget left."""
         for seq in list(self.prefilling):
             tokens = min(seq.target - seq.computed, budget)
             if tokens and self._room_for(seq, seq.computed + tokens):
                 self.chunks.append((seq, tokens))
                 budget -= tokens
-            preempted = preempted or self._preempted
-        return budget, preempted
+        return budget
 
     def _form_static(self, now: int) -> None:
         setup = self.setup
@@ -215,20 +244,17 @@ class StepLane:
             self.stepping = list(self.decoding)
         self.rows = len(self.chunks) or len(self.batch)
 
-    def _take_decoders(self) -> bool:
-        """Every decoding sequence takes part that finds room; whether any was preempted."""
-        preempted = False
+    def _take_decoders(self) -> None:
+        """Every decoding sequence takes part that finds room."""
         for seq in sorted(self.decoding, key=lambda s: s.key):
             if seq in self.decoding and self._room_for(seq, seq.computed + 1):
                 self.stepping.append(seq)
-            preempted = preempted or self._preempted
-        return preempted
 
     def _admit(self, now: int, budget: int) -> None:
         setup, mixed = self.setup, self.kind == "continuous"
         while self.waiting and budget:
             seq = self.waiting[0]
-            running = len(self.prefilling) + len(self.decoding)
+            running = len(self.prefilling) + len(self.decoding) + len(self.ending)
             if running >= setup.max_seqs:
                 return
             given = seq.computed  # its cache came from a prefill replica
@@ -258,19 +284,22 @@ class StepLane:
 
     def _room_for(self, seq: Seq, tokens: int) -> bool:
         """Blocks for `tokens` tokens of a running sequence, preempting as needed."""
-        self._preempted = False
         while not self.blocks.allocate(seq, tokens):
-            victim = max(self.prefilling + self.decoding, key=lambda s: s.key)
+            victim = max(self.prefilling + self.decoding + self.ending, key=lambda s: s.key)
+            self.lost.append(victim.rid)
+            self.setup.outcomes.preemptions[victim.rid] += 1
+            if self.setup.ahead and victim.computed > victim.target:
+                victim.computed -= 1  # its last token is not known yet
+            self.release(victim)
+            if victim in self.ending:
+                self.ending.remove(victim)
+                continue
             for group in (self.prefilling, self.decoding, self.stepping):
                 if victim in group:
                     group.remove(victim)
-            self.release(victim)
             victim.computed, victim.target = 0, victim.prompt + victim.generated
-            self.lost.append(victim.rid)
             self.waiting.append(victim)
             self.waiting.sort(key=lambda s: s.key)
-            self.setup.outcomes.preemptions[victim.rid] += 1
-            self._preempted = True
             if victim is seq:
                 return False
         return True
@@ -282,7 +311,7 @@ class StepLane:
         prefill = sum(t for _, t in self.chunks)
         padded = self.rows if self.stepping and self.kind == "static" else len(self.stepping)
         time = price.overhead + price.tokens[padded + prefill] + price.seqs[self.rows]
-        time += price.prefill + price.chunk[padded + prefill] if self.chunks else 0
+        time += price.prefill if self.chunks else 0
         n = len(self.stepping)
         for c, window in enumerate(price.windows):
             clip = window or 1 << 60
@@ -299,7 +328,9 @@ class StepLane:
             if n:
                 lines = zip(price.at[c][:, n], price.slope[c][:, n], strict=True)
                 time += max(at + slope * total for at, slope in lines)
-        return time
+        if self.chunks:
+            return max(time, price.chunk[padded + prefill] + price.chunk_seqs[self.rows])
+        return max(time, price.decoding[self.rows])
 
     def _record(self, now: int) -> None:
         timeline, took = self.setup.timeline, now - self.start

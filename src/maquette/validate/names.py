@@ -14,9 +14,15 @@ from collections.abc import Iterable, Mapping
 MACHINE_RULES: tuple[tuple[str, str], ...] = (
     (r"gb300", "gb300"), (r"gb200", "gb200"), (r"gh200", "gh200"),
     (r"b300", "b300"), (r"b200", "b200"), (r"b100", "b100"), (r"h200", "h200"),
+    (r"h20(?!\d)", "h20"),
     (r"h100.*(pcie|pci)", "h100-pcie"), (r"h100.*nvl", "h100-nvl"), (r"h100", "h100-sxm"),
-    (r"a100.*40g?b?", "a100-40gb"), (r"a100", "a100-80gb"), (r"a10g", "a10g"), (r"a40", "a40"),
-    (r"l40s", "l40s"), (r"l4(?!\d)", "l4"), (r"rtx4090|geforce4090", "rtx-4090"),
+    (r"a100.*40g?b?", "a100-40gb"), (r"a100.*pcie?", "a100-pcie"), (r"a100", "a100-80gb"),
+    (r"a10g", "a10g"), (r"a40", "a40"),
+    (r"l40s", "l40s"), (r"l40(?!\d)", "l40"), (r"l4(?!\d)", "l4"),
+    (r"rtx4090|geforce4090", "rtx-4090"), (r"rtx5090|geforce5090", "rtx-5090"),
+    (r"rtxpro6000.*(workstation|maxq)", "rtx-pro-6000-workstation"),
+    (r"rtxpro6000|rtx6000pro", "rtx-pro-6000"), (r"6000ada", "rtx-6000-ada"),
+    (r"a6000", "rtx-a6000"),
     (r"mi355x?", "mi355x"), (r"mi325x?", "mi325x"), (r"mi300x?", "mi300x"),
     (r"mi250x?", "mi250x"), (r"gaudi3|hl325", "gaudi3"), (r"gaudi2|hl225", "gaudi2"),
     (r"sn40l|sambanova", "sn40l"), (r"tpuv?6e|trillium", "tpu-v6e"), (r"tpuv?5e", "tpu-v5e"),
@@ -59,11 +65,17 @@ SAME_SHAPE: Mapping[str, str] = {
     "gptoss20b": "gpt-oss-20b", "qwen27b": "qwen2-7b", "qwen272b": "qwen2-72b",
     "codellama34b": "codellama-34b", "snowflakearctic": "arctic", "arctic": "arctic",
     "kimik2": "kimi-k2", "kimik25": "kimi-k2", "qwen3235b": "qwen3-235b-a22b",
-    "qwen330b": "qwen3-30b-a3b",
+    "qwen330b": "qwen3-30b-a3b", "llama4scout": "llama-4-scout",
+    "llama4maverick": "llama-4-maverick", "llama4scout17b16e": "llama-4-scout",
+    "llama4maverick17b128e": "llama-4-maverick",
 }  # fmt: skip
 _PRECISIONS: tuple[tuple[str, tuple[str, str]], ...] = (
     # written → (weights, activations)
     (r"w4a8_?mxfp4(_mxfp8)?", ("mxfp4", "fp8")),
+    # weights alone, said by naming both
+    (r"fp8[-_](bf|fp)16", ("fp8", "bf16")),
+    (r"int8[-_](bf|fp)16", ("int8", "bf16")),
+    (r"nvfp4[-_](bf|fp)16", ("nvfp4", "bf16")),
     (r"mxfp4", ("mxfp4", "bf16")),
     (r"nvfp4|fp4|modelopt_fp4", ("nvfp4", "nvfp4")),
     (r"mxfp8|fp8|w8a8_?fp8|float8|e4m3", ("fp8", "fp8")),

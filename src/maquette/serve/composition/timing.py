@@ -103,12 +103,12 @@ class Priced:
         """Quanta of a step that prefills (request, tokens before, tokens) each."""
         costs = self._costs
         tokens = sum(c[2] for c in chunks)
-        time = costs.prefill + costs.chunk[tokens] + costs.seqs[len(chunks)] + costs.tokens[tokens]
+        time = 0
         for cost in costs.attention:
             pairs = sum(chunk_pairs(cost.window, done, n) for _, done, n in chunks)
             context = sum(chunk_context(cost.window, done, n) for _, done, n in chunks)
             time += max(cost.pair * pairs, cost.read * context)
-        return time
+        return costs.chunked(tokens, len(chunks), time)
 
 
 def packed(prompts: Tokens, budget: int) -> list[list[tuple[int, int, int]]]:
