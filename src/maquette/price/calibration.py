@@ -7,7 +7,7 @@ peaks and never exceed 1: no price beats the speed of light of its own machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -95,6 +95,16 @@ class Calibration:
         away = rng.multivariate_normal(np.zeros(len(NAMES)), np.array(self.covariance), -(-n // 2))
         mirrored = np.stack([away, -away], axis=1).reshape(-1, len(NAMES))
         return [self.at(self.vector + row) for row in mirrored[:n]]
+
+
+def stacked(cals: Sequence[Calibration]) -> Calibration:
+    """Calibrations as one that holds an array of each constant, to be priced in one walk.
+
+    The arrays have a first axis for calibrations and three of one, for (phase, wave, row) of
+    `validate.static`.
+    """
+    columns = {n: np.array([c.values[n] for c in cals]).reshape(-1, 1, 1, 1) for n in NAMES}
+    return replace(cals[0], values=columns)  # type: ignore[arg-type]
 
 
 # What is plausible of machines of other styles, where it differs: (median, deviation of the log).

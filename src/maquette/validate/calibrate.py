@@ -33,7 +33,7 @@ from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.score import EVERY_ROW, Errors, errors
 from maquette.validate.served import Served, served
 from maquette.validate.shelf import Shelf
-from maquette.validate.static import Prepared, Seconds, prepare, seconds, stacked
+from maquette.validate.static import Prepared, Seconds, prepare, seconds
 
 Bools = NDArray[np.bool_]
 LEAST_ROWS = 4  # of one machine and engine
@@ -95,7 +95,7 @@ class Block:
             self.sigma[keep],
             self.what,
             self.subject.model,
-            lambda cals: self.predict(stacked(cals))[:, keep],
+            lambda many: self.predict(many)[:, keep],
         )
 
 
@@ -109,6 +109,7 @@ def calibrate(
     held: Callable[[Cases], Bools] | None = None,
     measured: Path | None = None,
     serving: Sequence[str] = SERVING,
+    known: dict[object, Fit] | None = None,
 ) -> Fits:
     """Fit a calibration to the rows of each (machine, engine) in a folder.
 
@@ -117,7 +118,8 @@ def calibrate(
     the others are reported beside.  Kernel rows of the same machine inform its fractions.  With
     `update` a fit starts from what the shelf's calibration says instead of from the priors: a few
     rows then correct it.  Rows that are `held` are not fitted, and all others are, except those of
-    a file with a split that says otherwise.
+    a file with a split that says otherwise.  Fits that are `known` are not made again: folds that
+    hold out none of a machine's rows share its fit.
 
     Raises:
         InputError: the folder has no static batches that can be priced.
@@ -147,7 +149,12 @@ def calibrate(
         if sum(int(b.calibration.sum()) for b in own) >= LEAST_ROWS:
             start = _start(shelf, machine, engine, update)
             kernels = _kernels(reading, measured, shelf, machine, engine, _version(own))
-            found.append(_fit(machine, engine, own, kernels, date, basis, start))
+            key = (machine, engine, *((b.file, b.what, b.calibration.tobytes()) for b in own))
+            fit = known.get(key) if known is not None else None
+            fit = fit or _fit(machine, engine, own, kernels, date, basis, start)
+            found.append(fit)
+            if known is not None:
+                known[key] = fit
     if not found:
         raise InputError(_nothing(reading, why))
     return Fits(
@@ -193,6 +200,8 @@ def _blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Blo
     why = prepare(static).why
     cases.why[rows] = why
     rows, static = rows[why == ""], static.where(why == "")
+    if not len(rows):
+        return []
     price = _remembered(prepare(static))
     measured = measured_static(cases.table)
     both = (measured["e2e"][rows] > 0) & (measured["tpot"][rows] > 0)

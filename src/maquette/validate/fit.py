@@ -29,6 +29,7 @@ from maquette.price.calibration import (
     Calibration,
     first_principles,
     priors,
+    stacked,
 )
 
 Floats = NDArray[np.float64]
@@ -55,13 +56,7 @@ class Observed:
     sigma: Floats  # relative standard deviation a row states itself; 0 where it states none
     what: str
     model: str = ""  # rows of one model share an offset; "" share none
-    several: Callable[[Sequence[Calibration]], Floats] | None = None  # (calibration, row) at once
-
-    def under(self, cals: Sequence[Calibration]) -> Floats:
-        """Predictions under each of some calibrations, (calibration, row)."""
-        if self.several is not None:
-            return self.several(cals)
-        return np.stack([self.predict(c) for c in cals])
+    several: Callable[[Calibration], Floats] | None = None  # `stacked` ones: (calibration, row)
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,8 @@ def maximise(observed: Sequence[Observed], before: Prior) -> Fitted:
 
     def gaps(xs: Sequence[Floats]) -> Floats:
         cals = [blank.at(x) for x in xs]
-        predicted = np.concatenate([o.under(cals) for o in observed], axis=1)
+        many = stacked(cals)
+        predicted = np.concatenate([_under(o, cals, many) for o in observed], axis=1)
         return np.asarray(measured - np.log(predicted))
 
     together = _together(observed)
@@ -156,6 +152,11 @@ def maximise(observed: Sequence[Observed], before: Prior) -> Fitted:
     covariance = np.linalg.inv(slopes.T @ slopes)
     residual = float(np.hypot(scatter, _spread(offsets)))
     return Fitted(logs, (covariance + covariance.T) / 2, residual, len(measured))
+
+
+def _under(one: Observed, cals: Sequence[Calibration], many: Calibration) -> Floats:
+    """Predictions under each calibration, (calibration, row)."""
+    return one.several(many) if one.several else np.stack([one.predict(c) for c in cals])
 
 
 def _together(observed: Sequence[Observed]) -> list[NDArray[np.int64]]:

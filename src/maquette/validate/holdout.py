@@ -20,7 +20,7 @@ from maquette.catalogue import calibrations
 from maquette.errors import Fault, InputError
 from maquette.price.calibration import Calibration
 from maquette.validate import score
-from maquette.validate.calibrate import calibrate
+from maquette.validate.calibrate import Fit, calibrate
 from maquette.validate.cases import Cases, resolve, sent
 from maquette.validate.durations import with_units
 from maquette.validate.lanes import LANES, compared, thin
@@ -79,6 +79,7 @@ def held_out(
     reading = folder if isinstance(folder, Reading) else read(folder)
     found = HeldOut({w: [] for w in ways}, [], ())
     skipped: list[str] = []
+    fitted: dict[object, Fit] = {}
     todo = [f for w in ways for f in folds(reading, shelf, w)]
     for w in ways:
         if not any(f.way == w for f in todo):
@@ -86,7 +87,7 @@ def held_out(
     for i, fold in enumerate(todo):
         progress(f"without {fold.way} {', '.join(fold.names)}", i, len(todo))
         try:
-            fits = calibrate(reading, shelf, held=fold.holds).calibrations
+            fits = calibrate(reading, shelf, held=fold.holds, known=fitted).calibrations
         except InputError as error:
             skipped.append(f"{fold.way} {', '.join(fold.names)}: {error}")
             continue

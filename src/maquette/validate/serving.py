@@ -221,7 +221,7 @@ def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
     policy = shelf.policy(engine, machine)
     given: dict[str, Any] = {
         name: int(v)
-        for name in ("max_batched_tokens", "max_seqs", "kv_blocks")
+        for name in ("max_batched_tokens", "max_seqs", "kv_blocks", "captured")
         if (v := table.values(name)[row]) > 0
     }
     used = table.values("memory_utilisation")[row]

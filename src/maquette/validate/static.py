@@ -7,7 +7,6 @@ sequences do not all fit the KV cache they run in waves, one after another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
 from maquette.plans.types import Infeasible, Mesh, Plan, Precision
-from maquette.price.calibration import NAMES, Calibration
+from maquette.price.calibration import Calibration
 from maquette.price.environment import batch_environment, causal_pairs, mesh_environment
 from maquette.price.host import Running, beside, running
 from maquette.price.memory import fits
@@ -190,7 +189,7 @@ def _mean_reach(first: Floats, last: Floats, window: int) -> Floats:
 def seconds(prepared: Prepared, cal: Calibration) -> Seconds:
     """The price of every row under a calibration; infinite where a row cannot run.
 
-    A calibration that holds many values of each constant (`stacked`) gives a first axis for them.
+    A calibration of many values of each constant (`price.calibration.stacked`) gives a first axis.
     """
     b = prepared.batches
     priced = walk_seconds(b.schedule, b.machine, cal, prepared.env)
@@ -213,12 +212,6 @@ def _beside(prepared: Prepared, cal: Calibration, phase: int, step: Floats) -> F
     device = step[..., one, :, :]
     found: Floats = beside(b.schedule, b.machine, cal, prepared.how, env, device, phase == 0)
     return found
-
-
-def stacked(cals: Sequence[Calibration]) -> Calibration:
-    """Calibrations as one that holds an array of each constant, to be priced in one walk."""
-    columns = {n: np.array([c.values[n] for c in cals]).reshape(-1, 1, 1, 1) for n in NAMES}
-    return replace(cals[0], values=columns)  # type: ignore[arg-type]
 
 
 def typical(

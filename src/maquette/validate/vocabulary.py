@@ -121,6 +121,7 @@ NUMBER: Mapping[str, tuple[str, ...]] = {
         "max_batched_tokens", "max_num_batched_tokens", "max_num_tokens", "token_budget", "mbt",
     ),
     "max_seqs": ("max_num_seqs", "max_seqs", "max_num_sequences", "max_running_requests"),
+    "captured": ("captured", "largest_captured", "cuda_graph_max_bs", "cuda_graph_max_batch_size"),
     "kv_blocks": ("num_gpu_blocks", "kv_blocks", "total_kv_blocks", "num_kv_blocks"),
     "memory_utilisation": (
         "gpu_memory_utilization", "gpu_memory_utilisation", "gpu_mem_util", "mem_util",
