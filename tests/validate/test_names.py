@@ -55,6 +55,7 @@ def test_models(known, written, name):
         ("vllm", "0.15.1", "vllm"),
         ("vllm", "", "vllm"), ("TensorRT-LLM", "0.12", "tensorrt-llm"), ("trtllm", "1.2.0rc5",
         "tensorrt-llm"), ("SGLang", "0.5", "sglang"), ("DeepSpeed-MII", "", "deepspeed"),
+        ("lmdeploy", "0.7.4", "lmdeploy"), ("LMDeploy TurboMind", "", "lmdeploy"),
     ],
 )  # fmt: skip
 def test_engines(known, written, version, name):

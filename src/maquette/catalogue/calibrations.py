@@ -34,7 +34,7 @@ OTHER_ENGINE = 0.12  # … from another engine on the same machine
 KERNELS, KERNELS_WIDEN = ("attention", "kv", "keys", "vector", "grouped"), 0.25
 SAME_CHIP, OTHER_CHIP = 0.08, 0.20  # … from another machine
 # Whose calibration stands in for an engine that has none on a machine, nearest first.
-KIN = ("vllm", "sglang", "tensorrt-llm", "vllm-0.6", "vllm-0.2", "deepspeed")
+KIN = ("vllm", "sglang", "tensorrt-llm", "vllm-0.6", "vllm-0.2", "lmdeploy", "deepspeed")
 # What another engine or version changes most.
 HOST = ("launch", "step", "seq", "collective", "dispatch", "token")
 HOST_WIDEN = 1.0

@@ -31,7 +31,7 @@ MACHINE_RULES: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 ENGINE_RULES: tuple[tuple[str, str], ...] = (
     (r"vllm", "vllm"), (r"sglang", "sglang"), (r"tensorrtllm|trtllm|tensorrt|trt", "tensorrt-llm"),
-    (r"deepspeed|optimum|habana", "deepspeed"),
+    (r"deepspeed|optimum|habana", "deepspeed"), (r"lmdeploy|turbomind", "lmdeploy"),
     (r"samba|cerebras|groq|dmatrix", "vendor"),
 )  # fmt: skip
 # Words at the end of a model's name that do not change its shape …
