@@ -6,6 +6,7 @@ was written before a parameter existed gives it its prior.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maquette.catalogue import machines
+from maquette.catalogue import engines, machines
 from maquette.catalogue.loader import read_toml, structure
 from maquette.errors import Fault, InputError, UnknownName
 from maquette.machines.types import Machine
@@ -197,9 +198,8 @@ def _of(machine: str, engine: str, pool: Sequence[Calibration]) -> Calibration |
     if exact is not None or not here:
         return exact
     related = [c for c in here if _family(c.engine) == _family(engine)]
-    if related:  # of old versions another old one is nearer than the present
-        old = _family(engine) != engine
-        nearest = min(related, key=lambda c: (_family(c.engine) != c.engine) != old)
+    if related:
+        nearest = min(related, key=lambda c: abs(_release(c.engine) - _release(engine)))
         return _borrowed(nearest, engine, OTHER_VERSION, "another version", pool)
     best = min(here, key=lambda c: KIN.index(c.engine) if c.engine in KIN else len(KIN))
     return _borrowed(best, engine, OTHER_ENGINE, "another engine", pool)
@@ -209,6 +209,17 @@ def _family(engine: str) -> str:
     """``vllm-0.6`` and ``vllm`` are one engine at two versions."""
     head, _, tail = engine.rpartition("-")
     return head if head and tail[:1].isdigit() else engine
+
+
+def _release(name: str) -> int:
+    """The version that an engine's file is of, as a number, to tell which are near.
+
+    >>> _release("vllm-0.6"), _release("vllm")
+    (6, 10)
+    """
+    version = engines.engine(name).version if name in engines.names() else name.rpartition("-")[2]
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return 100 * int(found[1]) + int(found[2]) if found else 0
 
 
 def _borrowed(

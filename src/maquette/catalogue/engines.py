@@ -93,6 +93,7 @@ def _vendor(_: str, memory: float) -> dict[str, Any]:
 
 _BY_DEVICE: dict[str, Callable[[str, float], dict[str, Any]]] = {
     "vllm": _vllm,
+    "vllm-0.14": _vllm,
     "sglang": _sglang,
     "lmdeploy": _lmdeploy,
     "vendor": _vendor,
