@@ -38,8 +38,8 @@ ENGINE_RULES: tuple[tuple[str, str], ...] = (
 MODEL_ENDINGS = (
     "hf", "instruct", "chat", "base", "it", "fp8", "fp8dynamic", "fp4", "nvfp4", "mxfp4", "awq",
     "gptq", "int4", "int8", "w8a8", "w4a16", "bf16", "fp16", "kv", "fp8kv", "turbo", "thinking",
-    "v01", "v02", "v03", "v2", "2503", "2506", "2507", "2512", "0528", "0324", "0905", "2501", "2409",
-    "dynamic", "fp8block", "quantized", "eagle3", "preview", "modelopt", "tput",
+    "v01", "v02", "v03", "v2", "2503", "2506", "2507", "2512", "0528", "0324", "0905", "2501",
+    "2409", "dynamic", "fp8block", "quantized", "eagle3", "preview", "modelopt", "tput",
     # … and those of MLPerf, which name an accuracy target or a scenario.
     "99", "999", "datacenter", "edge", "interactive", "server", "offline",
 )  # fmt: skip
