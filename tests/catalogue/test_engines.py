@@ -67,7 +67,14 @@ def test_a_file_with_faults_names_them_all(tmp_path):
     ("name", "device", "tokens"),
     [("vllm", "h100-sxm", 8192), ("vllm", "a100-80gb", 2048), ("vllm", "l40s", 2048),
      ("vllm", "mi300x", 8192), ("sglang", "l4", 2048), ("sglang", "a100-40gb", 4096),
-     ("sglang", "h100-sxm", 8192), ("sglang", "mi300x", 16384), ("tensorrt-llm", "l4", 8192)],
+     ("sglang", "h100-sxm", 8192), ("sglang", "mi300x", 16384), ("tensorrt-llm", "l4", 8192),
+     ("lmdeploy", "a100-80gb", 8448), ("lmdeploy", "h100-sxm", 8704)],
 )  # fmt: skip
 def test_token_budget_follows_the_device(name, device, tokens):
     assert policy(engine(name), machine(device)).max_batched_tokens == tokens
+
+
+def test_sequences_follow_the_device_where_the_engine_says_so():
+    found = [policy(engine("lmdeploy"), machine(m)).max_seqs for m in ("h100", "a100", "l40s")]
+    assert found == [512, 256, 128]
+    assert policy(engine("vllm"), machine("l40s")).max_seqs == engine("vllm").policy.max_seqs

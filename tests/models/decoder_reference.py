@@ -28,6 +28,7 @@ ACT = {
     "gelu": lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2))),
     "gelu_pytorch_tanh": gelu_tanh,
     "gelu_new": gelu_tanh,
+    "relu2": lambda x: np.maximum(x, 0) ** 2,
 }
 
 
@@ -134,6 +135,9 @@ class Reference:
 
     def layer(self, x, kind):
         c, hf = self.config, self.hf
+        if kind in ("moe", "dense") and hf["model_type"] == "nemotron_h":
+            part = self.moe if kind == "moe" else self.mlp
+            return x + part(self.norm(x, "norm_ffn"))
         normed = self.norm(x, "norm_attn")
         if kind == "mamba":
             added = self.mamba(normed)
@@ -177,7 +181,8 @@ class Reference:
         if f"{self.place}.norm_q_scale" in self.weights:
             q, k = self.norm(q, "norm_q", "rms"), self.norm(k, "norm_k", "rms")
         fourth = hf["model_type"] == "llama4_text"
-        if hf.get("position_embedding_type") != "nope" and (local or not fourth):
+        nowhere = hf["model_type"] == "nemotron_h" or hf.get("position_embedding_type") == "nope"
+        if not nowhere and (local or not fourth):
             dims = int(kd * hf.get("partial_rotary_factor", 0.5 if "mamba_n_heads" in hf else 1))
             dims = hf.get("rotary_dim", dims)
             pairs = fourth or "rotary_dim" in hf
@@ -251,8 +256,8 @@ class Reference:
 
         biased = f"{self.place}.{prefix}b_up" in self.weights
         act = self.hf.get("hidden_activation", self.hf.get("hidden_act", "silu"))
-        if self.hf["model_type"] in ("gptj", "falcon"):
-            act = self.hf.get("activation_function", "gelu")
+        if f"{self.place}.{prefix}w_gate" not in self.weights:
+            act = self.hf.get("mlp_hidden_act", self.hf.get("activation_function", "gelu"))
             up = x @ pick("w_up") + (pick("b_up") if biased else 0.0)
             return ACT[act](up) @ pick("w_down") + (pick("b_down") if biased else 0.0)
         gate, up = x @ pick("w_gate"), x @ pick("w_up")
@@ -297,7 +302,8 @@ class Reference:
         if family in ("gpt_oss", "granitemoehybrid"):
             chosen = np.argsort(-logits)[:k]
             return softmax(logits[chosen]), chosen
-        if family == "deepseek_v3":
+        sigmoids = family in ("deepseek_v3", "nemotron_h")
+        if sigmoids:
             scores = sigmoid(logits)
             steered = scores + self.w("router_correction")
             groups = steered.reshape(hf["n_group"], -1)
@@ -306,13 +312,13 @@ class Reference:
             scores = steered = softmax(logits)
             groups = steered.reshape(hf.get("n_group", 1), -1)
             worth = groups.max(1)
-        if family.startswith("deepseek"):
+        if sigmoids or family.startswith("deepseek"):
             kept = set(np.argsort(-np.array(worth))[: hf["topk_group"]])
             per = count // hf["n_group"]
             steered = np.array([s if e // per in kept else 0.0 for e, s in enumerate(steered)])
         chosen = np.argsort(-steered)[:k]
         weights = scores[chosen]
-        default = family in ("mixtral", "arctic", "dbrx")
+        default = family in ("mixtral", "arctic", "dbrx", "nemotron_h")
         if hf.get("norm_topk_prob", default):
             weights = weights / weights.sum()
         return weights * hf.get("routed_scaling_factor", 1.0), chosen
@@ -333,7 +339,13 @@ class Reference:
                 h[j] = decay * h[j] + dt * np.outer(u[s, j], b[s, j // per])
                 y[s, j] = h[j] @ c[s, j // per] + self.w("d_skip")[j] * u[s, j]
         flat = (y * silu(gate)).reshape(len(x), -1)
-        normed = self.norm(flat, "norm_gate")
+        if "hybrid_override_pattern" in self.hf:  # each group of heads by itself
+            apart = flat.reshape(len(x), b.shape[1], -1)
+            square = (apart**2).mean(-1, keepdims=True) + self.config.norm.epsilon
+            flat = (apart / np.sqrt(square)).reshape(len(x), -1)
+            normed = flat * self.w("norm_gate_scale").ravel()
+        else:
+            normed = self.norm(flat, "norm_gate")
         return normed @ self.w("w_out").reshape(heads * width, -1)
 
     def convolve(self, y, name):

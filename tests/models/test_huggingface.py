@@ -88,6 +88,8 @@ def test_contradictions(changes, words):
         ("gptj", {"rotary_dim": 8}, "8 is no even part of a head"),
         ("gptj", {"n_head": 5}, "5 does not divide n_embd = 12"),
         ("falcon", {"alibi": True}, "alibi: is not supported"),
+        ("nemotron-h", {"hybrid_override_pattern": "MX"}, "'MX' is not a pattern"),
+        ("nemotron-h", {"hybrid_override_pattern": "M*"}, "has 2 letters; expected num_hidden"),
         ("falcon", {"num_kv_heads": 3}, "3 does not divide num_attention_heads = 4"),
     ],
 )

@@ -98,6 +98,12 @@ CONFIGS = {
                     hidden_size=16, bias=True, max_position_embeddings=None),
     "falcon-in-turn": hf("falcon", "FalconForCausalLM", multi_query=False, parallel_attn=False,
                          hidden_size=16, ffn_hidden_size=10),
+    "nemotron-h": hf("nemotron_h", "NemotronHForCausalLM", hybrid_override_pattern="M-*E",
+                     num_hidden_layers=4, layer_norm_epsilon=1e-5, mlp_hidden_act="relu2",
+                     mamba_num_heads=6, mamba_head_dim=4, ssm_state_size=5, n_groups=2,
+                     n_routed_experts=8, n_group=4, topk_group=2, num_experts_per_tok=3,
+                     moe_intermediate_size=5, moe_shared_expert_intermediate_size=7,
+                     routed_scaling_factor=2.5),
     "mamba2": {
         "model_type": "mamba2", "architectures": ["Mamba2ForCausalLM"], "vocab_size": 23,
         "hidden_size": 12, "num_hidden_layers": 2, "num_heads": 6, "head_dim": 4, "state_size": 5,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -151,6 +152,29 @@ def pressed(seed: int) -> Case:
 
     split = case.split and replace(case.split, prefill=tuple(map(press, case.split.prefill)))
     return replace(case, replicas=tuple(map(press, case.replicas)), split=split)
+
+
+def written(row: dict[str, Any]) -> Case:
+    """A case as `once_differed.jsonl` holds it: arguments in order, arrays as lists."""
+    columns = [np.array(x) if isinstance(x, list) else x for x in row["requests"]]
+    steps = [_step(step) for step in row["steps"]]
+
+    def fleet(rows: list[list[Any]]) -> tuple[Replica, ...]:
+        return tuple(Replica(steps[nth], *rest) for nth, *rest in rows)
+
+    split = row["split"] and Disaggregation(fleet(row["split"][0]), *row["split"][1:])
+    policy = Policy(**row["policy"])
+    return Case(Requests(*columns), fleet(row["replicas"]), policy, split)
+
+
+def _step(row: dict[str, Any]) -> StepModel:
+    tokens, seqs = np.array(row["tokens"]), np.array(row["seqs"])
+    classes = [
+        Attention(a["window"], a["pair"], a["read"], np.array(a["at"]), np.array(a["slope"]))
+        for a in row["attention"]
+    ]
+    floor = row["floor"] and Floor(*map(np.array, row["floor"]))
+    return StepModel(row["overhead"], row["prefill"], tokens, seqs, tuple(classes), floor)
 
 
 seeds = st.integers(0, 2**32 - 1)

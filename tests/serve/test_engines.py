@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maquette.plans.types import Policy, Scheduler
+from maquette.catalogue.engines import engine
+from maquette.plans.types import Policy
 from maquette.price.step import Replica, StepModel
 from maquette.serve.clock import QUANTA
 from maquette.serve.simulate import Simulation, simulate
@@ -26,7 +27,8 @@ from serve.serving_cases import differences
 TRACES = Path(__file__).with_name("traces")
 SECOND = StepModel(1.0, 0.0, np.zeros(513), np.zeros(33), ())
 FILES = {path.stem: json.loads(path.read_text()) for path in sorted(TRACES.glob("*.json"))}
-CHUNKED: dict[bool, Scheduler] = {True: "continuous", False: "prefill-first"}
+ENGINES = {"vllm_v1": "vllm", "vllm_v0": "vllm-0.6", "sglang": "sglang"}
+AHEAD_OF = {"vllm_v1": "vllm-0.14", "sglang": "sglang"}  # whose steps are formed ahead
 DOCUMENT = Path(__file__).parents[2] / "docs" / "schedulers.md"
 SECONDS = 10**9 * QUANTA
 SCENARIOS = [
@@ -43,12 +45,17 @@ SELF = "a request that preempts itself ends the loop: who outranks it decodes on
 MORE = "admission wants two or three tokens more than a request will take"
 AHEAD_OF_ENDS = "without its radix cache it reckons with the room that requests leave when they end"
 LEAVES = "its tree forgets by the last access of each leaf, waiting requests' included"
+ADMITS = {
+    **{f"blocks {n}": AHEAD_OF_ENDS for n in (0, 2, 3, 4, 5)},
+    "prefixes, blocks 0": LEAVES,
+    **{f"prefixes, blocks {n}": MORE for n in (2, 3, 4)},
+    **{f"cache, blocks {n}": MORE for n in (0, 2, 3)},
+}
 STATED = {
     "sglang": {
-        **{f"blocks {n}": AHEAD_OF_ENDS for n in (0, 2, 3, 4, 5)},
-        "prefixes, blocks 0": LEAVES,
-        **{f"prefixes, blocks {n}": MORE for n in (2, 3, 4)},
-        **{f"cache, blocks {n}": MORE for n in (0, 2, 3)},
+        **ADMITS,
+        **{f"overlapped, {name}": why for name, why in ADMITS.items()},
+        "overlapped, cache, blocks 1": MORE,
     },
     "vllm_v1": {"priority 2": SELF},
     "vllm_v0": {
@@ -61,19 +68,21 @@ STATED = {
 }
 
 
-def policy_of(engine: str, row: dict[str, Any]) -> Policy:
-    """What the engine does with the scenario's settings."""
+def policy_of(name: str, row: dict[str, Any]) -> Policy:
+    """The catalogue's policy of the engine, with what the scenario sets for it."""
     options, blocks = row["options"], row["blocks"]
-    policy = Policy(chunked_prefill=row["chunked"], prefix_caching=row["caching"])
-    if engine == "sglang":
-        return replace(policy, scheduler="prefill-first", admission="output", sharing="computed")
-    if engine == "vllm_v0":
-        return replace(policy, scheduler=CHUNKED[row["chunked"]], watermark=0.01)
-    policy = replace(policy, overlap=options.get("async_scheduling", False))
+    ahead = options.get("async_scheduling", options.get("overlap", False))
+    policy = engine(AHEAD_OF[name] if ahead else ENGINES[name]).policy
+    policy = replace(policy, chunked_prefill=row["chunked"], prefix_caching=row["caching"])
+    if name == "sglang" and not ahead:  # --disable-overlap-schedule
+        policy = replace(policy, overlap=False)
+    if name == "vllm_v0" and row["chunked"]:  # steps mix then
+        policy = replace(policy, scheduler="continuous")
     if options.get("scheduler_reserve_full_isl") is False:
         policy = replace(policy, admission="chunk")
-    # The engine takes its share of the block it never uses, too.
-    return replace(policy, watermark=options.get("watermark", 0.0) * (blocks + 1) / blocks)
+    if "watermark" in options:  # the engine takes its share of the block it never uses, too
+        policy = replace(policy, watermark=options["watermark"] * (blocks + 1) / blocks)
+    return policy
 
 
 def requests_of(row: dict[str, Any]) -> Requests:
@@ -128,18 +137,18 @@ def simulated(row: dict[str, Any], policy: Policy) -> tuple[list[Step], list[str
     return steps, differences(simulation.trace(), fast)
 
 
-@pytest.mark.parametrize(("engine", "row"), SCENARIOS)
-def test_the_engine_takes_the_same_steps(engine: str, row: dict[str, Any]) -> None:
-    steps, apart = simulated(row, policy_of(engine, row))
+@pytest.mark.parametrize(("name", "row"), SCENARIOS)
+def test_the_engine_takes_the_same_steps(name: str, row: dict[str, Any]) -> None:
+    steps, apart = simulated(row, policy_of(name, row))
     engines = recorded(row)
-    if engine == "vllm_v0" and row["chunked"]:  # it counts a prompt's blocks from its first chunk
+    if name == "vllm_v0" and row["chunked"]:  # it counts a prompt's blocks from its first chunk
         engines, steps = ([s._replace(used=0) for s in some] for some in (engines, steps))
     assert apart == []
-    if row["name"] not in STATED.get(engine, {}):
+    if row["name"] not in STATED.get(name, {}):
         assert steps == engines
         return
     assert steps != engines, "a stated difference that is none"
-    assert abs(len(steps) - len(engines)) <= 0.2 * len(engines)
+    assert abs(len(steps) - len(engines)) <= 0.22 * len(engines)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -41,6 +41,14 @@ def test_machines(known, written, name):
         ("codellama/CodeLlama-34b-Instruct-hf", "codellama-34b"), ("Kimi-K2.5", "kimi-k2"),
         ("Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b"), ("LLAMA3.1_70B", "llama-3.1-70b"),
         ("bloom-176b", None), ("MiniMax-M2", None), ("gemma-7b", None),
+        ("meta-llama/Llama-4-Scout-17B-16E-Instruct", "llama-4-scout"),
+        ("nvidia/Llama-4-Maverick-17B-128E-Instruct-FP8", "llama-4-maverick"),
+        ("EleutherAI/gpt-j-6b", "gpt-j-6b"), ("tiiuae/falcon-180B", "falcon-180b"),
+        ("google/gemma-3-12b-it", "gemma-3-12b"), ("Qwen/Qwen3-0.6B", "qwen3-0.6b"),
+        ("Qwen/Qwen3-4B-Instruct-2507", "qwen3-4b"), ("falcon-7b", None),
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-14B", "qwen2.5-14b"),
+        ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", "mistral-small-24b"),
+        ("microsoft/Phi-3-medium-4k-instruct", "phi-3-medium-4k"),
     ],
 )  # fmt: skip
 def test_models(known, written, name):
@@ -55,6 +63,7 @@ def test_models(known, written, name):
         ("vllm", "0.15.1", "vllm"),
         ("vllm", "", "vllm"), ("TensorRT-LLM", "0.12", "tensorrt-llm"), ("trtllm", "1.2.0rc5",
         "tensorrt-llm"), ("SGLang", "0.5", "sglang"), ("DeepSpeed-MII", "", "deepspeed"),
+        ("lmdeploy", "0.7.4", "lmdeploy"), ("LMDeploy TurboMind", "", "lmdeploy"),
     ],
 )  # fmt: skip
 def test_engines(known, written, version, name):

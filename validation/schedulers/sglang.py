@@ -3,7 +3,8 @@
 ``SGLANG_SOURCES`` is a folder with the files of SGLang (an unpacked wheel).  Batches are formed by
 the methods of its `Scheduler`, unbound: what stands for the scheduler here holds their state, and
 answers for the model as the engine's result processor does.  Steps are taken one after the other
-(``--disable-overlap-schedule``), and lengths are fixed (``ignore_eos``), as benchmarks ask.
+(``--disable-overlap-schedule``), or each is formed while the one before runs, the default.  Lengths
+are fixed (``ignore_eos``), as benchmarks ask.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import sys
 import tempfile
 import types
 from array import array
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from validation.schedulers.scenarios import CONFIG, Scenario, cached, mixed
+from validation.schedulers.scenarios import CONFIG, Asked, Scenario, cached, mixed
 
 SOURCES = Path(os.environ["SGLANG_SOURCES"])
 
@@ -81,7 +83,10 @@ Space = types.SimpleNamespace
 def scenarios() -> list[Scenario]:
     """The common ones, at a page of one token, its default."""
     found = [*mixed(21), *cached(22)]
-    return [replace(s, block=1, blocks=s.blocks * s.block) for s in found]
+    found = [replace(s, block=1, blocks=s.blocks * s.block) for s in found]
+    for one in found[:]:
+        found.append(replace(one, name=f"overlapped, {one.name}", options={"overlap": True}))
+    return found
 
 
 def publish_settings() -> None:
@@ -107,6 +112,7 @@ class Driven:
     _get_new_batch_prefill_raw = Scheduler._get_new_batch_prefill_raw
     update_running_batch = Scheduler.update_running_batch
     get_num_allocatable_reqs = Scheduler.get_num_allocatable_reqs
+    _reqs_finishing_inflight = Scheduler._reqs_finishing_inflight
     disaggregation_mode = None
 
     def __init__(self, s: Scenario) -> None:
@@ -131,6 +137,8 @@ class Driven:
         self.waiting_queue: list[Req] = []
         self.chunked_req: Req | None = None
         self.lost: list[int] = []
+        self.enable_skip_finishing_decode = bool(s.options.get("overlap"))
+        self.result_queue: deque[tuple[ScheduleBatch, int]] = deque()  # and when each ends
         # Parts that have nothing to do here.
         idle = Space(attn_backend=Space(), prefill_aware_swa=False)
         self.tp_worker = Space(model_runner=idle)
@@ -157,9 +165,6 @@ class Driven:
     def _should_defer_prefill(self, batch: Any) -> bool:
         return False
 
-    def _reqs_finishing_inflight(self, batch: Any) -> list[Req]:
-        return []
-
     def get_prefill_adder_class(self) -> type:
         return PrefillAdder
 
@@ -182,34 +187,48 @@ class Driven:
 
 
 def record(s: Scenario) -> list[dict[str, Any]]:
-    """The steps: when, tokens by request, who was retracted, slots held."""
+    """The steps: when, tokens by request, who was retracted, slots held.
+
+    The loops are `Scheduler.event_loop_normal`'s and `event_loop_overlap`'s.
+    """
     publish_settings()
     driven = Driven(s)
     coming = list(enumerate(s.asked))
     steps: list[dict[str, Any]] = []
-    live, now = 0, 0
+    live, now, free = 0, 0, 0  # requests; what the engine sees; when the device is done
     running, last = ScheduleBatch(reqs=[]), None
     while coming or live:
         if not live:
             now = max(now, coming[0][1].arrival)
         while coming and coming[0][1].arrival <= now:
-            number, one = coming.pop(0)
-            wanted = SamplingParams(max_new_tokens=one.output, ignore_eos=True, temperature=0.0)
-            wanted.normalize(None)
-            tokens = array("q", one.tokens(number))
-            driven.waiting_queue.append(Req(str(number), "", tokens, wanted, vocab_size=8192))
+            _ask(driven, *coming.pop(0))
             live += 1
         driven.lost = []
         plan = driven.get_next_batch_to_run(running, last)
         running, batch = plan.running_batch, plan.batch_to_run
-        assert batch is not None, (s.name, now)
-        extend = batch.forward_mode.is_extend()
-        counts = {int(r.rid): r.extend_len if extend else 1 for r in batch.reqs}
-        used = driven.held()
-        steps.append({"at": now, "tokens": counts, "lost": driven.lost, "used": used})
-        live -= _answer(driven, batch, extend)
-        last, now = batch, now + 1
+        if batch is not None:
+            extend = batch.forward_mode.is_extend()
+            counts = {int(r.rid): r.extend_len if extend else 1 for r in batch.reqs}
+            start = max(now, free)
+            free = start + 1
+            steps.append(
+                {"at": start, "tokens": counts, "lost": driven.lost, "used": driven.held()}
+            )
+            driven.result_queue.append((batch.copy(), free))
+        behind = driven.enable_skip_finishing_decode
+        while len(driven.result_queue) > (behind and batch is not None):
+            done, now = driven.result_queue.popleft()
+            live -= _answer(driven, done, done.forward_mode.is_extend())
+        last = batch
     return steps
+
+
+def _ask(driven: Driven, number: int, one: Asked) -> None:
+    """A request arrives."""
+    wanted = SamplingParams(max_new_tokens=one.output, ignore_eos=True, temperature=0.0)
+    wanted.normalize(None)
+    tokens = array("q", one.tokens(number))
+    driven.waiting_queue.append(Req(str(number), "", tokens, wanted, vocab_size=8192))
 
 
 def _answer(driven: Driven, batch: Any, extend: bool) -> int:

@@ -6,6 +6,7 @@ was written before a parameter existed gives it its prior.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maquette.catalogue import machines
+from maquette.catalogue import engines, machines
 from maquette.catalogue.loader import read_toml, structure
 from maquette.errors import Fault, InputError, UnknownName
 from maquette.machines.types import Machine
@@ -34,7 +35,10 @@ OTHER_ENGINE = 0.12  # … from another engine on the same machine
 KERNELS, KERNELS_WIDEN = ("attention", "kv", "keys", "vector", "grouped"), 0.25
 SAME_CHIP, OTHER_CHIP = 0.08, 0.20  # … from another machine
 # Whose calibration stands in for an engine that has none on a machine, nearest first.
-KIN = ("vllm", "sglang", "tensorrt-llm", "tensorrt-llm-0", "vllm-0.6", "vllm-0.2", "deepspeed")
+KIN = (
+    "vllm", "sglang", "tensorrt-llm", "tensorrt-llm-0", "vllm-0.6", "vllm-0.2", "lmdeploy",
+    "deepspeed",
+)  # fmt: skip
 # What another engine or version changes most.
 HOST = ("launch", "step", "seq", "collective", "dispatch", "token")
 HOST_WIDEN = 1.0
@@ -197,9 +201,8 @@ def _of(machine: str, engine: str, pool: Sequence[Calibration]) -> Calibration |
     if exact is not None or not here:
         return exact
     related = [c for c in here if _family(c.engine) == _family(engine)]
-    if related:  # of old versions another old one is nearer than the present
-        old = _family(engine) != engine
-        nearest = min(related, key=lambda c: (_family(c.engine) != c.engine) != old)
+    if related:
+        nearest = min(related, key=lambda c: abs(_release(c.engine) - _release(engine)))
         return _borrowed(nearest, engine, OTHER_VERSION, "another version", pool)
     best = min(here, key=lambda c: KIN.index(c.engine) if c.engine in KIN else len(KIN))
     return _borrowed(best, engine, OTHER_ENGINE, "another engine", pool)
@@ -209,6 +212,17 @@ def _family(engine: str) -> str:
     """``vllm-0.6`` and ``vllm`` are one engine at two versions."""
     head, _, tail = engine.rpartition("-")
     return head if head and tail[:1].isdigit() else engine
+
+
+def _release(name: str) -> int:
+    """The version that an engine's file is of, as a number, to tell which are near.
+
+    >>> _release("vllm-0.6"), _release("vllm")
+    (6, 10)
+    """
+    version = engines.engine(name).version if name in engines.names() else name.rpartition("-")[2]
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return 100 * int(found[1]) + int(found[2]) if found else 0
 
 
 def _borrowed(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from maquette.catalogue.loader import load
 from maquette.errors import UnknownName
@@ -61,36 +62,40 @@ def policy(engine: Engine, machine: Machine) -> Policy:
     tier = machine.tiers[machine.main]
     if rule is None or tier.capacity is None:
         return engine.policy
-    return replace(engine.policy, max_batched_tokens=rule(machine.name, float(tier.capacity.value)))
+    return replace(engine.policy, **rule(machine.name, float(tier.capacity.value)))
 
 
-def _vllm(machine: str, memory: float) -> int:
+def _vllm(machine: str, memory: float) -> dict[str, Any]:
     """get_batch_defaults of vllm/engine/arg_utils.py, for an API server."""
-    return 8192 if memory >= 70 * 2**30 and "a100" not in machine else 2048
+    tokens = 8192 if memory >= 70 * 2**30 and "a100" not in machine else 2048
+    return {"max_batched_tokens": tokens}
 
 
-def _sglang(_: str, memory: float) -> int:
+def _sglang(_: str, memory: float) -> dict[str, Any]:
     """chunked_prefill_size of python/sglang/srt/server_args.py, in MiB there."""
     mib = memory / 2**20
-    return (
-        2048
-        if mib < 35 * 1024
-        else 4096
-        if mib < 60 * 1024
-        else 8192
-        if mib < 160 * 1024
-        else 16384
-    )
+    steps = ((35, 2048), (60, 4096), (160, 8192))
+    tokens = next((n for gib, n in steps if mib < gib * 1024), 16384)
+    return {"max_batched_tokens": tokens}
 
 
-def _vendor(_: str, memory: float) -> int:
+def _lmdeploy(machine: str, _: float) -> dict[str, Any]:
+    """get_max_batch_size of lmdeploy/utils.py; a pass takes 8192 tokens of prompts beside them."""
+    known = {"a100": 256, "h100": 512}
+    seqs = next((n for name, n in known.items() if name in machine), 128)
+    return {"max_seqs": seqs, "max_batched_tokens": 8192 + seqs}
+
+
+def _vendor(_: str, memory: float) -> dict[str, Any]:
     """Assumed: where a device has less than 1 GB its activations leave room for few tokens."""
-    return 2048 if memory >= 1e9 else 128
+    return {"max_batched_tokens": 2048 if memory >= 1e9 else 128}
 
 
-_BY_DEVICE: dict[str, Callable[[str, float], int]] = {
+_BY_DEVICE: dict[str, Callable[[str, float], dict[str, Any]]] = {
     "vllm": _vllm,
+    "vllm-0.14": _vllm,
     "sglang": _sglang,
+    "lmdeploy": _lmdeploy,
     "vendor": _vendor,
 }
 

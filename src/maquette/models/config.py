@@ -101,6 +101,7 @@ class StateSpace:
     bias: bool = False
     dt_range: tuple[float, float] = (0.0, float("inf"))
     format: str = "f32"  # of the recurrent state
+    norm_groups: int = 1  # of heads that are normalised together behind the gate
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,12 @@ FeedForward: TypeAlias = Dense | Experts
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: a mixer over the sequence, then a feed-forward part, each with its residual."""
+    """One layer: a mixer over the sequence, then a feed-forward part, each with its residual.
 
-    mixer: Mixer
+    Either may be missing, but not both.
+    """
+
+    mixer: Mixer | None
     ffn: FeedForward | None
 
 

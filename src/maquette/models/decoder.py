@@ -106,6 +106,8 @@ def _head(config: ModelConfig) -> Graph:
 def _layer(kind: str, layer: Layer, config: ModelConfig, absorbed: bool) -> Graph:
     norm = config.norm
     x = activation("x", b="b", s="s", d=config.d_model)
+    if layer.mixer is None:
+        return Graph(kind, {"x": _alone(x, layer.ffn, config).value})
     with section("norm_attn"):
         normed = normalise(x, norm, "norm_attn", "d")
     added, states = _mix(normed, layer.mixer, config, absorbed)
@@ -127,6 +129,14 @@ def _layer(kind: str, layer: Layer, config: ModelConfig, absorbed: bool) -> Grap
         y = _feed(x, h, normed, layer.ffn, config)
     outputs = {"x": y.value} | {name: after.value for name, after in states.items()}
     return Graph(kind, outputs)
+
+
+def _alone(x: Tensor, ffn: FeedForward | None, config: ModelConfig) -> Tensor:
+    """A layer that is a feed-forward part and nothing else (Nemotron-H)."""
+    assert ffn is not None
+    with section("norm_ffn"):
+        normed = normalise(x, config.norm, "norm_ffn", "d")
+    return _feed(x, x, normed, ffn, config)
 
 
 def _together(x: Tensor, normed: Tensor, added: Tensor, ffn: Dense, config: ModelConfig) -> Tensor:

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from maquette.models import facts
-from maquette.models.config import Attention, Dense, Experts, Latent, Layer, ModelConfig
+from maquette.models.config import (
+    Attention,
+    Dense,
+    FeedForward,
+    Latent,
+    Layer,
+    Mixer,
+    ModelConfig,
+)
 
 COUNTED = "counted from the Program"
 FORMATS = ("bf16", "fp8", "int4")
@@ -48,24 +56,30 @@ def _layers(c: ModelConfig) -> Iterator[Row]:
 
 
 def _words(layer: Layer) -> str:
-    mixer = layer.mixer
+    return "; ".join(filter(None, (_mixes(layer.mixer), _feeds(layer.ffn))))
+
+
+def _mixes(mixer: Mixer | None) -> str:
+    if mixer is None:
+        return ""
     if isinstance(mixer, Attention):
         words = f"{mixer.heads} heads, {mixer.kv_heads} kv heads of {mixer.head_dim}"
         span = "in chunks of" if mixer.chunked else "window"
-        words += f", {span} {mixer.window}" if mixer.window else ""
-    elif isinstance(mixer, Latent):
+        return words + (f", {span} {mixer.window}" if mixer.window else "")
+    if isinstance(mixer, Latent):
         words = f"latent attention, {mixer.heads} heads, rank {mixer.kv_rank}"
-        words += f" + {mixer.rope.dims} rotary"
-    else:
-        words = f"state space, {mixer.heads} heads of {mixer.head_dim} × {mixer.state}"
-    ffn = layer.ffn
+        return f"{words} + {mixer.rope.dims} rotary"
+    return f"state space, {mixer.heads} heads of {mixer.head_dim} × {mixer.state}"
+
+
+def _feeds(ffn: FeedForward | None) -> str:
+    if ffn is None:
+        return ""
     if isinstance(ffn, Dense):
-        words += f"; hidden {ffn.hidden}"
-    elif isinstance(ffn, Experts):
-        words += f"; {ffn.top_k} of {ffn.count} experts, hidden {ffn.expert.hidden}"
-        words += f", shared {ffn.shared.hidden}" if ffn.shared else ""
-        words += f", beside a dense part of {ffn.residual.hidden}" if ffn.residual else ""
-    return words
+        return f"hidden {ffn.hidden}"
+    words = f"{ffn.top_k} of {ffn.count} experts, hidden {ffn.expert.hidden}"
+    words += f", shared {ffn.shared.hidden}" if ffn.shared else ""
+    return words + (f", beside a dense part of {ffn.residual.hidden}" if ffn.residual else "")
 
 
 def _counts(c: ModelConfig) -> Iterator[Row]:

@@ -12,6 +12,7 @@ from maquette.models import families, parallel, recurrent
 from maquette.models.config import ModelConfig
 from maquette.models.keys import Keys
 from maquette.models.llama4 import llama4
+from maquette.models.nemotron import nemotron_h
 from maquette.models.pieces import Shape, published_format
 
 # model_type: (architecture, how its configuration reads)
@@ -36,6 +37,7 @@ SUPPORTED: Mapping[str, tuple[str, Callable[[Keys], Shape]]] = {
     "llama4_text": ("Llama4ForCausalLM", llama4),
     "gptj": ("GPTJForCausalLM", parallel.gptj),
     "falcon": ("FalconForCausalLM", parallel.falcon),
+    "nemotron_h": ("NemotronHForCausalLM", nemotron_h),
     "mamba2": ("Mamba2ForCausalLM", recurrent.mamba2),
     "mamba2_original": ("MambaLMHeadModel", recurrent.mamba2_original),
     "bamba": ("BambaForCausalLM", recurrent.bamba),

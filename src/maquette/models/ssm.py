@@ -10,6 +10,7 @@ from maquette.ir.build import (
     exp,
     iota,
     recurrence,
+    rsqrt,
     silu,
     softplus,
     state,
@@ -45,14 +46,24 @@ def recur(x: Tensor, ssm: StateSpace, norm: Norm, fmt: DType) -> Mixed:
     with section("scan"):
         y, final = _scan(drive, into, out_of, step, ssm)
     with section("gate_norm"):
-        y = normalise(y * silu(gate), norm, "norm_gate", "h", "p")
+        y = _gated_norm(y * silu(gate), ssm, norm)
     with section("out_proj"):
-        w = tensor("w_out", "weight", fmt, **inner, **sizes(x, "d"))
-        out = dot(y, w, "h", "p")
+        over = [a.name for a in y.axes if a.name not in ("b", "s")]
+        w = tensor("w_out", "weight", fmt, **sizes(y, *over), **sizes(x, "d"))
+        out = dot(y, w, *over)
         if ssm.bias:
             out = out + weight("b_out", **sizes(x, "d"))
     states = {f"conv_{name}": after for name, (_, after) in convolved.items()}
     return out, {**states, "recurrent": final}
+
+
+def _gated_norm(y: Tensor, ssm: StateSpace, norm: Norm) -> Tensor:
+    """All heads normalised together, or those of each group."""
+    if ssm.norm_groups == 1:
+        return normalise(y, norm, "norm_gate", "h", "p")
+    y = y.split("h", g=ssm.norm_groups, r=ssm.heads // ssm.norm_groups)
+    y = y * rsqrt((y * y).mean("r", "p") + norm.epsilon)
+    return y * weight("norm_gate_scale", **sizes(y, "g", "r", "p"))
 
 
 def _project(

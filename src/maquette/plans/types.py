@@ -84,7 +84,7 @@ class Policy:
     kv_blocks: int | None = None  # overrides the number derived from memory
     graphs: Graphs = "full"
     captured: int | None = None  # largest captured size; None: the engine's rule
-    overlap: bool = False  # the host prepares a step while the device runs the one before
+    overlap: bool = False  # the host forms and prepares a step while the one before runs
     expert_skew: float = 0.0  # Zipf exponent of how often tokens choose each expert
     jitter: float = 0.0  # deviation of one rank's time of a step over its mean
     timeout_s: float | None = None  # a request waiting or running longer than this is dropped

@@ -18,6 +18,9 @@ of engines, which differ (docs/schedulers.md); by default vLLM's:
   Only the price of attention ends at the window.
 - Where prefill is first a step either holds prompts or decodes (vLLM v0, SGLang).  Without chunked
   prefill what could exceed the budget, preempted and computed anew, is rejected.
+- Where steps are formed ahead (`overlap`), a step is formed from what was known when the one before
+  it began: arrivals, freed places and blocks, and prompts that others find once computed, count one
+  step later.  If that gives none, it is formed from all that is known.
 - Static batches reserve blocks for their whole outputs, are prefilled, and decode until the last
   has finished; finished sequences keep their rows and blocks; tokens count when emitted.
 - Prefixes are shared in whole units of hash blocks; only prompts have hashes, so what a request

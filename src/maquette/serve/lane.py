@@ -7,7 +7,6 @@ leaving, preemption, time limits.  How a batch is formed is in `schedulers`.
 
 from __future__ import annotations
 
-from collections import deque
 from heapq import heappop, heappush
 
 from maquette.serve.blocks import Blocks
@@ -17,6 +16,7 @@ from maquette.serve.decoders import Decoders
 from maquette.serve.sequence import RID, RID_BITS, SERIAL_BITS, Seq
 from maquette.serve.setup import LaneSetup
 from maquette.serve.timeline import FOLD
+from maquette.serve.unseen import Unseen
 
 
 class Lane:
@@ -50,11 +50,7 @@ class Lane:
         self.lost = 0  # preemptions so far
         self.wary = False  # an eviction may let the head of the waiting ones in
         self.forming = False  # the cluster has an event to form a batch here
-        # Where steps are formed ahead: who arrived since, who ended since, and until when arrivals
-        # are seen, the start of the last step (-1: an idle engine sees all).
-        self.coming: deque[tuple[int, Seq]] = deque()
-        self.ending: list[Seq] = []
-        self.seen = -1
+        self.unseen = Unseen()  # of use where steps are formed ahead
         self._serial = 0
         self._deadlines: list[tuple[int, int]] = []
         # Decoders whose last token is older than the step under way: those stalled by a prefill
@@ -73,7 +69,7 @@ class Lane:
         seq.key = (((seq.priority << SERIAL_BITS) + self._serial) << RID_BITS) + seq.rid
         first = not self.waiting or seq.key < self.waiting[0]
         if setup.ahead:
-            self.coming.append((now, seq))
+            self.unseen.coming.append((now, seq))
         else:
             heappush(self.waiting, seq.key)
         if self.end >= 0 and self.steps > 1:
@@ -123,7 +119,7 @@ class Lane:
         if self.chunks:
             ended += self._complete_chunks(now)
         if self.setup.ahead:
-            self.seen = self.start + (decoders.time(steps - 1) if steps > 1 else 0)
+            self.unseen.since = self.start + (decoders.time(steps - 1) if steps > 1 else 0)
         self.end = -1
         return ended
 
@@ -159,13 +155,13 @@ class Lane:
         all that is known where that gives none.
         """
         dropped = self.drop_expired(now) if self._deadlines else 0
-        if self.setup.ahead and self.seen >= 0:
-            self._reveal(self.seen)
-            self.seen = -1
+        if self.setup.ahead and self.unseen.since >= 0:
+            self._reveal(self.unseen.since)
+            self.unseen.since = -1
             self._form(now)
             if self.end >= 0:
                 return dropped
-            self._let_go()
+            self.unseen.settle(self.blocks, self.seqs)
         if self.setup.ahead:
             self._reveal(now)
         while self._form(now):
@@ -177,21 +173,9 @@ class Lane:
         raise NotImplementedError
 
     def _reveal(self, until: int) -> None:
-        """See what arrived up to `until`."""
-        coming = self.coming
-        while coming and coming[0][0] <= until:
-            _, seq = coming.popleft()
-            if seq.rid in self.seqs:
-                heappush(self.waiting, seq.key)
-
-    def _let_go(self) -> bool:
-        """Take back what those hold that have ended; whether any had."""
-        if not self.ending:
-            return False
-        for seq in self.ending:
-            self.release(seq)
-        self.ending = []
-        return True
+        """See who arrived up to `until`."""
+        for seq in self.unseen.arrived(until, self.seqs):
+            heappush(self.waiting, seq.key)
 
     def start_step(self, now: int, ticking: bool, rows: int) -> None:
         """Start a step with prefill `chunks`, and with all decoders if `ticking`."""
@@ -211,7 +195,7 @@ class Lane:
             time += max(attention.pair * pairs, attention.read * context)
         self.prefill = tokens
         self.decoders.first = time = costs.chunked(whole, rows, time)
-        self._let_go()
+        self.unseen.settle(self.blocks, self.seqs)
         self._begin(now, time, 1, ticking, rows)
 
     def start_run(self, now: int, rows: int, single: bool) -> None:
@@ -221,8 +205,8 @@ class Lane:
         """
         decoders = self.decoders
         if self.setup.ahead:
-            gone = self._let_go()
-            single = single or bool(self.coming) or (gone and bool(self.waiting))
+            gone = self.unseen.settle(self.blocks, self.seqs)
+            single = single or bool(self.unseen.coming) or (gone and bool(self.waiting))
         steps = decoders.plan(rows)
         steps = 1 if single else self._room(steps)
         self.prefill = 0
@@ -242,7 +226,10 @@ class Lane:
         available = blocks.available
         if self.wary:
             self.wary = False
+            before = blocks.idle_blocks
             blocks.evict()
+            if blocks.idle_blocks < before:  # by this step, after a look at who waits
+                return 1
             available -= blocks.idle_blocks
         return self.decoders.room(available, steps)
 
@@ -273,8 +260,8 @@ class Lane:
         seq = self._last_served()
         self.lost += 1
         self.outcomes.preemptions[seq.rid] += 1
-        if seq in self.ending:
-            self.ending.remove(seq)
+        if seq in self.unseen.ending:
+            self.unseen.ending.remove(seq)
             self._give_up(seq)
             return seq
         if seq is self.partial:
@@ -320,9 +307,13 @@ class Lane:
         ended = 0
         for seq, tokens in self.chunks:
             seq.computed += tokens
+            more = seq.computed < seq.target
             if seq.units and self.blocks.late:
-                self.blocks.publish(seq)
-            if seq.computed < seq.target:
+                if self.setup.ahead and not more and self.setup.hand_over is None:
+                    self.unseen.computed.append(seq)
+                else:
+                    self.blocks.publish(seq)
+            if more:
                 self.partial = seq
                 continue
             if seq.generated == 0:
@@ -345,7 +336,7 @@ class Lane:
         rid = seq.rid
         del self.seqs[rid]
         if self.setup.ahead:
-            self.ending.append(seq)
+            self.unseen.ending.append(seq)
         else:
             self.release(seq)
         self.outcomes.finish(rid, self.setup.replica, now)

@@ -29,7 +29,7 @@ class _Dynamic(Lane):
 
     def _last_served(self) -> Seq:
         last = self.partial
-        for group in (self.decoders.active.values(), self.ending):
+        for group in (self.decoders.active.values(), self.unseen.ending):
             for seq in group:
                 if last is None or seq.key > last.key:
                     last = seq
@@ -52,7 +52,9 @@ class _Dynamic(Lane):
     def _admit(self, now: int, budget: int) -> None:
         """Take waiting requests into the step."""
         blocks, decoders, setup = self.blocks, self.decoders, self.setup
-        running = decoders.n + len(self.chunks) + (self.partial is not None) + len(self.ending)
+        running = (
+            decoders.n + len(self.chunks) + (self.partial is not None) + len(self.unseen.ending)
+        )
         while self.waiting and budget and running < setup.max_seqs:
             seq = self.seqs[self.waiting[0] & RID]
             decodes = seq.computed > 0  # its cache came from a prefill replica
@@ -142,7 +144,7 @@ class PrefillFirst(_Dynamic):
         if self.chunks:
             self.start_step(now, ticking=False, rows=len(self.chunks))
         elif self.decoders.n:
-            if self.ending and self._lacking():
+            if self.unseen.ending and self._lacking():
                 return False  # what they hold is back before the next try
             self._reserve(now)
             self.start_run(now, self.decoders.n, single=self.lost != lost)

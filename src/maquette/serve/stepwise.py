@@ -71,6 +71,7 @@ class StepLane:
         # Where steps are formed ahead: who arrived and who ended, and when the last step began.
         self.coming: list[tuple[int, Seq]] = []
         self.ending: list[Seq] = []
+        self.computed: list[Seq] = []  # whose prompts others do not find yet
         self.seen: int | None = None
         self.log: list[Step] = []
 
@@ -105,7 +106,11 @@ class StepLane:
         for seq, tokens in self.chunks:
             seq.computed += tokens
             if self.setup.sharing == "computed":
-                self.blocks.publish(seq)
+                whole = seq.computed == seq.target and self.setup.hand_over is None
+                if self.setup.ahead and whole:
+                    self.computed.append(seq)
+                else:
+                    self.blocks.publish(seq)
             if seq.computed == seq.target:
                 self.prefilling.remove(seq)
                 self.decoding.append(seq)
@@ -174,7 +179,11 @@ class StepLane:
         return dropped
 
     def _take_back(self) -> None:
-        """What those hold that have ended."""
+        """What those hold that have ended; what was computed can be found."""
+        for seq in self.computed:
+            if seq.rid in self.seqs or seq in self.ending:
+                self.blocks.publish(seq)
+        self.computed = []
         for seq in self.ending:
             self.release(seq)
         self.ending = []

@@ -31,22 +31,23 @@ MACHINE_RULES: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 ENGINE_RULES: tuple[tuple[str, str], ...] = (
     (r"vllm", "vllm"), (r"sglang", "sglang"), (r"tensorrtllm|trtllm|tensorrt|trt", "tensorrt-llm"),
-    (r"deepspeed|optimum|habana", "deepspeed"),
+    (r"deepspeed|optimum|habana", "deepspeed"), (r"lmdeploy|turbomind", "lmdeploy"),
     (r"samba|cerebras|groq|dmatrix", "vendor"),
 )  # fmt: skip
 # Words at the end of a model's name that do not change its shape …
 MODEL_ENDINGS = (
     "hf", "instruct", "chat", "base", "it", "fp8", "fp8dynamic", "fp4", "nvfp4", "mxfp4", "awq",
     "gptq", "int4", "int8", "w8a8", "w4a16", "bf16", "fp16", "kv", "fp8kv", "turbo", "thinking",
-    "v01", "v02", "v03", "v2", "2507", "2512", "0528", "0324", "0905", "2501", "2409", "dynamic",
-    "fp8block", "quantized", "eagle3", "preview", "modelopt", "tput",
+    "v01", "v02", "v03", "v2", "2503", "2506", "2507", "2512", "0528", "0324", "0905", "2501",
+    "2409", "dynamic", "fp8block", "quantized", "eagle3", "preview", "modelopt", "tput",
     # … and those of MLPerf, which name an accuracy target or a scenario.
     "99", "999", "datacenter", "edge", "interactive", "server", "offline",
 )  # fmt: skip
 # Owners and words ahead of a name.
 MODEL_BEGINNINGS = (
     "metallama", "meta", "nvidia", "redhatai", "neuralmagic", "deepseekai", "mistralai", "openai",
-    "moonshotai", "codellama", "amd", "moe", "qwen", "hf",
+    "moonshotai", "codellama", "amd", "moe", "qwen", "hf", "google", "microsoft", "tiiuae",
+    "eleutherai",
 )  # fmt: skip
 # Models of the same shape as one of the catalogue.  A name without its generation is of the one
 # whose shape all generations share but for the vocabulary.
@@ -68,6 +69,11 @@ SAME_SHAPE: Mapping[str, str] = {
     "qwen330b": "qwen3-30b-a3b", "llama4scout": "llama-4-scout",
     "llama4maverick": "llama-4-maverick", "llama4scout17b16e": "llama-4-scout",
     "llama4maverick17b128e": "llama-4-maverick",
+    "deepseekr1distillqwen15b": "qwen2.5-1.5b", "deepseekr1distillqwen7b": "qwen2.5-7b",
+    "deepseekr1distillqwen14b": "qwen2.5-14b", "llama31nemotronnano8b": "llama-3.1-8b",
+    "llama31nemotron70b": "llama-3.1-70b", "mistralsmall3124b": "mistral-small-24b",
+    "mistralsmall3224b": "mistral-small-24b", "mistralsmall24b": "mistral-small-24b",
+    "nemotron3nano30ba3b": "nemotron-3-nano-30b-a3b", "phi3medium": "phi-3-medium-4k", "gemma327b": "gemma-3-27b", "gemma312b": "gemma-3-12b",
 }  # fmt: skip
 _PRECISIONS: tuple[tuple[str, tuple[str, str]], ...] = (
     # written → (weights, activations)
