@@ -118,7 +118,7 @@ def test_rows_state_scatter_once():
 
 def test_too_few_rows(known, tmp_path):
     write(tmp_path / "x.csv", rows(known, models=("llama-3-8b",))[:1])
-    with pytest.raises(InputError, match="fewer than 4 static batches"):
+    with pytest.raises(InputError, match="fewer than 4 rows"):
         calibrate(tmp_path, known)
     lines = rows(known, models=("llama-3-8b",))
     write(tmp_path / "x.csv", [["Abacus", *line[1:]] for line in lines])

@@ -76,6 +76,8 @@ def _unseen(section: Section, machine: Machine, cal: Calibration, env: Env) -> B
     if section.phase or not pairs:
         return Busy("tokens", "tokens", 0.0, 0.0, 0.0)
     works = [w for w in split(section) if w.part == "attention"]
+    # What else it computes for each key, as of an indexer, has no such pairs.
+    pairs |= {n: 0.0 for n in section.vector.symbols if n.startswith("context:")}
     flops = sum(w.matrix({**env, **pairs}) for w in works)
     others = sum(w.vector({**env, **pairs}) for w in works) / surfaces.SOFTMAX
     took = flops / (env["full_peak"] * cal["attention"])
