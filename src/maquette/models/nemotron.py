@@ -67,5 +67,5 @@ def _mamba(k: Keys) -> StateSpace:
         conv=k.count("conv_kernel", 4),
         conv_bias=k.flag("use_conv_bias", True),
         bias=k.flag("mamba_proj_bias"),
-        norm_groups=groups,
+        norm_by_group=True,
     )

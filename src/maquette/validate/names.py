@@ -73,7 +73,8 @@ SAME_SHAPE: Mapping[str, str] = {
     "deepseekr1distillqwen14b": "qwen2.5-14b", "llama31nemotronnano8b": "llama-3.1-8b",
     "llama31nemotron70b": "llama-3.1-70b", "mistralsmall3124b": "mistral-small-24b",
     "mistralsmall3224b": "mistral-small-24b", "mistralsmall24b": "mistral-small-24b",
-    "nemotron3nano30ba3b": "nemotron-3-nano-30b-a3b", "phi3medium": "phi-3-medium-4k", "gemma327b": "gemma-3-27b", "gemma312b": "gemma-3-12b",
+    "nemotron3nano30ba3b": "nemotron-3-nano-30b-a3b",
+    "phi3medium": "phi-3-medium-4k", "gemma327b": "gemma-3-27b", "gemma312b": "gemma-3-12b",
 }  # fmt: skip
 _PRECISIONS: tuple[tuple[str, tuple[str, str]], ...] = (
     # written → (weights, activations)
