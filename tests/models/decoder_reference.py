@@ -302,7 +302,7 @@ class Reference:
         if family in ("gpt_oss", "granitemoehybrid"):
             chosen = np.argsort(-logits)[:k]
             return softmax(logits[chosen]), chosen
-        sigmoids = family in ("deepseek_v3", "nemotron_h")
+        sigmoids = family in ("deepseek_v3", "nemotron_h", "glm4_moe")
         if sigmoids:
             scores = sigmoid(logits)
             steered = scores + self.w("router_correction")
@@ -318,7 +318,7 @@ class Reference:
             steered = np.array([s if e // per in kept else 0.0 for e, s in enumerate(steered)])
         chosen = np.argsort(-steered)[:k]
         weights = scores[chosen]
-        default = family in ("mixtral", "arctic", "dbrx", "nemotron_h")
+        default = family in ("mixtral", "arctic", "dbrx", "nemotron_h", "glm4_moe")
         if hf.get("norm_topk_prob", default):
             weights = weights / weights.sum()
         return weights * hf.get("routed_scaling_factor", 1.0), chosen
