@@ -17,11 +17,8 @@ from maquette.plans.types import Plan, Policy
 
 OPTIONS = "tensorrt-llm-options"  # what the command of TensorRT-LLM reads from a file
 SGLANG_PREFILL = 16384  # tokens of prompts in one step of SGLang, unless told otherwise
-CAPACITY = {
-    "output": "GUARANTEED_NO_EVICT",
-    "prompt": "MAX_UTILIZATION",
-    "chunk": "MAX_UTILIZATION",
-}
+CAPACITY = dict.fromkeys(("output", "estimate"), "GUARANTEED_NO_EVICT")
+CAPACITY |= dict.fromkeys(("prompt", "chunk"), "MAX_UTILIZATION")
 QUANTISATION = {"fp8": "fp8", "int8": "bitsandbytes", "int4": "awq", "mxfp4": "mxfp4"}
 VENDOR_RESOURCE = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu", "Intel": "habana.ai/gaudi"}
 
