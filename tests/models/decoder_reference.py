@@ -302,7 +302,7 @@ class Reference:
         if family in ("gpt_oss", "granitemoehybrid"):
             chosen = np.argsort(-logits)[:k]
             return softmax(logits[chosen]), chosen
-        sigmoids = family in ("deepseek_v3", "nemotron_h")
+        sigmoids = family in ("deepseek_v3", "nemotron_h", "glm4_moe")
         if sigmoids:
             scores = sigmoid(logits)
             steered = scores + self.w("router_correction")
@@ -318,26 +318,33 @@ class Reference:
             steered = np.array([s if e // per in kept else 0.0 for e, s in enumerate(steered)])
         chosen = np.argsort(-steered)[:k]
         weights = scores[chosen]
-        default = family in ("mixtral", "arctic", "dbrx", "nemotron_h")
+        default = family in ("mixtral", "arctic", "dbrx", "nemotron_h", "glm4_moe")
         if hf.get("norm_topk_prob", default):
             weights = weights / weights.sum()
         return weights * hf.get("routed_scaling_factor", 1.0), chosen
 
     def mamba(self, x):
         """One token after the other."""
-        gate = np.einsum("sd,dhp->shp", x, self.w("w_z"))
-        dt_raw = x @ self.w("w_dt")
-        u, b, c = (self.convolve(np.einsum("sd,dij->sij", x, self.w(f"w_{n}")), n) for n in "xbc")
+        width = self.w("w_z").shape[-1]
+        gate = (x @ self.w("w_z").reshape(x.shape[1], -1)).reshape(len(x), -1, width)
+        dt_raw = x @ self.w("w_dt").reshape(x.shape[1], -1)
+        u, b, c = (
+            self.convolve(np.tensordot(x, self.w(f"w_{n}"), 1), n).reshape(
+                len(x), -1, self.w(f"w_{n}").shape[-1]
+            )
+            for n in "xbc"
+        )
+        dt_bias, a_log, d_skip = (self.w(n).ravel() for n in ("dt_bias", "a_log", "d_skip"))
         heads, width = u.shape[1:]
         per = heads // b.shape[1]
         h = np.zeros((heads, width, b.shape[2]))
         y = np.zeros_like(u)
         for s in range(len(x)):
             for j in range(heads):
-                dt = math.log1p(math.exp(dt_raw[s, j] + self.w("dt_bias")[j]))
-                decay = math.exp(-dt * math.exp(self.w("a_log")[j]))
+                dt = math.log1p(math.exp(dt_raw[s, j] + dt_bias[j]))
+                decay = math.exp(-dt * math.exp(a_log[j]))
                 h[j] = decay * h[j] + dt * np.outer(u[s, j], b[s, j // per])
-                y[s, j] = h[j] @ c[s, j // per] + self.w("d_skip")[j] * u[s, j]
+                y[s, j] = h[j] @ c[s, j // per] + d_skip[j] * u[s, j]
         flat = (y * silu(gate)).reshape(len(x), -1)
         if "hybrid_override_pattern" in self.hf:  # each group of heads by itself
             apart = flat.reshape(len(x), b.shape[1], -1)

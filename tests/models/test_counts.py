@@ -81,6 +81,7 @@ def test_deepseek_v2_keeps_93_3_percent_less_than_deepseek_67b():
         ("gpt-j-6b", 28 * 2 * 16 * 256),
         ("falcon-180b", 80 * 2 * 8 * 64),
         ("nemotron-3-nano-30b-a3b", 6 * 2 * 2 * 128),
+        ("glm-4.5-air", 46 * 2 * 8 * 128),
     ],
 )
 def test_kv_cache_per_token(name, elements):

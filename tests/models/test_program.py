@@ -84,6 +84,16 @@ def test_windows_and_experts_are_declared():
     assert program(model("llama-2-7b")).windows == {}
 
 
+@pytest.mark.parametrize("name", ["llama-4-scout", "gpt-oss-20b", "mistral-7b"])
+def test_masks_cost_what_pairs_cost(name):
+    """Work of attention grows with pairs of queries and keys, not with keys alone."""
+    for part in program(model(name)).parts.values():
+        attn = by_section(part).get("attn", ())
+        for mono, _ in work(attn).total.terms:
+            spans = {n for n, _ in mono if n.startswith("t")}
+            assert not spans or "s" in {n for n, _ in mono}
+
+
 def test_a_tied_table_is_one_weight():
     names = [set(p.inputs) for p in program(model("llama-3.2-1b")).parts.values()]
     assert "embedding" in names[0] and "embedding" in names[-1] and "lm_head" not in names[-1]

@@ -137,3 +137,16 @@ def test_machines_without_stated_units_have_no_waves():
         for n in (132, 133)
     )
     assert b / a == pytest.approx(133 / 132)
+
+
+def test_outputs_cut_between_units_are_put_together():
+    """Latents, 128 heads: two tiles of 64 rows a sequence; each unit leaves a part, and one more
+    where sequences are as many as units: 64 × 512 numbers of four bytes, written and read."""
+    many = surfaces.joined(H100, CAL, 128.0, 128.0, 512.0)
+    nbytes = 2 * 4 * (2 * 132) * 64 * 512.0
+    near = nbytes * (1.5 - nbytes / 2 / 52.4e6)  # of 35 MB in a cache of 52
+    drawn = near / (132 * 1e6 / CAL["draw"])
+    assert float(many) == pytest.approx((nbytes - near) / (STREAM * CAL["kv"]) + drawn, rel=1e-3)
+    few, none = (float(surfaces.joined(H100, CAL, n, 128.0, 512.0)) for n in (1.0, 0.0))
+    assert none == 0.0 < few < float(many) / 2  # what one sequence leaves stays in the cache
+    assert float(surfaces.joined(H100, IDEAL, 128.0, 128.0, 512.0)) == 0.0

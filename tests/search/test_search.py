@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +13,11 @@ from maquette.catalogue.machines import system, systems
 from maquette.catalogue.models import model
 from maquette.catalogue.traffic import preset
 from maquette.models.decoder import program
-from maquette.plans.types import Mesh, Plan, Policy, Precision
+from maquette.plans.types import Mesh, Plan
 from maquette.search import apart, contest
 from maquette.search.bounds import load
 from maquette.search.evaluate import judge, run
 from maquette.search.explain import BOOSTS
-from maquette.search.launch import launch
 from maquette.search.plan import _grounds, plan, silent
 from maquette.search.screen import nondominated
 from maquette.search.space import meshes, room
@@ -163,64 +159,6 @@ def test_frontier_is_the_set_nobody_beats(found):
             and q.usd_per_mtok_output <= p.usd_per_mtok_output
             for q in kept
         )
-
-
-def test_launch_commands_say_what_was_planned():
-    chosen = Plan(
-        precision=Precision("fp8", "fp8", "fp8"),
-        mesh=Mesh(tp=4, pp=2),
-        policy=Policy(max_seqs=128, max_batched_tokens=4096, prefix_caching=False),
-        replicas=3,
-    )
-    found = launch("org/Model-7B", "bf16", chosen, system("h100x8"))
-    words = shlex.split(found["vllm"].replace("\\\n", " "))
-    options = dict(itertools.pairwise(words))
-    assert words[:3] == ["vllm", "serve", "org/Model-7B"]
-    assert options["--tensor-parallel-size"] == "4"
-    assert options["--pipeline-parallel-size"] == "2"
-    assert options["--max-num-seqs"] == "128"
-    assert options["--quantization"] == "fp8"
-    assert options["--kv-cache-dtype"] == "fp8"
-    assert "--no-enable-prefix-caching" in words
-    assert "--disable-radix-cache" in found["sglang"]
-    assert "replicas: 3" in found["kubernetes"]
-    assert "nvidia.com/gpu: 8" in found["kubernetes"]
-
-
-def test_launch_commands_say_how_steps_run_and_what_memory_is_shared():
-    eager = launch("m", "bf16", Plan(policy=Policy(graphs="none")), system("h100x8"))
-    assert "--enforce-eager" in eager["vllm"]
-    assert "--disable-cuda-graph" in eager["sglang"]
-    assert "cuda_graph_config: null" in eager["tensorrt-llm"]
-    some = Policy(graphs="decode", captured=64, overlap=True, memory_utilisation=0.8)
-    found = launch("m", "bf16", Plan(policy=some), system("h100x8"))
-    words = shlex.split(found["vllm"].replace("\\\n", " "))
-    config = json.loads(words[words.index("--compilation-config") + 1])
-    assert config == {"cudagraph_mode": "FULL_DECODE_ONLY", "max_cudagraph_capture_size": 64}
-    assert "--async-scheduling" in words and "--cuda-graph-max-bs 64" in found["sglang"]
-    # A share means something else to each engine.
-    assert "--gpu-memory-utilization 0.8" in found["vllm"]
-    assert "--mem-fraction-static" not in found["sglang"]
-    assert "free_gpu_memory_fraction" not in found["tensorrt-llm"]
-
-
-def test_launch_commands_say_what_is_admitted():
-    early = Plan(policy=Policy(admission="chunk", watermark=0.05))
-    found = launch("m", "bf16", early, system("h100x8"))
-    assert "--no-scheduler-reserve-full-isl" in found["vllm"]
-    assert "--watermark 0.05" in found["vllm"]
-    mixed = Plan(policy=Policy(admission="output"), engine="sglang")
-    found = launch("m", "bf16", mixed, system("h100x8"))
-    assert "--enable-mixed-chunk" in found["sglang"]
-    assert "reserve-full-isl" not in found["vllm"]
-
-
-def test_experts_and_attention_groups_in_launch_commands():
-    chosen = replace(Plan(), mesh=Mesh(tp=1, dp=8, ep=8))
-    found = launch("org/MoE", "fp8", chosen, system("h200x8"))
-    assert "--data-parallel-size 8" in found["vllm"]
-    assert "--enable-expert-parallel" in found["vllm"]
-    assert "--enable-dp-attention" in found["sglang"]
 
 
 def test_bounds_are_bounds_on_steady_traffic():

@@ -128,9 +128,13 @@ def case_of(seed: int) -> Case:
         chunked_prefill=bool(rng.random() < 0.7),
         prefix_caching=bool(rng.random() < 0.9),
         timeout_s=float(rng.choice([0.02, 0.1, 0.5])) if rng.random() < 0.3 else None,
-        overlap=bool(np.random.default_rng(seed + 7).random() < 0.5),  # leaves other draws alone
         routing=str(rng.choice(["round-robin", "least-outstanding", "prefix-aware"])),  # type: ignore[arg-type]
     )
+    own = np.random.default_rng(seed + 7)  # leaves other draws alone
+    policy = replace(policy, overlap=bool(own.random() < 0.5))
+    if scheduler == "prefill-first" and own.random() < 0.5:
+        limit = None if own.random() < 0.4 else int(own.choice([1, 40, 300]))
+        policy = replace(policy, admission="estimate", watermark=0.0, output_limit=limit)
     replicas = tuple(replica_of(rng, step) for _ in range(int(rng.choice([1, 1, 2, 3]))))
     split = None
     if not static and rng.random() < 0.3:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from maquette.serve.simulate import simulate
-from serve.serving_cases import Case, case_of, cases, differences, written
+from serve.serving_cases import Case, case_of, cases, differences, pressed, written
 
 FILE = Path(__file__).with_name("once_differed.jsonl")
 ONCE = [json.loads(line) for line in FILE.read_text().splitlines()]
@@ -38,10 +38,13 @@ def test_cases_that_once_differed(row: dict[str, Any]) -> None:
 
 
 def test_the_cases_reach_every_rule() -> None:
-    seen = dict.fromkeys(("preempted", "hit", "timed out", "rejected", "coalesced", "ahead"), 0)
+    seen = dict.fromkeys(
+        ("preempted", "hit", "timed out", "rejected", "coalesced", "ahead", "estimated"), 0
+    )
     for seed in range(150):
-        case = case_of(seed)
+        case = case_of(seed) if seed % 3 else pressed(seed)
         trace = simulate(case.requests, case.replicas, case.policy, disaggregation=case.split)
+        seen["estimated"] += case.policy.admission == "estimate"
         seen["preempted"] += bool(trace.preemptions.any())
         seen["hit"] += bool(trace.cached_tokens.any())
         seen["timed out"] += bool((trace.status == 1).any())

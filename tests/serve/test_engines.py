@@ -42,20 +42,12 @@ FULL = "a decoding request wants a free block although its last one has room"
 AHEAD = "a chunked prompt takes all its blocks at once"
 OLD = "its prefix cache, off by default, computes one token of a prompt that is cached whole"
 SELF = "a request that preempts itself ends the loop: who outranks it decodes one step later"
-MORE = "admission wants two or three tokens more than a request will take"
-AHEAD_OF_ENDS = "without its radix cache it reckons with the room that requests leave when they end"
 LEAVES = "its tree forgets by the last access of each leaf, waiting requests' included"
-ADMITS = {
-    **{f"blocks {n}": AHEAD_OF_ENDS for n in (0, 2, 3, 4, 5)},
-    "prefixes, blocks 0": LEAVES,
-    **{f"prefixes, blocks {n}": MORE for n in (2, 3, 4)},
-    **{f"cache, blocks {n}": MORE for n in (0, 2, 3)},
-}
 STATED = {
     "sglang": {
-        **ADMITS,
-        **{f"overlapped, {name}": why for name, why in ADMITS.items()},
-        "overlapped, cache, blocks 1": MORE,
+        **{f"prefixes, blocks {n}": LEAVES for n in (0, 3, 4)},
+        **{f"overlapped, prefixes, blocks {n}": LEAVES for n in (0, 3, 4)},
+        **{f"unknown lengths, prefixes, blocks {n}": LEAVES for n in (0, 4)},
     },
     "vllm_v1": {"priority 2": SELF},
     "vllm_v0": {
@@ -76,6 +68,7 @@ def policy_of(name: str, row: dict[str, Any]) -> Policy:
     policy = replace(policy, chunked_prefill=row["chunked"], prefix_caching=row["caching"])
     if name == "sglang" and not ahead:  # --disable-overlap-schedule
         policy = replace(policy, overlap=False)
+    policy = replace(policy, output_limit=options.get("limit"))
     if name == "vllm_v0" and row["chunked"]:  # steps mix then
         policy = replace(policy, scheduler="continuous")
     if options.get("scheduler_reserve_full_isl") is False:
@@ -148,7 +141,8 @@ def test_the_engine_takes_the_same_steps(name: str, row: dict[str, Any]) -> None
         assert steps == engines
         return
     assert steps != engines, "a stated difference that is none"
-    assert abs(len(steps) - len(engines)) <= 0.22 * len(engines)
+    apart = 0 if name == "sglang" else 0.2 * len(engines)
+    assert abs(len(steps) - len(engines)) <= apart
 
 
 @pytest.mark.parametrize("name", FILES)

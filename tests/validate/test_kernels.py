@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from maquette.price.calibration import first_principles
-from maquette.price.network import collective
+from maquette.price.network import collective, exchange
+from maquette.price.scans import DELTA, LINEAR, Shape, chunked, recurrent
+from maquette.price.surfaces import joined
 from maquette.price.surfaces import product as surface
-from maquette.validate.evidence import SCATTER, observe
+from maquette.validate.evidence import SCATTER, measured, observe
 from maquette.validate.fit import maximise, prior
 from maquette.validate.rows import read
 
@@ -146,3 +148,75 @@ def test_rows_of_another_version_count_less(known, tmp_path):
     _, _, (one,) = fitted(known, tmp_path, "0.24")
     shape, version = SCATTER["attention"]
     assert one.sigma == pytest.approx([np.hypot(shape, version), shape, shape])
+
+
+def one_sort(known, folder, what):
+    found = [m for m in measured(read(folder), known, "h100-sxm", least=0.0) if m.sort.what == what]
+    assert len(found) == 1 and int(found[0].rows.sum()) == 1, what
+    return found[0].sort.predict(CAL)[found[0].rows][0], found[0]
+
+
+def test_latent_attention_reads_one_cache_for_all_heads(known, tmp_path):
+    """Decoding over latents, 16 heads of a device; prompts over what the latents expand to."""
+    heads = ["system", "phase", "batch_size", "isl", "num_heads", "kv_lora_rank",
+             "qk_rope_head_dim", "mla_dtype", "kv_cache_dtype", "step", "latency_ms"]  # fmt: skip
+    lines = [
+        ["h100", "generation", 64, 1, 16, 512, 64, "bfloat16", "bfloat16", 16383, 1.0],
+        ["h100", "context", 2, 8192, 16, 512, 64, "bfloat16", "bfloat16", 0, 1.0],
+    ]
+    table(tmp_path / "kernel_mla.csv", heads, lines)
+    took, found = one_sort(known, tmp_path, "latent decode")
+    chip = known.machines["h100-sxm"]
+    moved = 2.0 * 64 * (16384 * 576 + 16 * 1088)
+    beside = joined(chip, CAL, 64.0, 16.0, 512.0) + 0.125 * TRUE["draw"] + 2 * TRUE["launch"]
+    assert took == pytest.approx(moved / (STREAM * TRUE["kv"]) + float(beside))
+    assert found.sort.bytes[0] == pytest.approx(moved / STREAM)
+    took, found = one_sort(known, tmp_path, "latent prefill")
+    pairs = 2 * 8192 * 8193 / 2 + TRUE["keys"] * 2 * 8192
+    softmax = 1 / (67e12 / 8 * CAL["vector"])
+    each = 2 * (192 + 128) / (PEAK * TRUE["attention"]) + softmax
+    beside = 2 * TRUE["launch"] + 0.125 * TRUE["draw"]
+    assert took == pytest.approx(16 * pairs * each + beside)
+
+
+def test_scans_by_rule_and_by_phase(known, tmp_path):
+    heads = ["system", "rule", "phase", "fused", "batch", "input_tokens", "num_k_heads",
+             "num_v_heads", "head_k_dim", "head_v_dim", "chunk", "latency_ms"]  # fmt: skip
+    lines = [
+        ["h100", "gated delta", "context", "", 4, 8192, 16, 64, 128, 128, 64, 1.0],
+        ["h100", "gated delta", "context", "yes", 4, 8192, 16, 64, 128, 128, 64, 1.0],
+        ["h100", "ssd", "context", "", 4, 8192, 8, 128, 128, 64, 256, 1.0],
+        ["h100", "gated delta", "generation", "", 512, 1, 16, 32, 128, 128, 64, 1.0],
+    ]
+    table(tmp_path / "kernel_scan.csv", heads, lines)
+    chip = known.machines["h100-sxm"]
+    for what, launches, shape, fused, asked in (
+        ("gated delta scan", 6, Shape(64, 128, 128, 64, DELTA), False, 16),
+        ("gated delta scan, one kernel", 1, Shape(64, 128, 128, 64, DELTA), True, 16),
+        ("ssd scan", 6, Shape(128, 128, 64, 256, LINEAR), False, 8),
+    ):
+        moved = 2.0 * 32768 * 2 * (asked * shape.keys + shape.heads * shape.values)
+        pair = chunked(chip, CAL, PEAK, shape, 32768.0, moved, 8192.0, fused)
+        took, _ = one_sort(known, tmp_path, what)
+        assert took == pytest.approx(float(pair.longest) + launches * TRUE["launch"]), what
+    took, _ = one_sort(known, tmp_path, "gated delta decode")
+    total = 2.0 * 2 * 512 * 32 * 128**2 + 2.0 * 512 * 2 * (16 + 32) * 128
+    assert took == pytest.approx(float(recurrent(chip, CAL, total)) + TRUE["launch"])
+    assert not observe(read(tmp_path), known, "h100-sxm", "vllm")  # their constants are not fitted
+
+
+def test_exchanges_of_both_modes(known, tmp_path):
+    heads = ["system", "op_name", "moe_ep_size", "ranks", "num_tokens", "hidden_size", "topk",
+             "num_experts", "precision", "latency_us"]  # fmt: skip
+    lines = [
+        ["h100", "low_latency_dispatch", 16, 16, 128, 7168, 8, 256, "fp8", 100.0],
+        ["h100", "combine", 16, 16, 4096, 7168, 8, 256, "bf16", 100.0],
+    ]
+    table(tmp_path / "kernel_exchange.csv", heads, lines)
+    chip = known.machines["h100-sxm"]
+    for what, size, direct in (
+        ("dispatch", 128 * 8 * 7168 * (1 + 4 / 128), True), ("combine", 4096 * 8 * 14336, False),
+    ):  # fmt: skip
+        took, _ = one_sort(known, tmp_path, what)
+        whole = exchange(chip, size, 16, 8, TRUE["link"], CAL["collective"], direct)
+        assert took == pytest.approx(float(whole))

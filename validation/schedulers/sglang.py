@@ -4,7 +4,7 @@
 the methods of its `Scheduler`, unbound: what stands for the scheduler here holds their state, and
 answers for the model as the engine's result processor does.  Steps are taken one after the other
 (``--disable-overlap-schedule``), or each is formed while the one before runs, the default.  Lengths
-are fixed (``ignore_eos``), as benchmarks ask.
+are fixed (``ignore_eos``), as benchmarks ask, or unknown up to a limit.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ logging.disable(logging.WARNING)
 ENGINE = "SGLang"
 VERSION = next(SOURCES.glob("sglang-*.dist-info")).name.split("-")[1].removesuffix(".dist")
 Space = types.SimpleNamespace
+LIMIT = 48  # tokens that requests of unknown length may generate
 
 
 def scenarios() -> list[Scenario]:
@@ -86,6 +87,9 @@ def scenarios() -> list[Scenario]:
     found = [replace(s, block=1, blocks=s.blocks * s.block) for s in found]
     for one in found[:]:
         found.append(replace(one, name=f"overlapped, {one.name}", options={"overlap": True}))
+        if "blocks" in one.name:
+            unknown = {"limit": LIMIT}
+            found.append(replace(one, name=f"unknown lengths, {one.name}", options=unknown))
     return found
 
 
@@ -201,7 +205,7 @@ def record(s: Scenario) -> list[dict[str, Any]]:
         if not live:
             now = max(now, coming[0][1].arrival)
         while coming and coming[0][1].arrival <= now:
-            _ask(driven, *coming.pop(0))
+            _ask(driven, *coming.pop(0), s)
             live += 1
         driven.lost = []
         plan = driven.get_next_batch_to_run(running, last)
@@ -223,12 +227,20 @@ def record(s: Scenario) -> list[dict[str, Any]]:
     return steps
 
 
-def _ask(driven: Driven, number: int, one: Asked) -> None:
-    """A request arrives."""
-    wanted = SamplingParams(max_new_tokens=one.output, ignore_eos=True, temperature=0.0)
+def _ask(driven: Driven, number: int, one: Asked, s: Scenario) -> None:
+    """A request arrives; with a limit it ends when it pleases, before that.
+
+    The engine cuts a limit at what fits (`Scheduler.init_req_max_new_tokens`).
+    """
+    known = "limit" not in s.options
+    limit = one.output if known else min(s.options["limit"], s.blocks - one.prompt - 2)
+    most = max(limit, one.output)
+    wanted = SamplingParams(max_new_tokens=most, ignore_eos=known, temperature=0.0)
     wanted.normalize(None)
     tokens = array("q", one.tokens(number))
-    driven.waiting_queue.append(Req(str(number), "", tokens, wanted, vocab_size=8192))
+    req = Req(str(number), "", tokens, wanted, vocab_size=8192)
+    req.ends = one.output
+    driven.waiting_queue.append(req)
 
 
 def _answer(driven: Driven, batch: Any, extend: bool) -> int:
@@ -239,7 +251,7 @@ def _answer(driven: Driven, batch: Any, extend: bool) -> int:
             req.inflight_middle_chunks -= 1
             continue
         req.output_ids.append(2_000_000 + int(req.rid) * 1_000 + len(req.output_ids))
-        if len(req.output_ids) >= req.sampling_params.max_new_tokens:
+        if len(req.output_ids) >= req.ends:
             req.finished_reason = FINISH_LENGTH(length=len(req.output_ids))
             release_kv_cache(req, driven.tree_cache, checkpoint=True)
             ended += 1

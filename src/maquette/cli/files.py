@@ -50,7 +50,8 @@ class Files:
             self._write("timeline.json", self.perfetto, lambda: _timeline(best))
         if self.out is not None:
             for name, text in answer.launch.items():
-                suffix = "yaml" if name == "kubernetes" else "sh"
+                yaml = name == "kubernetes" or name.endswith("-options")
+                suffix = "yaml" if yaml else "sh"
                 _say(write(self.out / f"launch-{name}.{suffix}", text + "\n"))
 
     @property

@@ -118,8 +118,11 @@ policy = bundle(
     "policy",
     click.option("--scheduler", type=click.Choice(["continuous", "prefill-first", "static"]),
                  help="How batches form."),
-    click.option("--admission", type=click.Choice(["chunk", "prompt", "output"]),
+    click.option("--admission", type=click.Choice(["chunk", "prompt", "output", "estimate"]),
                  help="What must find KV blocks before a request is let in.  [the engine's]"),
+    click.option("--output-limit", type=POSITIVE,
+                 help="Tokens that clients let a request generate, where it ends when it pleases: "
+                      "an engine that estimates counts on a share of it.  [lengths are known]"),
     click.option("--max-seqs", type=POSITIVE, help="Sequences running at once in a replica."),
     click.option("--max-batched-tokens", type=POSITIVE, help="Token budget of one step."),
     click.option("--block-size", type=POSITIVE, help="Tokens in a KV block."),
@@ -189,6 +192,10 @@ traffic = bundle(
 calibration = click.option("--calibration", type=FILLED, metavar="FILE",
                            help="Calibrations of your own, as maquette calibrate writes them; "
                                 "they go before those that ship.")  # fmt: skip
+
+measured = click.option("--measured", is_flag=True,
+                        help="Take products and collectives from the tables of "
+                             "aiconfigurator-core where one has their shape.")  # fmt: skip
 
 targets = bundle(
     "targets",

@@ -117,13 +117,14 @@ def visible(window: int | None, chunked: bool = False) -> Tensor:
     In chunks, it sees those of its own chunk of the sequence.
     """
     span = context(window)
-    if chunked and window is not None:
-        here, there = positions(), iota("t", span) + (sym("t") - span)
-        return (there <= here) & (there >= here // window * window)
     here = iota("s", "s") + (span - sym("s"))
     there = iota("t", span)
     seen = there <= here
-    return seen if window is None else seen & (there > here - window)
+    if window is None:
+        return seen
+    if chunked:
+        return seen & (there >= positions() // window * window - (sym("t") - span))
+    return seen & (there > here - window)
 
 
 def mix(scores: Tensor, values: Tensor, sink: Tensor | None = None) -> Tensor:

@@ -101,7 +101,7 @@ class StateSpace:
     bias: bool = False
     dt_range: tuple[float, float] = (0.0, float("inf"))
     format: str = "f32"  # of the recurrent state
-    norm_groups: int = 1  # of heads that are normalised together behind the gate
+    norm_by_group: bool = False  # behind the gate, the heads of a group and not all of them
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from maquette.errors import Fault, InputError, MaquetteError, UnknownName
 from maquette.models import families, parallel, recurrent
 from maquette.models.config import ModelConfig
+from maquette.models.glm import glm4_moe
 from maquette.models.keys import Keys
 from maquette.models.llama4 import llama4
 from maquette.models.nemotron import nemotron_h
@@ -37,6 +38,7 @@ SUPPORTED: Mapping[str, tuple[str, Callable[[Keys], Shape]]] = {
     "llama4_text": ("Llama4ForCausalLM", llama4),
     "gptj": ("GPTJForCausalLM", parallel.gptj),
     "falcon": ("FalconForCausalLM", parallel.falcon),
+    "glm4_moe": ("Glm4MoeForCausalLM", glm4_moe),
     "nemotron_h": ("NemotronHForCausalLM", nemotron_h),
     "mamba2": ("Mamba2ForCausalLM", recurrent.mamba2),
     "mamba2_original": ("MambaLMHeadModel", recurrent.mamba2_original),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from maquette.models.config import Dense, Experts, Layer, Router, StateSpace
+from maquette.models.config import Dense, Experts, Layer, StateSpace
 from maquette.models.families import experts
+from maquette.models.glm import steered
 from maquette.models.keys import Keys
 from maquette.models.pieces import Shape, activation, assorted, attention, layers, rms
 
@@ -43,14 +44,9 @@ def _part(k: Keys, width: str) -> Dense:
 
 def _experts(k: Keys) -> Experts:
     """DeepSeek-V3's routing over parts without a gate, one of them shared."""
-    groups = k.count("n_group", 1)
-    kept = k.count("topk_group", groups)
-    k.divides("n_group", "n_routed_experts", groups, k.count("n_routed_experts"))
-    normal, scale = k.flag("norm_topk_prob", True), k.number("routed_scaling_factor", 1.0)
-    router = Router("sigmoid", normal, scale, False, True, groups, kept, group_top=2)
     shared = k.count("n_shared_experts", 1, least=0)
     return experts(
-        k, "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", router,
+        k, "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", steered(k),
         expert=_part(k, "moe_intermediate_size"),
         shared=_part(k, "moe_shared_expert_intermediate_size") if shared else None,
     )  # fmt: skip
@@ -67,5 +63,5 @@ def _mamba(k: Keys) -> StateSpace:
         conv=k.count("conv_kernel", 4),
         conv_bias=k.flag("use_conv_bias", True),
         bias=k.flag("mamba_proj_bias"),
-        norm_groups=groups,
+        norm_by_group=True,
     )

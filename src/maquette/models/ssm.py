@@ -28,9 +28,11 @@ from maquette.models.norms import normalise
 def recur(x: Tensor, ssm: StateSpace, norm: Norm, fmt: DType) -> Mixed:
     """A state-space mixer of the new tokens ``x[b,s,d]``.
 
-    States: the last inputs of the convolution, and ``recurrent[b,h,p,n]``.
+    Heads are ``h``; where several groups share keys, ``g`` groups of ``q`` heads, so that devices
+    take whole groups.  States: the last inputs of the convolution, and ``recurrent[b,h,p,n]``.
     """
-    inner: dict[str, SizeLike] = {"h": ssm.heads, "p": ssm.head_dim}
+    heads = _heads(ssm)
+    inner: dict[str, SizeLike] = {**heads, "p": ssm.head_dim}
     grouped: dict[str, SizeLike] = {"g": ssm.groups, "n": ssm.state}
     with section("in_proj"):
         gate = _project(x, "z", ssm, fmt, inner)
@@ -39,7 +41,7 @@ def recur(x: Tensor, ssm: StateSpace, norm: Norm, fmt: DType) -> Mixed:
             "b": _project(x, "b", ssm, fmt, grouped),
             "c": _project(x, "c", ssm, fmt, grouped),
         }
-        step = _project(x, "dt", ssm, fmt, {"h": ssm.heads})
+        step = _project(x, "dt", ssm, fmt, heads)
     with section("conv"):
         convolved = {name: _convolve(y, name, ssm) for name, y in raw.items()}
     drive, into, out_of = (convolved[n][0] for n in ("x", "b", "c"))
@@ -48,22 +50,27 @@ def recur(x: Tensor, ssm: StateSpace, norm: Norm, fmt: DType) -> Mixed:
     with section("gate_norm"):
         y = _gated_norm(y * silu(gate), ssm, norm)
     with section("out_proj"):
-        over = [a.name for a in y.axes if a.name not in ("b", "s")]
-        w = tensor("w_out", "weight", fmt, **sizes(y, *over), **sizes(x, "d"))
-        out = dot(y, w, *over)
+        w = tensor("w_out", "weight", fmt, **inner, **sizes(x, "d"))
+        out = dot(y, w, *inner)
         if ssm.bias:
             out = out + weight("b_out", **sizes(x, "d"))
     states = {f"conv_{name}": after for name, (_, after) in convolved.items()}
     return out, {**states, "recurrent": final}
 
 
+def _heads(ssm: StateSpace) -> dict[str, SizeLike]:
+    if ssm.groups == 1:
+        return {"h": ssm.heads}
+    return {"g": ssm.groups, "q": ssm.heads // ssm.groups}
+
+
 def _gated_norm(y: Tensor, ssm: StateSpace, norm: Norm) -> Tensor:
     """All heads normalised together, or those of each group."""
-    if ssm.norm_groups == 1:
-        return normalise(y, norm, "norm_gate", "h", "p")
-    y = y.split("h", g=ssm.norm_groups, r=ssm.heads // ssm.norm_groups)
-    y = y * rsqrt((y * y).mean("r", "p") + norm.epsilon)
-    return y * weight("norm_gate_scale", **sizes(y, "g", "r", "p"))
+    over = (*_heads(ssm), "p")
+    if not ssm.norm_by_group or ssm.groups == 1:
+        return normalise(y, norm, "norm_gate", *over)
+    scale = weight("norm_gate_scale", **sizes(y, *over))
+    return y * rsqrt((y * y).mean(*over[1:]) + norm.epsilon) * scale
 
 
 def _project(
@@ -89,15 +96,18 @@ def _scan(
     drive: Tensor, into: Tensor, out_of: Tensor, step: Tensor, ssm: StateSpace
 ) -> tuple[Tensor, Tensor]:
     """Outputs ``[b,s,h,p]`` and the state after the last token, ``[b,h,p,n]``."""
-    heads = {"h": ssm.heads}
+    heads = _heads(ssm)
     dt = softplus(step.to("f32") + weight("dt_bias", **heads))
     low, high = ssm.dt_range
     if (low, high) != (0.0, float("inf")):
         dt = clip(dt, low, high)
     decay = exp(-dt * exp(weight("a_log", **heads)))
-    own = iota("h", ssm.heads) // (ssm.heads // ssm.groups)
-    total, driven = recurrence(decay, dt * drive * into.at(g=own), "s")
-    before = tensor("recurrent", "state", ssm.format, b="b", **sizes(drive, "h", "p"), n=ssm.state)
+    if ssm.groups == 1:
+        own = iota("h", ssm.heads) // ssm.heads
+        into, out_of = into.at(g=own), out_of.at(g=own)
+    total, driven = recurrence(decay, dt * drive * into, "s")
+    shape = sizes(drive, *heads, "p")
+    before = tensor("recurrent", "state", ssm.format, b="b", **shape, n=ssm.state)
     held = total * before + driven
-    y = dot(held, out_of.at(g=own), "n") + drive * weight("d_skip", **heads)
+    y = dot(held, out_of, "n") + drive * weight("d_skip", **heads)
     return y, held.last("s")

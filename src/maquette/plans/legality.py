@@ -182,6 +182,18 @@ def capturable(engine: Engine, policy: Policy) -> None:
         raise InputError(Fault("captured", f"{engine.name} captures no sizes", "another engine"))
 
 
+def estimated(policy: Policy) -> Iterator[Fault]:
+    """What is wrong with admission by an estimate, and with the limit that it takes."""
+    if policy.admission == "estimate" and policy.scheduler != "prefill-first":
+        hint = "SGLang estimates, and puts prompts first"
+        yield Fault("admission", f"'estimate' with {policy.scheduler} batches", hint=hint)
+    if policy.output_limit is not None and policy.admission != "estimate":
+        hint = "others admit by prompts, or by outputs of known length"
+        yield Fault("output_limit", f"of admission by {policy.admission}", "'estimate'", hint)
+    if policy.output_limit is not None and policy.output_limit < 1:
+        yield Fault("output_limit", f"is {policy.output_limit}", "1 or more")
+
+
 CHOICES = {
     "graphs": Graphs,
     "scheduler": Scheduler,
@@ -195,6 +207,7 @@ def adjusted(base: Policy, changes: Mapping[str, Any]) -> Policy:
     """An engine's policy with the changes that were given; None changes nothing.
 
     Engines that put whole prompts first (vLLM 0.x) mix prefill and decoding once it is chunked.
+    What SGLang estimates is counted whole where its batches are formed otherwise.
 
     Raises:
         InputError: a step cannot hold a token of every sequence; a kind of graphs nobody captures;
@@ -203,7 +216,9 @@ def adjusted(base: Policy, changes: Mapping[str, Any]) -> Policy:
     found = replace(base, **{k: v for k, v in changes.items() if v is not None})
     if found.chunked_prefill and not base.chunked_prefill and not changes.get("scheduler"):
         found = replace(found, scheduler="continuous")
-    faults = []
+    if found.scheduler != "prefill-first" and not changes.get("admission"):
+        found = found if found.admission != "estimate" else replace(found, admission="output")
+    faults = list(estimated(found))
     if found.max_batched_tokens < found.max_seqs:
         what = f"{found.max_batched_tokens} tokens per step for {found.max_seqs} sequences"
         hint = "every running sequence takes a token of the budget"

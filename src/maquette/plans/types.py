@@ -8,7 +8,7 @@ from typing import Any, Literal
 from maquette.units import Bytes
 
 Scheduler = Literal["continuous", "prefill-first", "static"]
-Admission = Literal["chunk", "prompt", "output"]
+Admission = Literal["chunk", "prompt", "output", "estimate"]
 Sharing = Literal["scheduled", "computed"]
 Routing = Literal["round-robin", "least-outstanding", "prefix-aware"]
 Mode = Literal["colocated", "disaggregated"]
@@ -66,11 +66,13 @@ class Policy:
     Continuous batches hold prefill and decode tokens together; where prefill is first a step holds
     either; a static batch is prefilled and decoded to its end.  `admission` is what must find KV
     blocks for a waiting request to be let in: the part of its prompt in the next step, its prompt,
-    or all to its last token, beside all that those running will take (nobody is then preempted).
+    all to its last token, beside all that those running will take (nobody is then preempted), or
+    that beside what those running are estimated to take (`serve.estimate`).
     """
 
     scheduler: Scheduler = "continuous"
     admission: Admission = "prompt"
+    output_limit: int | None = None  # tokens asked for at most; None: the engine knows the lengths
     watermark: float = 0.0  # share of the KV blocks that admission leaves free
     max_batched_tokens: int = 8192  # the token budget of one step of one attention group
     max_seqs: int = 256  # sequences running at once in one attention group

@@ -11,6 +11,7 @@ from maquette.compiler.schedule import Schedule
 from maquette.plans.sharding import shards
 from maquette.plans.types import Plan
 from maquette.price.experts import imbalance, touched
+from maquette.price.network import copies
 
 Env = dict[str, Any]
 
@@ -29,7 +30,8 @@ def mesh_environment(schedule: Schedule, mesh: Mapping[str, Any]) -> Env:
     env["group:tp+ep"] = np.where(dp > 1, tp, np.maximum(tp, ep))
     env["group:exchange"] = np.where(dp > 1, tp * dp, 1)
     if schedule.experts is not None:  # a device gets a token once, however many experts it chose
-        env["once"] = np.minimum(1.0, ep / schedule.experts[1])
+        env["chosen"] = float(schedule.experts[1])
+        env["once"] = copies(ep, schedule.experts[1]) / schedule.experts[1]
     layers = max(schedule.layers, 1)
     env["pp"] = pp * 1.0
     widest = np.asarray(mesh.get("widest", np.ceil(layers / pp)))

@@ -13,9 +13,10 @@ import numpy as np
 
 from maquette.compiler.schedule import Section
 from maquette.machines.types import Machine
-from maquette.price import surfaces
+from maquette.price import scans, surfaces
 from maquette.price.calibration import Calibration
 from maquette.price.rates import matrix_rate, product_peak, vector_peak
+from maquette.price.states import States, states
 from maquette.price.work import Busy, Env, Work, phases, split
 
 
@@ -27,6 +28,9 @@ def launched(section: Section, machine: Machine, cal: Calibration, env: Env) -> 
         for phase, values in phases(section, work.part, env):
             if shaped and work.part != "attention":
                 pair = _product(section, work, machine, cal, values)
+            elif section.kind == "scan" and not cal.ideal and (held := states(section)):
+                yield _scan(held, work, machine, cal, values)
+                continue
             else:
                 reached = cal["kv"] if phase == "decode" else cal["memory"]
                 pair = surfaces.Pair(
@@ -41,6 +45,8 @@ def launched(section: Section, machine: Machine, cal: Calibration, env: Env) -> 
     if section.kind == "attention" and "seqs" in env:
         yield _unseen(section, machine, cal, env)
         filling = np.where(np.asarray(env["seqs"]) > 0, surfaces.ramp(cal), 0.0)
+        if section.phase == "decode":
+            filling = filling + _joined(section, machine, cal, env)
         yield Busy("seqs", "seqs", 0.0, 0.0, filling)
 
 
@@ -60,6 +66,28 @@ def _product(
         nbytes=work.bytes(env),
         groups=groups,
     )
+
+
+def _scan(held: States, work: Work, machine: Machine, cal: Calibration, env: Env) -> Busy:
+    """New positions in chunks, or one by one where that is less arithmetic; states by sequence."""
+    if work.part == "seqs":
+        return Busy("seqs", "seqs", 0.0, 0.0, scans.recurrent(machine, cal, work.bytes(env)))
+    shape = held.shape(env)
+    pair = scans.chunked(machine, cal, env["full_peak"], shape, env["tokens"], work.bytes(env))
+    alone = work.vector(env) / (vector_peak(machine) * cal["vector"])
+    return Busy(work.part, work.part, np.minimum(pair.matrix, alone), 0.0, pair.memory)
+
+
+def _joined(section: Section, machine: Machine, cal: Calibration, env: Env) -> Any:
+    """Where sequences decode over latents: outputs as wide as these, joined from their parts.
+
+    Rows of queries follow from what a token's outputs hold, over the widest state they read.
+    """
+    one = {**env, "tokens": 1.0, **{n: 1.0 for n in section.bytes.symbols if "context" in n}}
+    wide = max(float(np.max(m.bytes(one | {"tokens": 0.0}) / env["cb"]))
+               for m in section.reads if m.role == "state")  # fmt: skip
+    outputs = sum(m.bytes(one) for m in section.writes) / env["ab"]
+    return surfaces.joined(machine, cal, env["seqs"], outputs / wide, wide)
 
 
 def _unseen(section: Section, machine: Machine, cal: Calibration, env: Env) -> Busy:

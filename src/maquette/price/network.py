@@ -6,6 +6,11 @@ Latency is one fixed part per collective plus one hop per doubling of the group 
 neighbour (rings).  Where kernels move the data (GPUs) it goes through in chunks, each of which pays
 a share of the fixed part again; with the best number of chunks ``t + c`` becomes ``(√t + √c)²``.
 Groups that leave the scale-up domain run in two levels: inside, across, inside.
+
+An **exchange** brings tokens to the experts they chose and back.  Either every copy goes straight
+to its expert's device (low latency), or one copy goes to each node, which hands it on inside (fewer
+bytes across, but devices first tell each other how many come).  Links inside and across work at
+once.  DeepEP has both (its README), and engines take the quicker one.
 """
 
 from __future__ import annotations
@@ -21,6 +26,12 @@ SHARE = {"all-reduce": 2.0, "all-gather": 1.0, "all-to-all": 1.0}
 # All-reduces over 8 H200 with NCCL: 18 µs at 32 KB, 35 µs above the link's own time at 4 MB and
 # 60-70 µs above it at 64 MB (stas00/ml-engineering, network/benchmarks): 3-5 µs a chunk.
 CHUNK = 0.25  # of the fixed part
+# An exchange is more than a put: counts, flags that say what has arrived, gathering.  DeepEP takes
+# 23-38 us longer than its bytes in one node at 128 tokens a device (pplx-garden, docs/fabric-lib).
+FLOORS = 3.0  # fixed parts of one exchange
+# … and of telling each other what comes, for which DeepEP's host waits.  Assumed: with it the two
+# ways take as long at some 128-256 tokens a device, up to which DeepEP's low-latency kernels go.
+NOTICE = 12.0
 DEFAULT_HOP = {"scale_up": 1.0e-6, "scale_out": 5.0e-6, "host": 5.0e-6}
 
 
@@ -52,6 +63,65 @@ def collective(
         across = across + hops(outer, far) * latency(outer, "scale_out")
         time = time + np.where(far > 1, across + fixed, 0.0)
     return np.where(n > 1, time + fixed, 0.0)
+
+
+def exchange(
+    machine: Machine,
+    nbytes: Any,
+    n: Any,
+    chosen: Any,
+    efficiency: float,
+    fixed: float,
+    direct: Any = None,
+) -> Any:
+    """Seconds of one exchange between `n` devices; `nbytes` are all copies a device sends.
+
+    A token has `chosen` copies, of experts spread evenly.  `direct` says which way they go, None
+    takes the quicker one.
+
+    >>> from maquette.catalogue.machines import machine
+    >>> h100, mb = machine("h100"), 1e6
+    >>> ways = [float(exchange(h100, 8 * mb, 64, 8, 0.8, 8e-6, direct=d)) for d in (True, False)]
+    >>> float(exchange(h100, 8 * mb, 64, 8, 0.8, 8e-6)) == min(ways)
+    True
+    """
+    n, nbytes = np.asarray(n, dtype=float), np.asarray(nbytes, dtype=float)
+    name, inner, domain = _nearest(machine)
+    if inner is None:
+        return np.where(n > 1, np.inf, 0.0)
+    bridge, outer = machine.links.get("bridge"), machine.links.get("scale_out")
+    near, nodes = np.minimum(n, domain), np.ceil(n / domain)
+    rate = bandwidth(inner, near)
+    if bridge is not None:
+        rate = np.where(n <= bridge.domain, bandwidth(bridge, near), rate)
+    if np.any(nodes > 1) and outer is None:
+        return np.where(nodes > 1, np.inf, 0.0)
+    away = float(outer.bandwidth.value) if outer is not None else np.inf
+    waits = hops(inner, near) * latency(inner, name)
+    if outer is not None:
+        waits = waits + np.where(nodes > 1, latency(outer, "scale_out"), 0.0)
+
+    def over(inside: Any, across: Any) -> Any:
+        longest = np.maximum(inside / rate, across / away) / efficiency
+        return np.where(n > 1, longest + waits + FLOORS * fixed, 0.0)
+
+    straight = over(nbytes * (near - 1) / n, nbytes * (n - near) / n)
+    each = nbytes / chosen  # one copy of every token
+    inside = each * copies(n, chosen) * (near - 1) / near
+    across = each * copies(nodes, chosen) * (nodes - 1) / nodes
+    handed = over(inside, across) + np.where(n > 1, NOTICE * fixed, 0.0)
+    quicker = np.minimum(straight, handed)
+    return quicker if direct is None else np.where(direct, straight, handed)
+
+
+def copies(groups: Any, chosen: Any) -> Any:
+    """How many of `groups` equal groups hold at least one of a token's `chosen` experts, expected.
+
+    >>> float(copies(1, 8)), round(float(copies(8, 8)), 2), round(float(copies(256, 8)), 2)
+    (1.0, 5.25, 7.89)
+    """
+    groups = np.asarray(groups, dtype=float)
+    return groups * (1.0 - (1.0 - 1.0 / groups) ** chosen)
 
 
 def _nearest(machine: Machine) -> tuple[str, Link | None, int]:

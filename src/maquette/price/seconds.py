@@ -25,7 +25,7 @@ from maquette.machines.facts import bandwidth, capacity
 from maquette.machines.types import Machine
 from maquette.price.calibration import Calibration, first_principles
 from maquette.price.launched import launched
-from maquette.price.network import collective
+from maquette.price.network import collective, exchange
 from maquette.price.rates import matrix_rate, vector_peak
 from maquette.price.styles import (
     execution,
@@ -130,9 +130,19 @@ def _link_seconds(
     """Seconds of a section's collectives; only the latency of them, as if nothing were sent."""
     total: Any = 0.0
     for c in section.collectives:
-        n, nbytes = env["group:" + c.group], 0.0 if latency else sent(c, env)
-        total = total + collective(machine, c.kind, nbytes, n, cal["link"], cal["collective"])
+        total = total + sending(c, machine, cal, env, latency)
     return total
+
+
+def sending(
+    c: Collective, machine: Machine, cal: Calibration, env: Env, latency: bool = False
+) -> Any:
+    """Seconds of one collective; only the latency of it, as if nothing were sent."""
+    n, nbytes = env["group:" + c.group], 0.0 if latency else 1.0
+    if c.group == "exchange" and machine.style == "kernel":
+        sends, chosen = nbytes * c.bytes(env), env["chosen"]
+        return exchange(machine, sends, n, chosen, cal["link"], cal["collective"])
+    return collective(machine, c.kind, nbytes * sent(c, env), n, cal["link"], cal["collective"])
 
 
 def sent(c: Collective, env: Env) -> Any:

@@ -12,7 +12,7 @@ One place for the steps of an engine (`price.seconds`) and for rows of measured 
   units together no more than that.
 - **Prefill attention** pays for keys that a row of queries does not see (tiles on the diagonal,
   prologue) and, beside the products, for the softmax; **decode attention** for filling and
-  draining, however short the context.
+  draining, however short the context, and where outputs are wide for joining its parts.
 
 Tiles and split depths are those that libraries choose from (CUTLASS, "Efficient GEMM in CUDA";
 Stream-K, arXiv 2301.03598; FlashAttention-2, arXiv 2307.08691).
@@ -34,6 +34,7 @@ NARROW, ROWS = 64, 16.0  # columns of that, and at most rows; rows of one instru
 BETWEEN = 0.5  # of a last wave's waste is saved by tiles of other sizes, which libraries have
 SPLIT_DEPTH = 4096.0  # a product is not split into parts less deep than this
 QUERIES = 128.0  # rows of a tile of prefill attention
+TILE = 64.0  # … of decode attention: of what one instruction multiplies (FlashMLA, WGMMA)
 SOFTMAX = 4.0  # operations of a pair: less the largest, exponential, times a value's share, added
 EXPONENTIALS = 5.5e10  # of a unit per second: 16 a cycle of 1.7 GHz, twice, as half is hidden
 RAMP = 0.125  # megabytes a unit draws alone while decode attention fills: 256 tokens of 512 bytes
@@ -80,19 +81,19 @@ def product(
     flops = 2.0 * rows * columns * depth * (1.0 if groups is None else groups)
     if cal.ideal:
         return Pair(flops / peak, nbytes / float(bandwidth(machine)))
-    units = _units(machine)
+    parts = units(machine)
     # Of the depth, the least that a part of it has; kernels of several groups do not split it.
     shallow = np.minimum(1.0, SPLIT_DEPTH / depth) if groups is None else 1.0
     reached = peak * cal["matrix"] * (1.0 if groups is None else cal["grouped"])
-    each = 2.0 * units * depth / reached  # seconds for a point of the output
+    each = 2.0 * parts * depth / reached  # seconds for a point of the output
     # And to fill the pipeline and write it, in two bytes, while the unit computes nothing.
-    stored = 2.0 * 2.0 / _each(machine, cal["draw"]) if units > 1 else 0.0
+    stored = 2.0 * 2.0 / _each(machine, cal["draw"]) if parts > 1 else 0.0
     half, most = cal["rows"], TILES[0][0] * TILES[0][1] / sum(TILES[0])
     best: Any = np.inf
     for tall, wide in (*TILES, (_short(rows, groups, even), NARROW)):
         tiles = _down(rows, tall, groups, even) * np.ceil(columns / wide)
-        filled = (tiles if groups is None else tiles * groups) / units
-        split = np.maximum(filled, np.minimum(shallow, filled * units))
+        filled = (tiles if groups is None else tiles * groups) / parts
+        split = np.maximum(filled, np.minimum(shallow, filled * parts))
         waves = np.where(filled < 0.5, split, BETWEEN * filled + (1 - BETWEEN) * np.ceil(filled))
         # An operand is used rows · columns / (rows + columns) times a load: `half` of it is half.
         area = tall * wide
@@ -128,13 +129,13 @@ def stream(
     `reached` is a fraction of the memory's bandwidth, `draw` seconds a megabyte takes one unit.
     """
     main = float(bandwidth(machine))
-    units = _units(machine)
+    parts = units(machine)
     if busy is None:  # as many as there are
         return nbytes / (main * reached)
-    if units <= 1 or np.all(draw == 0.0):
+    if parts <= 1 or np.all(draw == 0.0):
         return nbytes / (main * reached)
     each = _each(machine, draw)
-    together = np.clip(busy, 1.0, units) * each
+    together = np.clip(busy, 1.0, parts) * each
     far = np.minimum(main * reached, together)
     if np.all(np.asarray(near) == 0.0):
         return nbytes / far
@@ -143,7 +144,7 @@ def stream(
 
 def _each(machine: Machine, draw: Any) -> Any:
     """Bytes per second that one unit draws: its share of the memory's at least."""
-    return np.maximum(MEGABYTE / draw, float(bandwidth(machine)) / _units(machine))
+    return np.maximum(MEGABYTE / draw, float(bandwidth(machine)) / units(machine))
 
 
 def resident(machine: Machine, nbytes: Any) -> Any:
@@ -176,7 +177,7 @@ def prefill(
     each = 4.0 * dim / (peak * cal["attention"]) + softmax(machine, cal)
     paid = heads * (pairs + cal["keys"] * tokens)
     return Pair(
-        each * np.maximum(paid, longest * QUERIES * _units(machine)),
+        each * np.maximum(paid, longest * QUERIES * units(machine)),
         nbytes / (float(bandwidth(machine)) * cal["memory"]),
     )
 
@@ -188,8 +189,8 @@ def softmax(machine: Machine, cal: Calibration) -> float:
     an eighth of its other arithmetic.  FlashAttention-3 at head sizes of 64, 128 and 256 fits a
     constant time per pair, 2.4e-13 s on an H100.
     """
-    units = _units(machine)
-    rate = max(units * EXPONENTIALS if units > 1 else 0.0, vector_peak(machine) / 8)
+    parts = units(machine)
+    rate = max(parts * EXPONENTIALS if parts > 1 else 0.0, vector_peak(machine) / 8)
     return 1.0 / (rate * cal["vector"])
 
 
@@ -198,7 +199,25 @@ def ramp(cal: Calibration) -> float:
     return RAMP * cal["draw"]
 
 
-def _units(machine: Machine) -> float:
+def joined(machine: Machine, cal: Calibration, sequences: Any, rows: Any, width: Any) -> Any:
+    """Seconds to put together the outputs of decode attention that is cut between units.
+
+    Each of `sequences` has `rows` queries that read one cache, tile by tile of `TILE` rows, and
+    outputs of `width`.  Units get equal shares of all of it, so that each ends where the next one
+    begins: it leaves a partial output, in four bytes, that is written and read again.  Of outputs
+    as wide as latents (512) that is as much as hundreds of tokens of cache.
+    """
+    if cal.ideal:
+        return np.asarray(sequences) * 0.0
+    tiles = np.ceil(rows / TILE)
+    tasks = np.asarray(sequences) * tiles
+    pieces = units(machine) * (1.0 + np.minimum(1.0, tasks / units(machine))) * (tasks > 0)
+    nbytes = 2.0 * 4.0 * pieces * (rows / tiles) * width
+    near = resident(machine, nbytes / 2.0) * 2.0
+    return stream(machine, cal["kv"], cal["draw"], nbytes, pieces, near)
+
+
+def units(machine: Machine) -> float:
     """Units that tiles are dealt out to; 1 where a machine file states none: no waves then."""
     fact = machine.compute.units
     return float(fact.value) if fact is not None else 1.0

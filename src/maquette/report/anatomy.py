@@ -21,10 +21,9 @@ from maquette.price.environment import (
 )
 from maquette.price.host import Running, beside, running
 from maquette.price.interval import Estimate, estimate
-from maquette.price.network import collective
 from maquette.price.rates import formats
 from maquette.price.replica import stages
-from maquette.price.seconds import IDEAL, RESOURCES, binding, sent, walk_seconds
+from maquette.price.seconds import IDEAL, RESOURCES, binding, sending, sent, walk_seconds
 from maquette.price.work import Env
 from maquette.search.deployment import Deployment
 from maquette.search.sensitivity import Swing, step_figures, swings
@@ -239,8 +238,7 @@ def _exchanges(deployment: Deployment, env: Env, shapes: Shapes) -> tuple[Exchan
             n, size = int(env["group:" + c.group]), sent(c, env)
             if n <= 1:
                 continue
-            took = collective(deployment.system.machine, c.kind, size, n, cal["link"],
-                              cal["collective"])  # fmt: skip
+            took = sending(c, deployment.system.machine, cal, env)
             row = found.setdefault((section.name, c.kind, n), [0.0, 0.0, 0.0])
             row[0] += times * len(shapes.seqs)
             row[1] += times * shapes.sum(size)

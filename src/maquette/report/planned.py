@@ -165,7 +165,12 @@ def tables(answer: Answer) -> Iterator[RenderableType]:
     yield pairs("The search", search_lines(answer))
     if answer.launch:
         yield ""
-        yield listing("To start a replica", next(iter(answer.launch.values())))
+        first = next(iter(answer.launch))
+        yield listing("To start a replica", answer.launch[first])
+        options = f"{first}-options"
+        if options in answer.launch:
+            yield ""
+            yield listing(f"launch-{options}.yaml, which it reads", answer.launch[options])
 
 
 def asked(answer: Answer) -> list[tuple[str, str]]:

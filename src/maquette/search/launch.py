@@ -1,24 +1,30 @@
 """How to start what was planned: commands for the engines, and a Kubernetes manifest.
 
 Option names are those of vLLM 0.8+ (engine arguments), SGLang (server arguments) and
-TensorRT-LLM's ``trtllm-serve``, read in their documentation in November 2026.
+TensorRT-LLM's ``trtllm-serve`` with the options that it reads from a file (``TorchLlmArgs``), read
+in their documentation in November 2026.  What is a rule of one engine (admission, overlap, the size
+of blocks) is said to that engine only, where the plan is for it; others keep their own.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from maquette.machines.types import System
 from maquette.plans.types import Plan, Policy
 
+OPTIONS = "tensorrt-llm-options"  # what the command of TensorRT-LLM reads from a file
+SGLANG_PREFILL = 16384  # tokens of prompts in one step of SGLang, unless told otherwise
+CAPACITY = dict.fromkeys(("output", "estimate"), "GUARANTEED_NO_EVICT")
+CAPACITY |= dict.fromkeys(("prompt", "chunk"), "MAX_UTILIZATION")
 QUANTISATION = {"fp8": "fp8", "int8": "bitsandbytes", "int4": "awq", "mxfp4": "mxfp4"}
 VENDOR_RESOURCE = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu", "Intel": "habana.ai/gaudi"}
 
 
 def launch(repository: str, native: str, plan: Plan, system: System) -> Mapping[str, str]:
-    """Commands for one replica by engine, and a manifest for all replicas.
+    """Commands for one replica by engine, the planned one first, and a manifest for all replicas.
 
     `native` is the checkpoint's own weight format: nothing is asked for what is already so.
     """
@@ -35,6 +41,9 @@ def launch(repository: str, native: str, plan: Plan, system: System) -> Mapping[
     }
     if system.machine.vendor == "NVIDIA" and plan.mesh.dp == 1:
         commands["tensorrt-llm"] = _join("trtllm-serve", repository, _trtllm(plan))
+        commands[OPTIONS] = _trtllm_options(plan)
+    ours = sorted(commands, key=lambda name: not name.startswith(plan.engine.partition("-0")[0]))
+    commands = {name: commands[name] for name in ours}
     commands["kubernetes"] = manifest(repository, plan, system, _vllm(plan, native))
     return commands
 
@@ -76,7 +85,9 @@ def _vllm(plan: Plan, native: str) -> list[str]:
     options += _graphs_vllm(policy)
     if policy.overlap:
         options.append("--async-scheduling")
-    if plan.engine == "vllm":  # its own rules otherwise
+    elif plan.engine == "vllm-0.14":
+        options.append("--no-async-scheduling")
+    if plan.engine in ("vllm", "vllm-0.14"):  # its own rules otherwise
         if policy.admission == "chunk":
             options.append("--no-scheduler-reserve-full-isl")
         if policy.watermark:
@@ -97,6 +108,8 @@ def _sglang(plan: Plan, native: str) -> list[str]:
     options.append(f"--max-running-requests {policy.max_seqs * mesh.dp}")
     chunk = policy.max_batched_tokens * mesh.dp if policy.chunked_prefill else -1
     options.append(f"--chunked-prefill-size {chunk}")
+    if not policy.chunked_prefill or policy.max_batched_tokens > SGLANG_PREFILL:
+        options.append(f"--max-prefill-tokens {policy.max_batched_tokens * mesh.dp}")
     options += _share("--mem-fraction-static", plan, "sglang")
     options += _formats(plan, native, "fp8_e4m3")
     if not policy.prefix_caching:
@@ -121,8 +134,41 @@ def _trtllm(plan: Plan) -> list[str]:
     options.append(f"--max_batch_size {policy.max_seqs}")
     options.append(f"--max_num_tokens {policy.max_batched_tokens}")
     options += _share("--kv_cache_free_gpu_memory_fraction", plan, "tensorrt-llm")
-    options += _graphs_trtllm(policy)
-    return options
+    return [*options, f"--extra_llm_api_options launch-{OPTIONS}.yaml"]
+
+
+def _trtllm_options(plan: Plan) -> str:
+    """What ``trtllm-serve`` takes from a file: YAML."""
+    policy, own = plan.policy, plan.engine == "tensorrt-llm"
+    cache: dict[str, object] = {"enable_block_reuse": policy.prefix_caching}
+    if own:
+        cache["tokens_per_block"] = policy.block_size
+    if policy.kv_blocks is not None:
+        cache["max_tokens"] = policy.kv_blocks * policy.block_size
+    if plan.precision.kv == "fp8":
+        cache["dtype"] = "fp8"
+    said: dict[str, object] = {"enable_chunked_prefill": policy.chunked_prefill}
+    if own:
+        static = policy.scheduler == "static"
+        capacity = "STATIC_BATCH" if static else CAPACITY[policy.admission]
+        said["disable_overlap_scheduler"] = not policy.overlap
+        said["scheduler_config"] = {"capacity_scheduler_policy": capacity}
+    said["kv_cache_config"] = cache
+    if policy.graphs == "none":
+        said["cuda_graph_config"] = None
+    elif policy.captured is not None:
+        said["cuda_graph_config"] = {"max_batch_size": policy.captured}
+    return "\n".join(_yaml(said))
+
+
+def _yaml(values: Mapping[str, object], indent: str = "") -> Iterator[str]:
+    """Lines of a mapping; its scalars are spelt in YAML as in JSON."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{name}:"
+            yield from _yaml(value, indent + "  ")
+        else:
+            yield f"{indent}{name}: {value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _share(option: str, plan: Plan, engine: str) -> list[str]:
@@ -148,16 +194,6 @@ def _graphs_sglang(policy: Policy) -> list[str]:
     if policy.graphs == "none":
         return ["--disable-cuda-graph"]
     return [] if policy.captured is None else [f"--cuda-graph-max-bs {policy.captured}"]
-
-
-def _graphs_trtllm(policy: Policy) -> list[str]:
-    if policy.graphs == "none":
-        said = "cuda_graph_config: null"
-    elif policy.captured is not None:
-        said = f"cuda_graph_config: {{max_batch_size: {policy.captured}}}"
-    else:
-        return []
-    return [f"--extra_llm_api_options <(echo '{said}')"]
 
 
 def _formats(plan: Plan, native: str, kv8: str) -> list[str]:

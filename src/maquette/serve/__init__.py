@@ -33,7 +33,8 @@ of engines, which differ (docs/schedulers.md); by default vLLM's:
 - Pipeline stages and attention groups are lanes: batches in flight, each with its share of
   sequences, blocks and prefixes; a request goes to the lane with the fewest.
 
-`lane`, `decoders`, `blocks` and `schedulers` sum runs of steps in closed form; `stepwise` (with
-`counted`) takes every step and is the oracle.  Both stand in a `cluster`, which orders events; they
-write what the batches did to a `timeline` and what became of each request to `outcomes`.
+`lane`, `decoders`, `blocks`, `schedulers` and `estimated` sum runs of steps in closed form;
+`stepwise` (with `counted`) takes every step and is the oracle.  Both stand in a `cluster`, which
+orders events; they write what the batches did to a `timeline` and what became of each request to
+`outcomes`.
 """

@@ -94,6 +94,10 @@ class Blocks:
             computed = min(computed + own * size, (seq.target - 1) // size * size)
         return computed
 
+    def shared(self, seq: Seq) -> int:
+        """Tokens of `seq`, found in the cache, that others hold."""
+        return self.unit_tokens * len(self._held.intersection(seq.units[: seq.sharable]))
+
     def admit(self, seq: Seq, tokens: int, fit: int, spare: int, whole: bool) -> bool:
         """Give a waiting `seq` its first `tokens` tokens, if `fit` tokens would find room as well.
 

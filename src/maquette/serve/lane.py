@@ -157,8 +157,8 @@ class Lane:
         dropped = self.drop_expired(now) if self._deadlines else 0
         if self.setup.ahead and self.unseen.since >= 0:
             self._reveal(self.unseen.since)
-            self.unseen.since = -1
             self._form(now)
+            self.unseen.since = -1
             if self.end >= 0:
                 return dropped
             self.unseen.settle(self.blocks, self.seqs)

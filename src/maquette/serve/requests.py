@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.errors import Fault, InputError
+from maquette.plans.legality import estimated
 from maquette.plans.types import Policy
 from maquette.price.step import Replica, StepModel
 from maquette.serve.clock import QUANTA, quanta
@@ -85,6 +86,7 @@ def _policy_faults(policy: Policy, split: Disaggregation | None) -> list[Fault]:
         faults.append(Fault("policy.timeout_s", f"{policy.timeout_s}", "more than 0, or None"))
     if not 0 <= policy.watermark < 1:
         faults.append(Fault("policy.watermark", f"{policy.watermark}", "from 0 to below 1"))
+    faults += estimated(policy)
     if split is None:
         return faults
     if policy.scheduler == "static":

@@ -76,7 +76,7 @@ def _rate(load: Load, replica: Replica, policy: Policy) -> float:
     r = replica
     most = r.max_seqs / r.lanes
     if r.kv_blocks:
-        taken = load.last if policy.admission == "output" else load.held
+        taken = load.last if policy.admission in ("output", "estimate") else load.held
         blocks = -(-taken // r.block_size) + 0.5 * (r.block_size > 1)
         most = min(most, r.kv_blocks / r.lanes / max(blocks, 1))
     n = np.arange(1, max(int(most), 1) + 1, dtype=np.float64)

@@ -136,11 +136,8 @@ class PrefillFirst(_Dynamic):
     mixed = False
 
     def _form(self, now: int) -> bool:
-        budget, lost = self.setup.max_batched_tokens, self.lost
-        if self.partial is not None:
-            budget = self._continue(now, budget)
-        if self.lost == lost:
-            self._admit(now, budget)
+        lost = self.lost
+        self._prompts(now)
         if self.chunks:
             self.start_step(now, ticking=False, rows=len(self.chunks))
         elif self.decoders.n:
@@ -151,6 +148,14 @@ class PrefillFirst(_Dynamic):
         else:
             return self.lost != lost
         return False
+
+    def _prompts(self, now: int) -> None:
+        """The prompt under way goes on, and waiting ones begin."""
+        budget, lost = self.setup.max_batched_tokens, self.lost
+        if self.partial is not None:
+            budget = self._continue(now, budget)
+        if self.lost == lost:
+            self._admit(now, budget)
 
 
 class Static(Lane):

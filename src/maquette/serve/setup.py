@@ -28,6 +28,7 @@ class LaneSetup:
     sharing: Sharing
     chunked: bool
     admission: Admission
+    limit: int | None  # tokens that a request may generate, where it may end before
     watermark: int  # blocks
     ahead: bool  # a step is formed while the one before it runs
     timeout: int | None  # quanta

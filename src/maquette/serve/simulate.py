@@ -17,6 +17,7 @@ from maquette.serve import requests as reading
 from maquette.serve.clock import QUANTA
 from maquette.serve.cluster import Cluster, Columns, Pool
 from maquette.serve.costs import Costs
+from maquette.serve.estimated import Estimated, EstimatedSteps
 from maquette.serve.lane import Lane
 from maquette.serve.outcomes import Outcomes
 from maquette.serve.saturation import Load, sustainable
@@ -153,6 +154,7 @@ class Simulation:
                     sharing=self.policy.sharing,
                     chunked=self.policy.chunked_prefill,
                     admission=self.policy.admission,
+                    limit=self.policy.output_limit,
                     watermark=int(self.policy.watermark * _share(r.kv_blocks, r.lanes, lane)),
                     ahead=self.policy.overlap and self.policy.scheduler != "static",
                     timeout=timeout,
@@ -168,18 +170,19 @@ class Simulation:
 
     def _lane(self, setup: LaneSetup, replica: Replica) -> Lane | StepLane:
         kind = self.policy.scheduler
+        estimated = self.policy.admission == "estimate" and kind == "prefill-first"
         if self.mode == "stepwise":
             key: tuple[int, ...] = (id(replica.step),)
             price = self._priced.get(key) or StepPrice(replica.step)
             self._priced[key] = price
             assert isinstance(price, StepPrice)
-            return StepLane(setup, price, kind)
+            return (EstimatedSteps if estimated else StepLane)(setup, price, kind)
         size = replica.max_batched_tokens, replica.max_seqs
         key = (id(replica.step), *size)
         costs = self._priced.get(key) or Costs(replica.step, *size)
         self._priced[key] = costs
         assert isinstance(costs, Costs)
-        return SCHEDULERS[kind](setup, costs)
+        return (Estimated if estimated else SCHEDULERS[kind])(setup, costs)
 
     def trace(self) -> Trace:
         """What happened, as columns."""

@@ -211,14 +211,18 @@ class StepLane:
         self.rows = len(self.stepping) + len(self.chunks)
 
     def _form_prefill_first(self, now: int) -> None:
-        before = len(self.lost)
-        budget = self._continue(self.setup.max_batched_tokens)
-        if len(self.lost) == before:
-            self._admit(now, budget)
+        self._prompts(now)
         need = sum(s.computed % self.setup.block_size == 0 for s in self.decoding)
         if not self.chunks and not (self.ending and need > self.blocks.free):
             self._take_decoders()
         self.rows = len(self.stepping) + len(self.chunks)
+
+    def _prompts(self, now: int) -> None:
+        """Prompts under way go on, and waiting ones begin."""
+        before = len(self.lost)
+        budget = self._continue(self.setup.max_batched_tokens)
+        if len(self.lost) == before:
+            self._admit(now, budget)
 
     def _continue(self, budget: int) -> int:
         """Chunks of prompts under way; the budget left."""
@@ -294,7 +298,7 @@ class StepLane:
     def _room_for(self, seq: Seq, tokens: int) -> bool:
         """Blocks for `tokens` tokens of a running sequence, preempting as needed."""
         while not self.blocks.allocate(seq, tokens):
-            victim = max(self.prefilling + self.decoding + self.ending, key=lambda s: s.key)
+            victim = self._victim()
             self.lost.append(victim.rid)
             self.setup.outcomes.preemptions[victim.rid] += 1
             if self.setup.ahead and victim.computed > victim.target:
@@ -312,6 +316,9 @@ class StepLane:
             if victim is seq:
                 return False
         return True
+
+    def _victim(self) -> Seq:
+        return max(self.prefilling + self.decoding + self.ending, key=lambda s: s.key)
 
     # -- price and timeline ---------------------------------------------------------------------
 

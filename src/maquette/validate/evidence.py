@@ -17,10 +17,11 @@ from maquette.price.seconds import IDEAL
 from maquette.validate.cases import resolve_machine
 from maquette.validate.durations import unit
 from maquette.validate.fit import Observed
-from maquette.validate.kernels import SORTS, Bools, Price, Sort, sorts
+from maquette.validate.kernels import SORTS, sorts
 from maquette.validate.names import engine_at
 from maquette.validate.rows import Floats, Reading, Table, is_calibration
 from maquette.validate.shelf import Shelf
+from maquette.validate.sort import Bools, Price, Sort
 
 LONG = 20e-6  # seconds; below it launch rules, which steps say more about
 INDEPENDENT = 60  # rows of one sort count as at most so many
@@ -43,6 +44,7 @@ SCATTER: Mapping[str, Scatter] = {
     "experts": Scatter(0.15, 0.17),
     "attention": Scatter(0.12, 0.20),
     "collectives": Scatter(0.15, 0.012),
+    "scans": Scatter(0.15, 0.17),
 }
 
 

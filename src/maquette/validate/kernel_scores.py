@@ -11,10 +11,10 @@ import numpy as np
 from maquette.price.calibration import Calibration, first_principles
 from maquette.validate.evidence import Measured, observed
 from maquette.validate.fit import calibration, maximise, prior
-from maquette.validate.kernels import Bools
 from maquette.validate.rows import Floats, is_calibration
 from maquette.validate.score import Errors, errors
 from maquette.validate.shelf import Shelf
+from maquette.validate.sort import Bools
 
 SHAPE = ("m", "n", "k", "groups", "batch", "input_tokens", "context_tokens", "elements", "heads",
          "hidden", "inter")  # fmt: skip
@@ -84,7 +84,8 @@ def scoring(m: Measured) -> Bools:
 
 
 def _shapes(m: Measured) -> list[str]:
-    columns = np.stack([m.table.values(c) for c in SHAPE], axis=1)
+    also = ("devices",) if m.table.kind.name == "exchange" else ()
+    columns = np.stack([m.table.values(c) for c in (*SHAPE, *also)], axis=1)
     return [m.sort.what + ",".join(f"{x:g}" for x in row) for row in columns]
 
 

@@ -1,87 +1,32 @@
 """Measured kernels by sort, each with the surface that prices it (`price.surfaces`).
 
-A sort is a family of kernels that one surface speaks of: products, fused experts, attention of
-prompts and of decoding sequences, collectives.  Steps are priced by the same surfaces.
+A sort is a family of kernels that one surface speaks of: products and fused experts here;
+attention, scans, collectives and exchanges in modules of their own.  Steps are priced by the same
+surfaces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from maquette.compiler.schedule import CollectiveKind
-from maquette.ir.dtypes import dtype
 from maquette.machines.facts import bandwidth
 from maquette.machines.types import Machine
 from maquette.price import surfaces
 from maquette.price.calibration import Calibration
-from maquette.price.network import collective
-from maquette.price.rates import matrix_peak, reach
-from maquette.validate.names import precision
+from maquette.validate.attention_kernels import attention, latent
+from maquette.validate.link_kernels import collectives, exchanges
 from maquette.validate.rows import Floats, Table
+from maquette.validate.scan_kernels import scan
 from maquette.validate.schema import heading
 from maquette.validate.shelf import Shelf
-
-Bools = NDArray[np.bool_]
-Price = Callable[[Calibration], Floats]
-NULL_MATRIX, NULL_MEMORY, NULL_LAUNCH = 0.75, 0.80, 3e-6
-
-
-class Sort(NamedTuple):
-    """Kernels priced by one function: which rows of a table they are, and what they take."""
-
-    what: str
-    family: str  # whose scatter they have
-    rows: Bools
-    predict: Price
-    flops: Floats  # seconds at the stated peak
-    bytes: Floats  # seconds at the stated bandwidth
-    plain: Bools  # of 16-bit operands
-
-    @property
-    def null(self) -> Floats:
-        """The null model: 75 % of the peak, 80 % of the bandwidth, 3 µs."""
-        longest = np.maximum(self.flops / NULL_MATRIX, self.bytes / NULL_MEMORY)
-        return np.asarray(longest + NULL_LAUNCH)
-
-
-class Formats(NamedTuple):
-    """Bytes of a weight and of an activation, and the rate their products compute at."""
-
-    weight: Floats
-    activation: Floats
-    peak: Floats  # as stated
-    reached: Floats  # less what narrow formats fall short of beside bf16
-
-    @property
-    def plain(self) -> Bools:
-        """Rows of 16-bit operands."""
-        return np.asarray((self.weight == 2) & (self.activation == 2))
+from maquette.validate.sort import Bools, Formats, Price, Sort, formats
 
 
 def sorts(table: Table, machine: Machine, shelf: Shelf) -> Iterator[Sort]:
     """The sorts of kernels a table holds."""
     yield from SORTS[table.kind.name](table, machine, shelf)
-
-
-def _formats(table: Table, machine: Machine, column: str = "precision") -> Formats:
-    """Formats row by row, NaN where a row's are not known."""
-    written = np.where(table.words(column) == "", table.words("precision"), table.words(column))
-    known: dict[str, tuple[float, ...]] = {}
-    for word in {str(w) for w in written}:
-        found = precision(word)
-        if found is None:
-            known[word] = (np.nan,) * 4
-            continue
-        weight, activation = found
-        peak = matrix_peak(machine, activation)
-        known[word] = (dtype(weight).bytes, dtype(activation).bytes, peak,
-                       peak * reach(machine, activation))  # fmt: skip
-    columns = np.array([known[str(w)] for w in written]).reshape(-1, 4).T
-    return Formats(*columns)
 
 
 def _near(table: Table, machine: Machine, nbytes: Floats) -> Floats:
@@ -120,7 +65,7 @@ def _product(
 
 def _gemm(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
     m, n, k = (table.values(c) for c in "mnk")
-    held, groups = _formats(table, machine), table.values("groups")
+    held, groups = formats(table, machine), table.values("groups")
     grouped = groups > 0
     yield _dense("products", table, machine, held, ~grouped, m, n, k)
     if np.any(grouped):
@@ -157,7 +102,7 @@ def _linear(table: Table, machine: Machine, shelf: Shelf) -> Iterator[Sort]:
         ("up_proj", "gate_up"): (2 * inter / tp, hidden),
         ("down_proj",): (hidden, inter / tp),
     }
-    held = _formats(table, machine)
+    held = formats(table, machine)
     ops = np.array([heading(str(w)) for w in table.words("op")], dtype=object)
     for told, (n, k) in layers.items():
         here = np.array([any(t in op for t in told) for op in ops])
@@ -172,7 +117,7 @@ def _experts(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
     tp = table.values("moe_tp")
     tp = np.where(np.isnan(tp), table.values("tp", 1.0), tp)
     ep = table.values("ep", 1.0)
-    held = _formats(table, machine, "moe_precision")
+    held = formats(table, machine, "moe_precision")
     with np.errstate(divide="ignore", invalid="ignore"):
         hit = -experts * np.expm1(tokens * np.log1p(-np.minimum(topk / experts, 1 - 1e-12))) / ep
         chosen = tokens * topk / ep
@@ -193,78 +138,13 @@ def _experts(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
     yield Sort("fused experts", "experts", good, predict, *light, held.plain)
 
 
-def _attention(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
-    batch, heads, kv_heads, dim = (
-        table.values(c) for c in ("batch", "heads", "kv_heads", "head_dim")
-    )
-    kv_heads = np.where(kv_heads == 0, heads, kv_heads)  # as many as heads
-    new, past = table.values("input_tokens", 1.0), table.values("context_tokens", 0.0)
-    phase = np.array([str(p).lower() for p in table.words("phase")])
-    decode = np.array(["gen" in p or "dec" in p for p in phase]) | ((new <= 1) & (past > 0))
-    open_ = np.array([str(w).lower() in ("false", "no", "0") for w in table.words("causal")])
-    pairs = batch * np.where(open_, new * (new + past), new * past + new * (new + 1) / 2)
-    peak, stream = matrix_peak(machine, "bf16"), float(bandwidth(machine))
-    plain = np.array([precision(str(w)) == ("bf16", "bf16") for w in table.words("precision")])
-    narrow = np.array([c is not None and dtype(c[0]).bytes < 2 for c in
-                       (precision(str(w)) for w in table.words("kv_precision"))])  # fmt: skip
-    each = np.where(narrow, 1.0, 2.0)
-    nbytes = 2.0 * each * batch * (new + past) * kv_heads * dim  # keys and values
-    per_pair = 4.0 * heads * dim
-
-    def prefill(cal: Calibration) -> Floats:
-        pair = surfaces.prefill(
-            machine, cal, peak, heads, dim, pairs, batch * new, nbytes, new + past
-        )
-        return np.asarray(pair.longest + surfaces.ramp(cal) + 2 * cal["launch"])
-
-    def attend(cal: Calibration) -> Floats:
-        matrix = per_pair * pairs / (peak * cal["attention"])
-        if not cal.ideal:
-            matrix = matrix + pairs * heads * surfaces.softmax(machine, cal)
-        memory = surfaces.stream(machine, cal["kv"], cal["draw"], nbytes)
-        return np.asarray(np.maximum(matrix, memory) + surfaces.ramp(cal) + 2 * cal["launch"])
-
-    known = np.isfinite(pairs) & np.isfinite(nbytes)
-    light = per_pair * pairs / peak, nbytes / stream
-    yield Sort("prefill attention", "attention", ~decode & known & plain, prefill, *light, plain)
-    yield Sort("decode attention", "attention", decode & known, attend, *light, known)
-
-
-KINDS: Mapping[str, tuple[CollectiveKind, float]] = {  # words in a name → kind, and its share
-    "all_reduce": ("all-reduce", 2.0), "allreduce": ("all-reduce", 2.0),
-    "all_gather": ("all-gather", 1.0), "allgather": ("all-gather", 1.0),
-    "reduce_scatter": ("all-gather", 1.0), "alltoall": ("all-to-all", 1.0),
-    "all_to_all": ("all-to-all", 1.0),
-}  # fmt: skip
-
-
-def _collective(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
-    narrow = np.array([p is not None and p[0] in ("fp8", "int8") for p in map(
-        precision, map(str, table.words("precision")))])  # fmt: skip
-    size = table.values("elements") * np.where(narrow, 1.0, table.values("element_bytes", 2.0))
-    n = table.values("devices")
-    names = np.array([heading(str(w)) for w in table.words("collective", "all_reduce")])
-    link = machine.links.get("scale_up") or machine.links.get("host")
-    if link is None:
-        return
-    # Groups that leave the node say something about another link.
-    inside = (n > 1) & (n <= machine.node) & np.isfinite(size)
-    for kind, share in dict.fromkeys(KINDS.values()):
-        told = {w for w, k in KINDS.items() if k == (kind, share)}
-        here = inside & np.array([any(t in name for t in told) for name in names])
-
-        def predict(cal: Calibration, kind: CollectiveKind = kind) -> Floats:
-            took = collective(machine, kind, size, n, cal["link"], cal["collective"])
-            return np.asarray(took)
-
-        light = share * (n - 1) / n * size / float(link.bandwidth.value)
-        yield Sort(kind, "collectives", here, predict, 0.0 * size, light, here)
-
-
 SORTS: Mapping[str, Callable[[Table, Machine, Shelf], Iterator[Sort]]] = {
     "gemm": _gemm,
     "linear": _linear,
     "experts": _experts,
-    "attention": _attention,
-    "collective": _collective,
+    "attention": attention,
+    "latent": latent,
+    "scan": scan,
+    "collective": collectives,
+    "exchange": exchanges,
 }

@@ -47,7 +47,7 @@ MODEL_ENDINGS = (
 MODEL_BEGINNINGS = (
     "metallama", "meta", "nvidia", "redhatai", "neuralmagic", "deepseekai", "mistralai", "openai",
     "moonshotai", "codellama", "amd", "moe", "qwen", "hf", "google", "microsoft", "tiiuae",
-    "eleutherai",
+    "eleutherai", "zaiorg",
 )  # fmt: skip
 # Models of the same shape as one of the catalogue.  A name without its generation is of the one
 # whose shape all generations share but for the vocabulary.
@@ -73,7 +73,9 @@ SAME_SHAPE: Mapping[str, str] = {
     "deepseekr1distillqwen14b": "qwen2.5-14b", "llama31nemotronnano8b": "llama-3.1-8b",
     "llama31nemotron70b": "llama-3.1-70b", "mistralsmall3124b": "mistral-small-24b",
     "mistralsmall3224b": "mistral-small-24b", "mistralsmall24b": "mistral-small-24b",
-    "nemotron3nano30ba3b": "nemotron-3-nano-30b-a3b", "phi3medium": "phi-3-medium-4k", "gemma327b": "gemma-3-27b", "gemma312b": "gemma-3-12b",
+    "nemotron3nano30ba3b": "nemotron-3-nano-30b-a3b",
+    "glm46": "glm-4.5", "glm47": "glm-4.5", "phi3medium": "phi-3-medium-4k",
+    "gemma327b": "gemma-3-27b", "gemma312b": "gemma-3-12b",
 }  # fmt: skip
 _PRECISIONS: tuple[tuple[str, tuple[str, str]], ...] = (
     # written → (weights, activations)

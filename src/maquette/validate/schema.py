@@ -50,6 +50,18 @@ KINDS: tuple[Kind, ...] = (
         ("hardware", "batch", "heads", "kv_heads", "head_dim"), ("e2e",),
     ),
     Kind(
+        "latent", "kernel, latent attention", ("kernel_mla*",),
+        ("hardware", "batch", "heads", "latent"), ("e2e",),
+    ),
+    Kind(
+        "scan", "kernel, scan", ("kernel_scan*",),
+        ("hardware", "batch", "heads", "head_dim", "state_dim"), ("e2e",),
+    ),
+    Kind(
+        "exchange", "kernel, exchange between experts", ("kernel_exchange*",),
+        ("hardware", "collective", "devices", "m", "hidden", "topk"), ("e2e",),
+    ),
+    Kind(
         "experts", "kernel, fused experts", ("kernel_moe*",),
         ("hardware", "m", "hidden", "inter", "experts", "topk"), ("e2e",),
     ),
