@@ -61,7 +61,7 @@ def test_models(known, written, name):
         ("vLLM", "0.6.1", "vllm-0.6"), ("vllm", "v0.5.4", "vllm-0.6"),
         ("vllm", "0.2.1", "vllm-0.2"),
         ("vllm", "0.15.1", "vllm"),
-        ("vllm", "", "vllm"), ("TensorRT-LLM", "0.12", "tensorrt-llm"), ("trtllm", "1.2.0rc5",
+        ("vllm", "", "vllm"), ("TensorRT-LLM", "0.12", "tensorrt-llm-0"), ("trtllm", "1.2.0rc5",
         "tensorrt-llm"), ("SGLang", "0.5", "sglang"), ("DeepSpeed-MII", "", "deepspeed"),
         ("lmdeploy", "0.7.4", "lmdeploy"), ("LMDeploy TurboMind", "", "lmdeploy"),
     ],

@@ -9,10 +9,10 @@ from maquette.validate.static import prepare, seconds
 from maquette.validate.validation import validate
 from validate.synthetic import grid, truth
 
-CLOSED = "system,framework,version,model,tp_size,isl,osl,concurrency,num_gpus,ttft_ms,tpot_ms\n"
+CLOSED = "system,framework,version,model,tp_size,isl,osl,concurrency,num_gpus,ttft_ms,tpot_ms,split\n"
 STAGES = (
     "hardware,model,tp,rate,num_requests,input_tokens_mean,output_tokens_mean,"
-    "ttft_mean_s,itl_mean_s,e2e_mean_s\n"
+    "ttft_mean_s,itl_mean_s,e2e_mean_s,split\n"
 )
 
 
@@ -31,14 +31,14 @@ def test_one_client_of_a_closed_loop_is_a_static_batch_of_one(certain, tmp_path)
     took = seconds(
         prepare(grid(certain, "h100-sxm", "vllm", "llama-3-8b", [(1, 512, 64, 1)])), truth()
     )
-    row = f"H100,vllm,0.15,llama-3-8b,1,512,64,1,1,{took.ttft[0] * 1e3},{took.tpot[0] * 1e3}\n"
+    row = f"H100,vllm,0.15,llama-3-8b,1,512,64,1,1,{took.ttft[0] * 1e3},{took.tpot[0] * 1e3},heldout\n"
     (tmp_path / "x.csv").write_text(CLOSED + row)
     found = quantities(validate(tmp_path, certain))
     assert found["ttft"].errors.ape_p50 < 1e-3 and found["tpot"].errors.ape_p50 < 1e-3
 
 
 def test_replicas_share_the_clients(certain, tmp_path):
-    line = "H100,vllm,0.15,llama-3-8b,1,512,64,{},{},10,10\n"
+    line = "H100,vllm,0.15,llama-3-8b,1,512,64,{},{},10,10,heldout\n"
     apart = []
     for clients, devices in ((32, 4), (8, 1)):
         (tmp_path / "x.csv").write_text(CLOSED + line.format(clients, devices))
@@ -48,7 +48,7 @@ def test_replicas_share_the_clients(certain, tmp_path):
 
 
 def test_latency_grows_with_load_in_an_open_loop(certain, tmp_path):
-    line = "A100-80GB,llama-3-8b,1,{},400,1000,200,0.1,0.02,5\n"
+    line = "A100-80GB,llama-3-8b,1,{},400,1000,200,0.1,0.02,5,heldout\n"
     text = STAGES + "".join(line.format(rate) for rate in (0.2, 3, 9))
     (tmp_path / "serving_vllm_stages_x.csv").write_text(text)
     from maquette.validate.cases import resolve
@@ -75,15 +75,15 @@ def test_requests_that_a_file_lists_are_sent_as_listed(certain, tmp_path):
         "r,0,5,512,64,1\nr,1,0,9,9,1\n"
     )
     (tmp_path / "serving_vllm_stages.csv").write_text(
-        "run,stage,hardware,model,tp,rate,ttft_mean_s,e2e_mean_s\n"
-        f"r,0,H100,llama-3-8b,1,50,{took.ttft.mean()},{took.e2e.mean()}\n"
+        "run,stage,hardware,model,tp,rate,ttft_mean_s,e2e_mean_s,split\n"
+        f"r,0,H100,llama-3-8b,1,50,{took.ttft.mean()},{took.e2e.mean()},heldout\n"
     )
     found = quantities(validate(tmp_path, certain))
     assert found["ttft"].errors.ape_p50 < 1e-3 and found["e2e"].errors.ape_p50 < 1e-3
 
 
 def test_a_limit_thins_and_says_so(certain, tmp_path):
-    line = "H100,vllm,0.15,llama-3-8b,1,64,8,{},1,10,10\n"
+    line = "H100,vllm,0.15,llama-3-8b,1,64,8,{},1,10,10,heldout\n"
     (tmp_path / "x.csv").write_text(CLOSED + "".join(line.format(c) for c in range(1, 11)))
     found = validate(tmp_path, certain, limit=4)
     assert found.priced["closed"] == 4
@@ -93,15 +93,15 @@ def test_a_limit_thins_and_says_so(certain, tmp_path):
 def test_rows_without_a_load_are_counted(certain, tmp_path):
     (tmp_path / "x.csv").write_text(
         CLOSED
-        + "H100,vllm,0.15,llama-3-8b,1,64,8,0,1,10,10\nH100,vllm,0.15,llama-3-8b,1,64,8,1,1,10,10\n"
+        + "H100,vllm,0.15,llama-3-8b,1,64,8,0,1,10,10,heldout\nH100,vllm,0.15,llama-3-8b,1,64,8,1,1,10,10,heldout\n"
     )
     found = validate(tmp_path, certain)
     assert found.unpriced["closed"] == {"rate, concurrency or lengths are not positive numbers": 1}
 
 
 def test_offline_throughput_tries_meshes_and_stays_below_its_bound(certain, tmp_path):
-    text = "hardware,engine,model,precision,devices,scenario,tokens_per_s_per_accelerator\n"
-    text += "h100-sxm,tensorrt-llm,llama-2-70b,fp8,8,offline,3000\n"
+    text = "hardware,engine,model,precision,devices,scenario,tokens_per_s_per_accelerator,split\n"
+    text += "h100-sxm,tensorrt-llm,llama-2-70b,fp8,8,offline,3000,heldout\n"
     (tmp_path / "mlperf_inference.csv").write_text(text)
     (group,) = validate(tmp_path, certain).groups
     assert group.key.quantity == "rate"
@@ -114,7 +114,7 @@ def test_what_is_predicted_has_the_means_of_the_row(certain, tmp_path):
     from maquette.validate.rows import read
     from maquette.validate.sending import EVEN, STREAMS, sending
 
-    line = "A100-80GB,llama-3-8b,1,4,400,1000,200,0.1,0.02,5\n"
+    line = "A100-80GB,llama-3-8b,1,4,400,1000,200,0.1,0.02,5,heldout\n"
     (tmp_path / "serving_vllm_stages_x.csv").write_text(STAGES + line)
     held = sending(resolve(read(tmp_path).tables[0], certain), 0)
     assert len(held.even) == EVEN and len(held.drawn) == STREAMS

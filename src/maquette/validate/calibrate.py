@@ -38,9 +38,9 @@ from maquette.validate.static import Prepared, Seconds, prepare, seconds
 Bools = NDArray[np.bool_]
 LEAST_ROWS = 4  # of one machine and engine
 SERVING = ("closed", "stages", "offline")
-ROUNDS = 5  # of fits and simulations of serving rows
-SIMULATED = 12  # fitted serving rows of one model, precision, machine and engine
-SETTLED = 0.005  # the median change of a prediction at which no further round is taken
+ROUNDS = 4  # of fits and simulations of serving rows
+SIMULATED = 8  # fitted serving rows of one model, precision, machine and engine
+SETTLED = 0.01  # the median change of a prediction at which no further round is taken
 
 
 @dataclass(frozen=True)
@@ -321,7 +321,7 @@ def _settled(
         own = [b for b, _ in moved]
         if held is not None and max(m for _, m in moved) < SETTLED:
             break
-        held = maximise([*_rows(own), *kernels], start)
+        held = maximise([*_rows(own), *kernels], start, held)
         cal = cal.at(held.logs)
     assert held is not None
     return held, own, _rows(own)

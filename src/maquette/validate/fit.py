@@ -104,15 +104,15 @@ class Fitted:
     rows: int
 
 
-def maximise(observed: Sequence[Observed], before: Prior) -> Fitted:
-    """The most probable log parameters given rows and priors."""
+def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = None) -> Fitted:
+    """The most probable log parameters given rows and priors, sought `near` an earlier optimum."""
     blank = first_principles("", "")
     fraction = np.array([p[2] for p in PARAMETERS.values()])
     upper = np.where(fraction, 0.0, np.inf)
-    logs = np.minimum(before.mean, upper - 1e-3)
+    logs = np.minimum(before.mean if near is None else near.logs, upper - 1e-3)
     measured = np.log(np.concatenate([o.measured for o in observed]))
     stated = np.concatenate([o.sigma for o in observed])
-    scatter, offsets = START_SCATTER, np.zeros(0)
+    scatter, offsets = START_SCATTER if near is None else near.scatter, np.zeros(0)
     whiten = np.linalg.inv(np.linalg.cholesky(before.covariance))
 
     def gaps(xs: Sequence[Floats]) -> Floats:
@@ -137,7 +137,8 @@ def maximise(observed: Sequence[Observed], before: Prior) -> Fitted:
         here, *moved = [weighed(y, gap) for y, gap in zip(near, gaps(near), strict=True)]
         return np.stack([(here - m) / STEP for m in moved], axis=1)
 
-    for bend in (_huber, *[_student] * ROUNDS):
+    bends = [_student] * ROUNDS if near else [_huber, *[_student] * ROUNDS]
+    for bend in bends:
         held = least_squares(
             residuals, logs, jac=jacobian, bounds=(-np.inf, upper), x_scale=before.sd,
             ftol=1e-6, xtol=1e-6,
