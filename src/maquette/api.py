@@ -42,6 +42,7 @@ from maquette.space.laid import LaidProgram
 from maquette.space.mapping import Options
 from maquette.traffic.types import Requests
 from maquette.units import Seconds
+from maquette.validate import packaged
 
 if TYPE_CHECKING:
     from maquette.run.program import Compiled
@@ -138,22 +139,23 @@ def deployment(
     stages: Sequence[int] = (),
     cold: float | None = None,
     regions: int | None = None,
+    measured: bool = False,
 ) -> Deployment:
     """A model on a system: what is not said is the smallest mesh that fits, as often as it fits.
 
-    `engine` is by default vLLM, or the vendor's own where vLLM does not run.  `policy` holds fields
-    of `Policy` that differ from the engine's defaults; calibrations of your own go before those
-    that ship; `stages` are the layers of each pipeline stage, `cold` the share of the weights to
-    stream from the tier for what is cold, `regions` the parts of a wafer that layers take turns
-    in.  Raises InputError for what cannot be, UnknownName for names that nothing answers to.
+    `engine` is by default vLLM, or the vendor's own where that does not run.  `policy` holds fields
+    of `Policy` that differ from the engine's; calibrations of your own go before those that ship,
+    and what ``aiconfigurator-core`` `measured` before both; `stages` are the layers of each stage,
+    `cold` the share of the weights to stream from the tier for what is cold, `regions` the parts of
+    a wafer that layers take turns in.  Raises InputError for what cannot be, or nobody knows.
     """
     config, (where, *others), chosen = together(
         lambda: _config(model),
         lambda: _priced(on, overrides),
         lambda: engines.engine(engine or engines.DEFAULT),
     )
-    if engine is None:
-        chosen = engines.engine(engines.default(where.machine))
+    chosen = chosen if engine else engines.engine(engines.default(where.machine))
+    found = calibrations.find(where.machine, chosen.name, calibration)
     if others:
         raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
     apart = Wish(prefill_tp, prefill_pp) if prefill_replicas else None
@@ -163,7 +165,7 @@ def deployment(
         config,
         where,
         chosen,
-        calibrations.find(where.machine, chosen.name, calibration),
+        packaged.before(found, where.machine, chosen) if measured else found,
         wish=Wish(tp, pp, dp, ep),
         precision=precision(weights or native(config.native, where.machine), activations, kv),
         policy=adjusted(engines.policy(chosen, where.machine), policy or {}),
@@ -354,8 +356,7 @@ def plan(
     said = {k: v for k, v in (policy or {}).items() if v is not None}
     question = Question(
         config, where, stream, aims, tuple(e.name for e in chosen), tuple(formats),
-        tuple(calibration), said, Wish(tp, pp, dp, ep), replicas, seed, assumed,
-        confidence,
+        tuple(calibration), said, Wish(tp, pp, dp, ep), replicas, seed, assumed, confidence,
     )  # fmt: skip
     return search(question, progress)
 

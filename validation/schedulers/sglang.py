@@ -13,6 +13,7 @@ import importlib.abc
 import importlib.machinery
 import logging
 import os
+import random
 import sys
 import tempfile
 import types
@@ -90,7 +91,25 @@ def scenarios() -> list[Scenario]:
         if "blocks" in one.name:
             unknown = {"limit": LIMIT}
             found.append(replace(one, name=f"unknown lengths, {one.name}", options=unknown))
-    return found
+    return found + [crowded(nth) for nth in range(6)]
+
+
+def crowded(nth: int) -> Scenario:
+    """Requests that use up nearly all of what they may, so that the estimate is too low."""
+    rng = random.Random(900 + nth)
+    asked = [
+        Asked(rng.randint(0, 4) if nth % 3 == 0 else 0, rng.randint(2, 9), rng.randint(55, 60))
+        for _ in range(14)
+    ]
+    return Scenario(
+        f"unknown lengths, retracted {nth}",
+        tuple(sorted(asked, key=lambda a: a.arrival)),
+        seqs=14,
+        block=1,
+        blocks=rng.choice((260, 330, 420)),
+        caching=nth % 2 == 0,
+        options={"limit": 60},
+    )
 
 
 def publish_settings() -> None:

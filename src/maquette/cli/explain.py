@@ -17,6 +17,7 @@ from maquette.cli.values import POSITIVE
 @options.formats
 @options.policy
 @options.calibration
+@options.measured
 @click.option("--batch", type=POSITIVE, default=1, show_default=True,
               help="Sequences that decode together in a replica.")  # fmt: skip
 @click.option("--context", type=POSITIVE, default=1024, show_default=True,
@@ -31,6 +32,7 @@ def explain(
     formats: Values,
     policy: Values,
     calibration: str | None,
+    measured: bool,
     batch: int,
     context: int,
     sensitivity: bool,
@@ -50,6 +52,7 @@ def explain(
         found = api.explain(
             config, where, batch=batch, context=context, engine=engine, **mesh, **formats,
             policy=options.policy_changes(policy), calibration=own, sensitivity=sensitivity,
+            measured=measured,
         )  # fmt: skip
     if not as_json:
         warn(*found.warnings)

@@ -18,6 +18,7 @@ from maquette.cli.options import Values
 @options.formats
 @options.policy
 @options.calibration
+@options.measured
 @options.traffic
 @options.targets
 @click.option("--draws", type=click.IntRange(min=0),
@@ -36,6 +37,7 @@ def simulate(
     formats: Values,
     policy: Values,
     calibration: str | None,
+    measured: bool,
     traffic: Values,
     targets: Values,
     draws: int | None,
@@ -54,6 +56,8 @@ def simulate(
     if fleet["fleet"] is not None:
         n, seed, changes = traffic["requests"], traffic["seed"], machines["overrides"]
         few = 8 if draws is None else draws
+        if measured:
+            raise click.UsageError("--measured has no meaning with --fleet")
         fleets.serve(fleet, changes, n, seed, calibration, few, outputs, as_json)
         return
     model = fleets.needed(model, machines, fleet)
@@ -70,7 +74,8 @@ def simulate(
         config, where, own, stream = options.asked(model, machines, calibration, traffic)
         found = api.simulate(
             config, where, engine=engine, **mesh, **prefill, **formats,
-            policy=options.policy_changes(policy), calibration=own, traffic=stream, **targets,
+            policy=options.policy_changes(policy), calibration=own, measured=measured,
+            traffic=stream, **targets,
             draws=DRAWS if draws is None else draws, seed=seed, sensitivity=sensitivity,
             progress=tell,
         )  # fmt: skip

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.machines.types import Style
+from maquette.price.tables import Tables
 
 Basis = Literal["fitted", "published summary", "transferred", "first principles"]
 
@@ -65,6 +66,8 @@ class Calibration:
     source: str
     date: str = ""
     notes: tuple[str, ...] = field(default=())
+    # Measured kernels that go before what these constants say; never part of a file.
+    tables: Tables | None = field(default=None, compare=False, repr=False)
 
     def __getitem__(self, name: str) -> float:
         return self.values[name]

@@ -28,7 +28,7 @@ def launched(section: Section, machine: Machine, cal: Calibration, env: Env) -> 
         for phase, values in phases(section, work.part, env):
             if shaped and work.part != "attention":
                 pair = _product(section, work, machine, cal, values)
-            elif section.kind == "scan" and not cal.ideal and (held := states(section)):
+            elif section.kind == "scan" and (held := states(section)):
                 yield _scan(held, work, machine, cal, values)
                 continue
             else:
@@ -56,7 +56,7 @@ def _product(
     weights = np.maximum(section.weights(env), 1e-9)
     depth = section.depth(env)
     groups = env["hit"] if section.kind == "grouped" else None
-    return surfaces.product(
+    pair = surfaces.product(
         machine,
         cal,
         product_peak(section, env, 1.0 if cal.ideal else env["reach"]),
@@ -66,6 +66,29 @@ def _product(
         nbytes=work.bytes(env),
         groups=groups,
     )
+    took = looked_up(section, work, cal, env)
+    if took is None:
+        return pair
+    took = np.maximum(took - cal["launch"], 0.0)  # which is counted for every kernel
+    return surfaces.Pair(*(np.where(np.isnan(took), own, took) for own in pair))
+
+
+def looked_up(section: Section, work: Work, cal: Calibration, env: Env) -> Any:
+    """Measured seconds of a section that is one product, NaN where its shape was not measured.
+
+    None where there are no measurements, or the section is more than one kernel.
+    """
+    if cal.tables is None or section.kind != "product" or section.launches != 1:
+        return None
+    if not section.depth.terms or not work.matrix.terms or work.part == "attention":
+        return None
+    held = [env[name] for name in section.bytes.symbols if name.startswith("w:")]
+    weights, depth = section.weights(env), section.depth(env)
+    if not held or not np.all(np.asarray(weights) > 0):
+        return None
+    fmt = (sum(held) / len(held), product_peak(section, env, 1.0))
+    rows = np.asarray(work.matrix(env) / (2 * weights))
+    return cal.tables.product(fmt, rows, weights / depth, depth)
 
 
 def _scan(held: States, work: Work, machine: Machine, cal: Calibration, env: Env) -> Busy:

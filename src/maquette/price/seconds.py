@@ -24,7 +24,7 @@ from maquette.errors import Fault, InputError
 from maquette.machines.facts import bandwidth, capacity
 from maquette.machines.types import Machine
 from maquette.price.calibration import Calibration, first_principles
-from maquette.price.launched import launched
+from maquette.price.launched import launched, looked_up
 from maquette.price.network import collective, exchange
 from maquette.price.rates import matrix_rate, vector_peak
 from maquette.price.styles import (
@@ -142,7 +142,27 @@ def sending(
     if c.group == "exchange" and machine.style == "kernel":
         sends, chosen = nbytes * c.bytes(env), env["chosen"]
         return exchange(machine, sends, n, chosen, cal["link"], cal["collective"])
-    return collective(machine, c.kind, nbytes * sent(c, env), n, cal["link"], cal["collective"])
+    took = collective(machine, c.kind, nbytes * sent(c, env), n, cal["link"], cal["collective"])
+    if cal.tables is None or latency:
+        return took
+    known = cal.tables.collective(c.kind, n, sent(c, env))
+    return np.where(np.isnan(known), took, known)
+
+
+def measured_seconds(schedule: Schedule, machine: Machine, cal: Calibration, env: Env) -> Any:
+    """Of what a step takes, the seconds that were looked up and not modelled."""
+    total: Any = 0.0
+    if cal.tables is None or machine.style != "kernel":
+        return total
+    for section in schedule.sections:
+        times = schedule.times[section.part] * active(section, env)
+        for work in split(section):
+            took = looked_up(section, work, cal, env)
+            total = total + times * np.nan_to_num(0.0 if took is None else took)
+        for c in (c for c in section.collectives if c.group != "exchange"):
+            known = cal.tables.collective(c.kind, env["group:" + c.group], sent(c, env))
+            total = total + times * np.nan_to_num(known)
+    return total
 
 
 def sent(c: Collective, env: Env) -> Any:

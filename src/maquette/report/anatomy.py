@@ -23,7 +23,15 @@ from maquette.price.host import Running, beside, running
 from maquette.price.interval import Estimate, estimate
 from maquette.price.rates import formats
 from maquette.price.replica import stages
-from maquette.price.seconds import IDEAL, RESOURCES, binding, sending, sent, walk_seconds
+from maquette.price.seconds import (
+    IDEAL,
+    RESOURCES,
+    binding,
+    measured_seconds,
+    sending,
+    sent,
+    walk_seconds,
+)
 from maquette.price.work import Env
 from maquette.search.deployment import Deployment
 from maquette.search.sensitivity import Swing, step_figures, swings
@@ -70,6 +78,7 @@ class Phase:
     exchanges: tuple[Exchange, ...]
     seconds: Estimate
     light: float
+    measured: float = 0.0  # of them looked up in tables of measured kernels
 
     @property
     def total(self) -> float:
@@ -161,6 +170,11 @@ def _phase(name: str, deployment: Deployment, shapes: Shapes) -> Phase:
         exchanges=_exchanges(deployment, env, shapes),
         seconds=estimate(price, deployment.calibration),
         light=sum(line.light for line in lines),
+        measured=shapes.sum(
+            measured_seconds(
+                deployment.schedule, deployment.system.machine, deployment.calibration, env
+            )
+        ),
     )
 
 

@@ -104,6 +104,7 @@ def _phase(phase: Phase) -> Document:
         "sequences": phase.batch,
         "steps": phase.steps,
         "time": estimate(phase.seconds),
+        "measured_ms": milliseconds(phase.measured),
         "speed_of_light_ms": milliseconds(phase.light),
         "sections": [_section(line, phase.total) for line in phase.lines],
         "collectives": [_exchange(e) for e in phase.exchanges],
@@ -238,6 +239,9 @@ def _summary(found: Anatomy) -> list[tuple[str, str]]:
         ("prefill", f"{seconds(prefill.point, bounds(prefill))} for one prompt of that length"),
         ("output", number(found.tokens_per_s, None, "tokens/s per replica")),
     ]  # fmt: skip
+    if found.deployment.calibration.tables is not None:
+        said = (f"{seconds(p.measured)} of the {p.name}" for p in (found.decode, found.prefill))
+        rows.append(("measured", f"{' and '.join(said)}; the rest is modelled"))
     if found.usd_per_mtok_output is not None:
         cost = dollars(found.usd_per_mtok_output)
         rows.append(("cost", f"{cost} per million output tokens, prefill not counted"))

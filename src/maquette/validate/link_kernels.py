@@ -14,7 +14,7 @@ from maquette.validate.names import precision
 from maquette.validate.rows import Floats, Table
 from maquette.validate.schema import heading
 from maquette.validate.shelf import Shelf
-from maquette.validate.sort import Sort
+from maquette.validate.sort import Bools, Sort
 
 SCALES = 4.0 / 128.0  # bytes of a scale that goes with every 128 numbers of one byte
 
@@ -26,27 +26,40 @@ KINDS: Mapping[str, tuple[CollectiveKind, float]] = {  # words in a name → kin
 }  # fmt: skip
 
 
-def collectives(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
-    """All-reduces, gathers and all-to-alls inside a node, by kind."""
+def bytes_of(table: Table) -> Floats:
+    """Bytes on one device, of elements in the format a row says."""
     narrow = np.array([p is not None and p[0] in ("fp8", "int8") for p in map(
         precision, map(str, table.words("precision")))])  # fmt: skip
-    size = table.values("elements") * np.where(narrow, 1.0, table.values("element_bytes", 2.0))
-    n = table.values("devices")
+    return np.asarray(
+        table.values("elements") * np.where(narrow, 1.0, table.values("element_bytes", 2.0))
+    )
+
+
+def kinds_of(table: Table) -> Iterator[tuple[CollectiveKind, Bools]]:
+    """The kinds of collectives, and which rows are of each."""
     names = np.array([heading(str(w)) for w in table.words("collective", "all_reduce")])
+    for kind, _ in dict.fromkeys(KINDS.values()):
+        told = {w for w, (k, _) in KINDS.items() if k == kind}
+        yield kind, np.array([any(t in name for t in told) for name in names], dtype=bool)
+
+
+def collectives(table: Table, machine: Machine, _: Shelf) -> Iterator[Sort]:
+    """All-reduces, gathers and all-to-alls inside a node, by kind."""
+    size, n = bytes_of(table), table.values("devices")
     link = machine.links.get("scale_up") or machine.links.get("host")
     if link is None:
         return
     # Groups that leave the node say something about another link.
     inside = (n > 1) & (n <= machine.node) & np.isfinite(size)
-    for kind, share in dict.fromkeys(KINDS.values()):
-        told = {w for w, k in KINDS.items() if k == (kind, share)}
-        here = inside & np.array([any(t in name for t in told) for name in names])
+    shares = dict(KINDS.values())
+    for kind, told in kinds_of(table):
+        here = inside & told
 
         def predict(cal: Calibration, kind: CollectiveKind = kind) -> Floats:
             took = collective(machine, kind, size, n, cal["link"], cal["collective"])
             return np.asarray(took)
 
-        light = share * (n - 1) / n * size / float(link.bandwidth.value)
+        light = shares[kind] * (n - 1) / n * size / float(link.bandwidth.value)
         yield Sort(kind, "collectives", here, predict, 0.0 * size, light, here)
 
 

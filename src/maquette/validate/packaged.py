@@ -3,22 +3,35 @@
 It is an extra, ``pip install maquette[measured]``: its tables stay in that package, under its own
 licence, and are read where it is installed.  They lie in ``systems/data/SYSTEM/KIND/FRAMEWORK/
 VERSION/*_perf.parquet``, with durations in milliseconds.
+
+A fit may follow them (`tables`), and a step may take the time of a kernel from them where one of
+its shape was measured (`exact`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from maquette.errors import Fault, InputError
+from maquette.machines.types import Machine
+from maquette.plans.engine import Engine
+from maquette.price.calibration import Calibration
+from maquette.price.tables import Curve, Tables, curves
 from maquette.validate import schema
 from maquette.validate.files import content
-from maquette.validate.rows import Table, tabled
+from maquette.validate.link_kernels import bytes_of, kinds_of
+from maquette.validate.rows import Floats, Table, tabled
 from maquette.validate.shelf import Shelf
+from maquette.validate.shelf import shelf as stocked
+from maquette.validate.sort import formats
 
 PACKAGE = "aiconfigurator_core"
 
@@ -30,10 +43,15 @@ class Source(NamedTuple):
     said: Mapping[str, str] = {}
 
 
+DEEPSEEK = {"latent": "512", "rope_dim": "64"}
+OTHERWISE = {"latency": "latency_ms", "device": "card", "seq_len": "input_tokens"}
 FILES: Mapping[str, Source] = {
     "gemm_perf": Source("gemm"),
     "context_attention_perf": Source("attention", {"phase": "context"}),
     "generation_attention_perf": Source("attention", {"phase": "generation"}),
+    "context_mla_perf": Source("latent", {"phase": "context", **DEEPSEEK}),
+    "generation_mla_perf": Source("latent", {"phase": "generation", **DEEPSEEK}),
+    "gdn_perf": Source("scan", {"rule": "gated delta", "chunk": "64"}),
     "moe_perf": Source("experts"),
     "nccl_perf": Source("collective"),
     "custom_allreduce_perf": Source("collective", {"collective": "all_reduce"}),
@@ -78,6 +96,51 @@ def tables(root: Path, shelf: Shelf, machine: str, engine: str, version: str = "
     return found
 
 
+def exact(root: Path, shelf: Shelf, machine: Machine, engine: str, version: str = "") -> Tables:
+    """Products and collectives of a machine, by shape.
+
+    Raises:
+        InputError: the package has none of them for this machine.
+    """
+    found = tables(root, shelf, machine.name, engine, version)
+    products, links = [], []
+    for table in found:
+        if table.kind.name == "gemm":
+            held = formats(table, machine)
+            keys = [held.weight, held.peak, *(table.values(c) for c in "nk")]
+            products.append(_rows(table, keys, table.values("m")))
+        elif table.kind.name == "collective":
+            inside = table.values("devices") <= machine.node
+            for kind, here in kinds_of(table):
+                took = _rows(table, [table.values("devices")], bytes_of(table), here & inside)
+                links.append((kind, took))
+    if not products and not links:
+        where = f"{machine.name} has no products or collectives in {release()}"
+        raise InputError(Fault("--measured", where, hint="a machine it has"))
+    joined = [np.concatenate(column) for column in zip(*products, strict=True)]
+    by_link: dict[tuple[str, float], Curve] = {
+        (kind, key[0]): curve for kind, rows in links for key, curve in curves(*rows).items()
+    }
+    return Tables(release(), curves(*joined) if joined else {}, by_link)
+
+
+def before(cal: Calibration, machine: Machine, engine: Engine) -> Calibration:
+    """A calibration that kernels of the installed package go before."""
+    held = exact(folder(), stocked(), machine, engine.name, engine.version)
+    source = f"{cal.source}; kernels of {held.source} where one has the shape"
+    return replace(cal, tables=held, source=source)
+
+
+def _rows(
+    table: Table, keys: list[Floats], sizes: Floats, here: Any = True
+) -> tuple[Floats, Floats, Floats]:
+    """Keys, sizes and seconds of the rows that say all three and that no flag takes out."""
+    took = table.seconds("e2e")
+    columns = np.stack([*keys, sizes, took], axis=1)
+    good = np.all(np.isfinite(columns), axis=1) & (table.flags == "") & here
+    return columns[good][:, :-2], sizes[good], took[good]
+
+
 def _newest(system: Path, shelf: Shelf, engine: str, version: str) -> Iterator[Path]:
     """Files of one version of each framework that is the engine or no engine at all."""
     for frameworks in sorted(p for p in system.iterdir() if p.is_dir()):
@@ -109,12 +172,20 @@ def _table(path: Path, name: str, machine: str) -> Table:
         raise InputError(Fault(name, f"cannot be read: {error}")) from None
     said = {"hardware": machine, **source.said}
     # The device is spelled out in each row; the folder says it once.
-    named = ["latency_ms" if h == "latency" else "card" if h == "device" else h for h in headings]
+    named = [OTHERWISE.get(h, h) for h in headings]
     window = headings.index("window_size") if "window_size" in headings else None
+    # A layer's convolution is a kernel beside its scan.
+    beside = headings.index("kernel_source") if source.kind == "scan" else None
     rows = [
-        (*row, *said.values(), window is not None and float(row[window] or 0) > 0) for row in body
+        (
+            *row,
+            *said.values(),
+            window is not None and float(row[window] or 0) > 0,
+            beside is not None and "conv" in str(row[beside]),
+        )
+        for row in body
     ]
-    columns = [*named, *said, "flag_window"]
+    columns = [*named, *said, "flag_window", "flag_convolution"]
     kind = next(k for k in schema.KINDS if k.name == source.kind)
     have = schema.columns(columns)
     lacking = schema.missing(kind, have)
