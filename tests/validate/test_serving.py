@@ -9,7 +9,10 @@ from maquette.validate.static import prepare, seconds
 from maquette.validate.validation import validate
 from validate.synthetic import grid, truth
 
-CLOSED = "system,framework,version,model,tp_size,isl,osl,concurrency,num_gpus,ttft_ms,tpot_ms,split\n"
+CLOSED = (
+    "system,framework,version,model,tp_size,isl,osl,concurrency,num_gpus,ttft_ms,tpot_ms,"
+    "split\n"
+)
 STAGES = (
     "hardware,model,tp,rate,num_requests,input_tokens_mean,output_tokens_mean,"
     "ttft_mean_s,itl_mean_s,e2e_mean_s,split\n"

@@ -54,6 +54,7 @@ class HeldOut:
     scored: dict[str, list[score.Scored]]
     choices: list[Choice]
     skipped: tuple[str, ...]  # ways and folds that could not be, and why
+    fits: tuple[Calibration, ...] = ()  # made on the way
 
 
 def held_out(
@@ -63,11 +64,12 @@ def held_out(
     lanes: Sequence[str] = LANES,
     limit: int | None = 50,
     progress: Progress = lambda *_: None,
+    dealt: int = FOLDS,
 ) -> HeldOut:
     """Score every group by fits to the others.
 
     Batch sizes are also numbers of clients, rates, and lengths of what was run all at once.  At
-    most `limit` rows of a serving file are simulated in a fold.
+    most `limit` rows of a serving file are simulated in a fold; groups are `dealt` into so many.
 
     Raises:
         InputError: a way that is none, or a folder that holds no rows.
@@ -80,7 +82,7 @@ def held_out(
     found = HeldOut({w: [] for w in ways}, [], ())
     skipped: list[str] = []
     fitted: dict[object, Fit] = {}
-    todo = [f for w in ways for f in folds(reading, shelf, w)]
+    todo = [f for w in ways for f in folds(reading, shelf, w, dealt)]
     for w in ways:
         if not any(f.way == w for f in todo):
             skipped.append(f"{w}: there are not two to hold one out")
@@ -97,11 +99,12 @@ def held_out(
             found.scored[fold.way] += scored
             if fold.way == "model":
                 found.choices.extend(chosen)
-    return replace(found, skipped=tuple(skipped))
+    made = tuple(f.calibration for f in fitted.values())
+    return replace(found, skipped=tuple(skipped), fits=made)
 
 
-def folds(reading: Reading, shelf: Shelf, way: str) -> Iterator[Fold]:
-    """At most `FOLDS` folds, dealt so that neighbours are not held out together."""
+def folds(reading: Reading, shelf: Shelf, way: str, dealt: int = FOLDS) -> Iterator[Fold]:
+    """At most so many folds, dealt so that neighbours are not held out together."""
     names: set[str] = set()
     for table in reading.of(*LANES):
         cases = resolve(table, shelf)
@@ -109,8 +112,8 @@ def folds(reading: Reading, shelf: Shelf, way: str) -> Iterator[Fold]:
     ordered = sorted(names - {""}, key=lambda x: (len(x), x))
     if len(ordered) < 2:
         return
-    for i in range(min(FOLDS, len(ordered))):
-        yield Fold(way, tuple(ordered[i::FOLDS]))
+    for i in range(min(dealt, len(ordered))):
+        yield Fold(way, tuple(ordered[i::dealt]))
 
 
 def _labels(cases: Cases, way: str) -> NDArray[np.object_]:

@@ -229,6 +229,9 @@ def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
         given["memory_utilisation"] = used / 100 if used > 1 else used
     if table.kind.name == "closed" and "max_seqs" not in given:
         given["max_seqs"] = max(policy.max_seqs, int(np.ceil(clients / replicas)))
+    if "max_batched_tokens" in given:  # a step holds a token of each
+        most = given.get("max_seqs", policy.max_seqs)
+        given["max_seqs"] = min(most, given["max_batched_tokens"])
     return Run(
         requests=requests,
         schedule=lower(shelf.program(subject.model), engine),
