@@ -5,16 +5,21 @@ python validation/document.py
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import held_out
 import leave_out
 import numpy as np
 
 from maquette.report.markdown import table
 from maquette.validate import capacity
+from maquette.validate.cases import resolve
 from maquette.validate.compare import Line, compare
+from maquette.validate.lanes import LANES
 from maquette.validate.points import points, predicted
+from maquette.validate.rows import read
 from maquette.validate.score import NOISE_FLOORS
 from maquette.validate.shelf import shelf
 
@@ -36,10 +41,17 @@ def main() -> None:
 def page() -> str:
     """The whole page: `document.md` with its tables filled in."""
     lines, _ = compare(ROOT / "validation" / "published", shelf())
+    kept = held_out.kept()
     by_file: dict[str, list[Line]] = {}
     for line in lines:
         by_file.setdefault(line.file, []).append(line)
     return TEXT.read_text(encoding="utf-8").format(
+        limit=held_out.LIMIT,
+        priced=priced(),
+        held_out=held_out.pooled(kept),
+        static_machines=held_out.by_machine(kept, "model", "static", "e2e"),
+        closed_machines=held_out.by_machine(kept, "model", "closed", "tpot"),
+        regret=held_out.regret(kept),
         offline=offline(by_file["mlperf_inference.csv"]),
         fitted=summaries(by_file),
         styles=styles(),
@@ -49,6 +61,21 @@ def page() -> str:
         bands=leave_out.bands(),
         floors=floors(),
     )
+
+
+def priced() -> str:
+    """How many published runs can be priced, and why others cannot."""
+    known, rows = shelf(), []
+    for lane in LANES:
+        why: Counter[str] = Counter()
+        total = 0
+        for one in read(held_out.ROWS).of(lane):
+            cases = resolve(one, known)
+            total += len(one)
+            why.update("flagged" if w.startswith("flagged") else "other" for w in cases.why if w)
+        able = total - sum(why.values())
+        rows.append((lane, f"{total:,}", f"{able:,}", f"{why['flagged']}", f"{why['other']}"))
+    return table(("lane", "rows", "can be priced", "flagged", "not resolved"), rows, 1)
 
 
 def offline(lines: Sequence[Line]) -> str:

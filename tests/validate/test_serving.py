@@ -10,8 +10,7 @@ from maquette.validate.validation import validate
 from validate.synthetic import grid, truth
 
 CLOSED = (
-    "system,framework,version,model,tp_size,isl,osl,concurrency,num_gpus,ttft_ms,tpot_ms,"
-    "split\n"
+    "system,framework,version,model,tp_size,isl,osl,concurrency,num_gpus,ttft_ms,tpot_ms,split\n"
 )
 STAGES = (
     "hardware,model,tp,rate,num_requests,input_tokens_mean,output_tokens_mean,"
@@ -34,7 +33,8 @@ def test_one_client_of_a_closed_loop_is_a_static_batch_of_one(certain, tmp_path)
     took = seconds(
         prepare(grid(certain, "h100-sxm", "vllm", "llama-3-8b", [(1, 512, 64, 1)])), truth()
     )
-    row = f"H100,vllm,0.15,llama-3-8b,1,512,64,1,1,{took.ttft[0] * 1e3},{took.tpot[0] * 1e3},heldout\n"
+    times = f"{took.ttft[0] * 1e3},{took.tpot[0] * 1e3}"
+    row = f"H100,vllm,0.15,llama-3-8b,1,512,64,1,1,{times},heldout\n"
     (tmp_path / "x.csv").write_text(CLOSED + row)
     found = quantities(validate(tmp_path, certain))
     assert found["ttft"].errors.ape_p50 < 1e-3 and found["tpot"].errors.ape_p50 < 1e-3
@@ -94,10 +94,8 @@ def test_a_limit_thins_and_says_so(certain, tmp_path):
 
 
 def test_rows_without_a_load_are_counted(certain, tmp_path):
-    (tmp_path / "x.csv").write_text(
-        CLOSED
-        + "H100,vllm,0.15,llama-3-8b,1,64,8,0,1,10,10,heldout\nH100,vllm,0.15,llama-3-8b,1,64,8,1,1,10,10,heldout\n"
-    )
+    line = "H100,vllm,0.15,llama-3-8b,1,64,8,{},1,10,10,heldout\n"
+    (tmp_path / "x.csv").write_text(CLOSED + line.format(0) + line.format(1))
     found = validate(tmp_path, certain)
     assert found.unpriced["closed"] == {"rate, concurrency or lengths are not positive numbers": 1}
 

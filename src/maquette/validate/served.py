@@ -18,14 +18,13 @@ import numpy as np
 from maquette.price.calibration import Calibration
 from maquette.validate.cases import Cases, Subject
 from maquette.validate.rows import Floats
-from maquette.validate.score import NOISE_FLOORS
 from maquette.validate.serving import WANTED, Key, Run, measured, run_of, seen
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import Batches, Prepared, Seconds, prepare, seconds
 
-# Of the logarithm, beside the noise of a measurement: what waits for a first token depends on how a
-# client begins and warms up, which rows do not state.
-DOUBT: Mapping[str, float] = {"ttft": 0.20}
+# Deviations of the logarithm beside the scatter that a fit finds: what waits for a first token
+# depends on how a client begins and warms up, which rows do not state; one client alone waits for nobody.
+DOUBT: Mapping[str, float] = {"ttft": 0.10}
 FITTED = ("ttft", "tpot", "rate")  # e2e follows from these; a p99 says little
 
 
@@ -83,9 +82,8 @@ def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | 
             cases.why[row] = "no measured value"
             continue
         for q, k in own:
-            floor, _ = NOISE_FLOORS.get((cases.table.kind.name, q), (0.0, ""))
-            sigma = float(np.hypot(floor, DOUBT.get(q, 0.0)))
-            values.append((len(runs), q, k, row, told[k], sigma))
+            doubt = DOUBT.get(q, 0.0) if one.load > 1 else 0.0
+            values.append((len(runs), q, k, row, told[k], doubt))
         runs.append(one)
     return _served(runs, values, shelf) if values else None
 
