@@ -43,7 +43,7 @@ def calibrate(
     rows: str | None, runs: str | None, machine: str | None, out: str, all_rows: bool,
     update: bool, measured: bool, said: dict[str, Any], calibration: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Fit a calibration for each machine and engine with static batches among the rows.
+    """Fit a calibration for each machine and engine with batches or runs among the rows.
 
     Use what is written with --calibration in plan, simulate, explain and validate.
 

@@ -23,7 +23,7 @@ from maquette.validate.shelf import Shelf
 from maquette.validate.static import Batches, Prepared, Seconds, prepare, seconds
 
 # Deviations of the logarithm beside the scatter that a fit finds: what waits for a first token
-# depends on how a client begins and warms up, which rows do not state; one client alone waits for nobody.
+# depends on how a client begins and warms up, which rows do not state.  One alone never waits.
 DOUBT: Mapping[str, float] = {"ttft": 0.10}
 FITTED = ("ttft", "tpot", "rate")  # e2e follows from these; a p99 says little
 
