@@ -42,10 +42,11 @@ def test_every_machine_has_one_and_says_which(name, engine):
 
 def test_exact_before_borrowed_and_own_before_shipped():
     h100 = machine("h100-sxm")
-    assert find(h100, "tensorrt-llm").basis == "published summary"
+    shipped = find(h100, "tensorrt-llm")
+    assert shipped.basis == "fitted"
     own = replace(MADE, engine="tensorrt-llm")
     assert find(h100, "tensorrt-llm", [own]) is own
-    assert find(h100, "tensorrt-llm", [MADE]).basis == "published summary"
+    assert find(h100, "tensorrt-llm", [MADE]) is shipped
 
 
 def test_another_version_lends_its_fractions_and_takes_the_engines_host_overheads():

@@ -57,12 +57,12 @@ def test_batches_are_padded_to_the_sizes_engines_list(name, sizes):
 
 def test_a_size_is_asked_of_engines_that_capture():
     with pytest.raises(InputError, match="captures no sizes"):
-        capturable(engine("tensorrt-llm"), Policy(captured=8))
+        capturable(engine("tensorrt-llm-0"), Policy(captured=8))
     capturable(VLLM, Policy(captured=8))
 
 
 def test_compiled_plans_are_launched_as_one():
-    schedule, plan, found = deployed(found=engine("tensorrt-llm"), mesh=Mesh(tp=8))
+    schedule, plan, found = deployed(found=engine("tensorrt-llm-0"), mesh=Mesh(tp=8))
     step = step_model(schedule, H100, found, plan, SMALL)
     assert step.floor is None
 

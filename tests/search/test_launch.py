@@ -73,7 +73,7 @@ def test_launch_commands_of_tensorrt_llm_bring_their_options():
     assert "--extra_llm_api_options launch-tensorrt-llm-options.yaml" in found["tensorrt-llm"]
     assert found["tensorrt-llm-options"].splitlines() == [
         "enable_chunked_prefill: true",
-        "disable_overlap_scheduler: true",
+        "disable_overlap_scheduler: false",
         "scheduler_config:",
         "  capacity_scheduler_policy: GUARANTEED_NO_EVICT",
         "kv_cache_config:",
