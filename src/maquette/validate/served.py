@@ -51,6 +51,8 @@ class Served:
         """Simulated anew, and the median change of a prediction."""
         told = [seen(r, self.shelf, cal) for r in self.runs]
         levels = np.array([told[i][k] for i, (_, k) in zip(self.of, self.keys, strict=True)])
+        # What cannot be run here after all says nothing.
+        levels = np.where(np.isfinite(levels) & (levels > 0), levels, self.measured)
         base = np.log(levels / self._slopes(cal))
         return replace(self, base=base), float(np.median(np.abs(base - self.base)))
 
@@ -94,7 +96,7 @@ def _served(
     loads = np.array([max(r.load / r.replicas, 1.0) for r in runs])
     loaded, single = (prepare(_batches(runs, shelf, size)) for size in (loads, np.ones(len(runs))))
     runs_of, quantity, key, row, amount, sigma = zip(*values, strict=True)
-    fits = np.array([loaded.why[i] == "" for i in runs_of])
+    fits = np.array([loaded.why[i] == "" == single.why[i] for i in runs_of])
     if not fits.any():
         return None
     return Served(
