@@ -1,7 +1,6 @@
 """Published runs of engines beside predictions that never saw their like, kept in held_out.csv.
 
-    python validation/held_out.py model machine    # fit without whole groups, score those: hours
-    python validation/held_out.py regret           # what choosing by prediction loses
+    python validation/held_out.py model machine    # fit without whole groups, score those
     python validation/held_out.py                  # print what is kept
 
 Every way (`batch`, `model`, `machine`) deals its groups into folds, fits everything else anew from
@@ -101,7 +100,6 @@ def record(way: str, lines: Iterable[Line]) -> None:
             writer.writeheader()
             writer.writerows(ordered)
         partial.replace(KEPT)
-    KEPT.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def kept() -> list[Line]:

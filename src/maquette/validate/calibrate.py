@@ -81,6 +81,12 @@ class Block:
     predict: Callable[[Calibration], Floats]
     served: Served | None = None  # rows that are simulated
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is of, and which of it is fitted."""
+        rows = self.measured.tobytes(), self.calibration.tobytes()
+        return (self.file, self.what, self.subject, *rows)
+
     def settled(self, cal: Calibration) -> tuple[Block, float]:
         """Its rows simulated where a fit came to, and how far predictions moved."""
         if self.served is None:
@@ -149,9 +155,9 @@ def calibrate(
         if sum(int(b.calibration.sum()) for b in own) >= LEAST_ROWS:
             start = _start(shelf, machine, engine, update)
             kernels = _kernels(reading, measured, shelf, machine, engine, _version(own))
-            key = (machine, engine, *((b.file, b.what, b.calibration.tobytes()) for b in own))
+            key = (machine, engine, *(b.key for b in own))
             fit = known.get(key) if known is not None else None
-            fit = fit or _fit(machine, engine, own, kernels, date, basis, start)
+            fit = fit or _fit(machine, engine, own, kernels, date, basis, start, everything)
             found.append(fit)
             if known is not None:
                 known[key] = fit
@@ -290,6 +296,7 @@ def _fit(
     date: str,
     basis: Basis,
     start: Prior,
+    everything: bool,
 ) -> Fit:
     held, own, rows = _settled(machine, engine, own, kernels, start)
     count = sum(len(o.measured) for o in rows)
@@ -301,7 +308,7 @@ def _fit(
         calibration(held, machine, engine, _version(own), source, basis),
         rows=count,
         date=date,
-        notes=(*_notes(held.covariance, start), *_every(own)),
+        notes=(*_notes(held.covariance, start), *(_every(own) if everything else ())),
     )
     return Fit(cal, _errors(own, cal, True) or Errors(0, 0.0, 0.0, 0.0), _errors(own, cal, False))
 
@@ -317,14 +324,19 @@ def _settled(
     held: Fitted | None = None
     cal = first_principles(machine, engine).at(start.mean)
     for _ in range(ROUNDS):
-        moved = [b.settled(cal) for b in own]
-        own = [b for b, _ in moved]
-        if held is not None and max(m for _, m in moved) < SETTLED:
-            break
+        own, moved = _moved(own, cal)
+        if held is not None and moved < SETTLED:
+            return held, own, _rows(own)
         held = maximise([*_rows(own), *kernels], start, held)
         cal = cal.at(held.logs)
     assert held is not None
+    own, _ = _moved(own, cal)  # errors are of simulations
     return held, own, _rows(own)
+
+
+def _moved(own: Sequence[Block], cal: Calibration) -> tuple[Sequence[Block], float]:
+    settled = [b.settled(cal) for b in own]
+    return [b for b, _ in settled], max(m for _, m in settled)
 
 
 def _rows(own: Sequence[Block]) -> list[Observed]:

@@ -69,7 +69,8 @@ def held_out(
     """Score every group by fits to the others.
 
     Batch sizes are also numbers of clients, rates, and lengths of what was run all at once.  At
-    most `limit` rows of a serving file are simulated in a fold; groups are `dealt` into so many.
+    most `limit` rows of a serving file are simulated in a fold, and a quarter as many of those
+    fitted, for the null model; groups are `dealt` into so many folds.
 
     Raises:
         InputError: a way that is none, or a folder that holds no rows.
@@ -106,14 +107,17 @@ def held_out(
 def folds(reading: Reading, shelf: Shelf, way: str, dealt: int = FOLDS) -> Iterator[Fold]:
     """At most so many folds, dealt so that neighbours are not held out together."""
     names: set[str] = set()
+    groups: dict[str, set[str]] = {}
     for table in reading.of(*LANES):
         cases = resolve(table, shelf)
         names |= {str(x) for x in _labels(cases, way)[cases.why == ""]}
-    ordered = sorted(names - {""}, key=lambda x: (len(x), x))
+    for name in names - {""}:
+        groups.setdefault(_twin(name, shelf) if way == "model" else name, set()).add(name)
+    ordered = sorted(groups, key=lambda x: (len(x), x))
     if len(ordered) < 2:
         return
     for i in range(min(dealt, len(ordered))):
-        yield Fold(way, tuple(ordered[i::dealt]))
+        yield Fold(way, tuple(sorted(n for g in ordered[i::dealt] for n in groups[g])))
 
 
 def _labels(cases: Cases, way: str) -> NDArray[np.object_]:
@@ -122,6 +126,12 @@ def _labels(cases: Cases, way: str) -> NDArray[np.object_]:
         return _loads(cases.table)
     subjects = cases.subject
     return np.array([getattr(s, way) if s is not None else "" for s in subjects], dtype=object)
+
+
+def _twin(model: str, shelf: Shelf) -> str:
+    """What models share that differ in their vocabulary at most: a fold holds all of them."""
+    widths = shelf.widths(model)
+    return model if np.isnan(widths).any() else " ".join(f"{w:g}" for w in widths)
 
 
 def _loads(table: Table) -> NDArray[np.object_]:
@@ -147,8 +157,8 @@ def _lane(
         held = fold.holds(cases)
         cases = replace(cases, calibration=~held)
         if lane != "static":
-            cases.why[~held & (cases.why == "")] = "not of this fold"
-            thin(cases, limit)
+            thin(cases, limit, held)
+            thin(cases, limit and limit // 4, ~held)  # what the null model is fitted to
         own = compared(lane, cases, known, {})
         scored += own.scored
         chosen += own.choices

@@ -32,9 +32,9 @@ def said(cases: Cases) -> list[Skipped]:
     return [Skipped(cases.table.file, note) for note in cases.table.notes]
 
 
-def thin(cases: Cases, limit: int | None) -> None:
-    """Keep at most `limit` rows that can be priced, evenly spaced."""
-    able = np.flatnonzero(cases.why == "")
+def thin(cases: Cases, limit: int | None, of: Any = True) -> None:
+    """Keep at most `limit` rows `of` some that can be priced, evenly spaced."""
+    able = np.flatnonzero((cases.why == "") & of)
     if limit is None or len(able) <= limit:
         return
     kept = able[np.linspace(0, len(able) - 1, limit).round().astype(int)]

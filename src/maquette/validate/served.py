@@ -87,16 +87,21 @@ def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | 
             doubt = DOUBT.get(q, 0.0) if one.load > 1 else 0.0
             values.append((len(runs), q, k, row, told[k], doubt))
         runs.append(one)
-    return _served(runs, values, shelf) if values else None
+    return _served(cases, runs, values, shelf) if values else None
 
 
 def _served(
-    runs: Sequence[Run], values: Sequence[tuple[int, str, Key, int, float, float]], shelf: Shelf
+    cases: Cases,
+    runs: Sequence[Run],
+    values: Sequence[tuple[int, str, Key, int, float, float]],
+    shelf: Shelf,
 ) -> Served | None:
     loads = np.array([max(r.load / r.replicas, 1.0) for r in runs])
     loaded, single = (prepare(_batches(runs, shelf, size)) for size in (loads, np.ones(len(runs))))
     runs_of, quantity, key, row, amount, sigma = zip(*values, strict=True)
-    fits = np.array([loaded.why[i] == "" == single.why[i] for i in runs_of])
+    why = [loaded.why[i] or single.why[i] for i in runs_of]
+    fits = np.array([w == "" for w in why])
+    cases.why[list(row)] = why
     if not fits.any():
         return None
     return Served(

@@ -92,8 +92,8 @@ def measures(trace: Trace, devices: int = 1, ahead: int = 0) -> dict[Key, float]
     for name, x in (("ttft", ttft), ("tpot", tpot), ("e2e", e2e)):
         values = (np.mean(x), *np.percentile(x, (50, 99))) if len(x) else (np.nan,) * 3
         found |= {(name, s): float(v) for s, v in zip(STATISTICS, values, strict=True)}
-    if len(out):
-        found[RATE] = float(out.sum() / (trace.finish_ns[done].max() / 1e9)) / devices
+    last = trace.finish_ns[done].max() / 1e9 if len(out) else np.nan
+    found[RATE] = float(out.sum() / last) / devices
     return found
 
 
@@ -215,6 +215,9 @@ def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
     requests = sending(cases, row)
     if requests is None:
         return "rate, concurrency or lengths are not positive numbers"
+    ahead = max(int(table.values("ahead", 0.0)[row]), 0)
+    if ahead >= len(requests.even[0]):
+        return "all requests come ahead of those measured"
     clients = table.values("concurrency")[row]
     machine, engine = shelf.machines[subject.machine], shelf.engines[subject.engine]
     replicas = int(cases.replicas[row])
@@ -243,5 +246,5 @@ def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
         ),
         replicas=replicas,
         subject=subject,
-        ahead=max(int(table.values("ahead", 0.0)[row]), 0),
+        ahead=ahead,
     )
