@@ -63,3 +63,11 @@ def test_light_is_faster_and_more_bytes_never_are(n, nbytes, reached, direct):
 def test_without_a_network_nothing_leaves_the_node():
     chip = machine("rtx-4090")
     assert took(4096, chip=chip) == np.inf or "scale_out" in chip.links
+
+
+def test_a_group_too_large_for_a_machine_leaves_smaller_ones_their_price():
+    """An A100 on PCIe has no network in the catalogue."""
+    card = machine("a100-pcie")
+    both = exchange(card, 1e7, np.array([2.0, 64.0]), 8, 0.8, 8e-6)
+    assert both[0] == exchange(card, 1e7, 2, 8, 0.8, 8e-6) > 0
+    assert np.isinf(both[1])

@@ -94,8 +94,6 @@ def exchange(
     rate = bandwidth(inner, near)
     if bridge is not None:
         rate = np.where(n <= bridge.domain, bandwidth(bridge, near), rate)
-    if np.any(nodes > 1) and outer is None:
-        return np.where(nodes > 1, np.inf, 0.0)
     away = float(outer.bandwidth.value) if outer is not None else np.inf
     waits = hops(inner, near) * latency(inner, name)
     if outer is not None:
@@ -111,7 +109,8 @@ def exchange(
     across = each * copies(nodes, chosen) * (nodes - 1) / nodes
     handed = over(inside, across) + np.where(n > 1, NOTICE * fixed, 0.0)
     quicker = np.minimum(straight, handed)
-    return quicker if direct is None else np.where(direct, straight, handed)
+    took = quicker if direct is None else np.where(direct, straight, handed)
+    return np.where((nodes > 1) & (outer is None), np.inf, took)
 
 
 def copies(groups: Any, chosen: Any) -> Any:

@@ -24,7 +24,7 @@ VENDOR_RESOURCE = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu", "Intel": "h
 
 
 def launch(repository: str, native: str, plan: Plan, system: System) -> Mapping[str, str]:
-    """Commands for one replica by engine, the planned one first, and a manifest for all replicas.
+    """Commands for one replica by engine, the planned one first if it is of these; a manifest.
 
     `native` is the checkpoint's own weight format: nothing is asked for what is already so.
     """
@@ -83,7 +83,7 @@ def _vllm(plan: Plan, native: str) -> list[str]:
     if policy.kv_blocks is not None:
         options.append(f"--num-gpu-blocks-override {policy.kv_blocks // mesh.dp}")
     options += _graphs_vllm(policy)
-    if policy.overlap:
+    if policy.overlap and plan.engine.startswith("vllm"):
         options.append("--async-scheduling")
     elif plan.engine == "vllm-0.14":
         options.append("--no-async-scheduling")
