@@ -200,7 +200,7 @@ def _of(machine: str, engine: str, pool: Sequence[Calibration]) -> Calibration |
     exact = next((c for c in here if c.engine == engine), None)
     if exact is not None or not here:
         return exact
-    related = [c for c in here if _family(c.engine) == _family(engine)]
+    related = [c for c in here if family(c.engine) == family(engine)]
     if related:
         nearest = min(related, key=lambda c: abs(_release(c.engine) - _release(engine)))
         return _borrowed(nearest, engine, OTHER_VERSION, "another version", pool)
@@ -208,7 +208,7 @@ def _of(machine: str, engine: str, pool: Sequence[Calibration]) -> Calibration |
     return _borrowed(best, engine, OTHER_ENGINE, "another engine", pool)
 
 
-def _family(engine: str) -> str:
+def family(engine: str) -> str:
     """``vllm-0.6`` and ``vllm`` are one engine at two versions."""
     head, _, tail = engine.rpartition("-")
     return head if head and tail[:1].isdigit() else engine

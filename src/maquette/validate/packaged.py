@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from maquette.catalogue.calibrations import family
 from maquette.errors import Fault, InputError
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
@@ -145,7 +146,7 @@ def _newest(system: Path, shelf: Shelf, engine: str, version: str) -> Iterator[P
     """Files of one version of each framework that is the engine or no engine at all."""
     for frameworks in sorted(p for p in system.iterdir() if p.is_dir()):
         for framework in sorted(p for p in frameworks.iterdir() if p.is_dir()):
-            if shelf.engine_names(framework.name) not in (engine, None):
+            if shelf.engine_names(framework.name) not in (family(engine), None):
                 continue
             newest: dict[str, Path] = {}
             versions = (p for p in framework.iterdir() if p.is_dir())
