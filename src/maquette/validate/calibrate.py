@@ -38,8 +38,8 @@ from maquette.validate.static import Prepared, Seconds, prepare, seconds
 Bools = NDArray[np.bool_]
 LEAST_ROWS = 4  # of one machine and engine
 SERVING = ("closed", "stages", "offline")
-ROUNDS = 3  # of fits and simulations of serving rows
-SIMULATED = 6  # fitted serving rows of one model, precision, machine and engine
+ROUNDS = 2  # of fits and simulations of serving rows
+SIMULATED = 5  # fitted serving rows of one model, precision, machine and engine
 SETTLED = 0.01  # the median change of a prediction at which no further round is taken
 
 
