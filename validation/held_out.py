@@ -28,7 +28,7 @@ from maquette.validate.shelf import shelf
 ROOT = Path(__file__).parent
 ROWS = ROOT / "served"
 KEPT = ROOT / "held_out.csv"
-LIMIT = 24  # serving rows of a file that are simulated in a fold
+LIMIT = 10  # serving rows of a file that are simulated in a fold
 HEADS = ("way", "lane", "quantity", "kind", "machine", "engine", "n", "median", "p90", "bias",
          "within_2", "null_median", "null_p90", "roofline", "inside", "chosen")  # fmt: skip
 GROUP = 8  # rows from which a machine and engine has a line of its own

@@ -27,8 +27,9 @@ def test_shipped_calibrations_are_of_known_things_and_say_where_they_come_from()
     assert len(set(keys)) == len(keys)
     for cal in embedded():
         assert cal.machine in machines.names() and cal.engine in engine_names()
-        assert cal.basis == "published summary" and cal.source and cal.date and cal.notes
-        assert cal.residual >= 0.1  # summaries do not tell how single rows scatter
+        assert cal.basis in ("fitted", "published summary")
+        assert cal.source and cal.date and cal.notes
+        assert cal.residual >= 0.1  # what others published does not tell how single rows scatter
 
 
 @pytest.mark.parametrize("name", machines.names())
@@ -52,7 +53,7 @@ def test_exact_before_borrowed_and_own_before_shipped():
 def test_another_version_lends_its_fractions_and_takes_the_engines_host_overheads():
     old = find(machine("a100-40gb"), "vllm-0.6")
     new = find(machine("a100-40gb"), "vllm")
-    host = find(machine("h100-sxm"), "vllm")
+    host = next(c for c in embedded() if c.engine == "vllm")
     assert new.basis == "transferred" and "another version" in new.source
     for name in NAMES:
         assert new.values[name] == (host if name in HOST else old).values[name]
@@ -68,7 +69,8 @@ def test_without_the_engine_anywhere_host_overheads_are_opened_wide():
 
 
 def test_transfer_moves_the_matrix_share_by_measured_ceilings():
-    cal, donor = find(machine("b200"), "tensorrt-llm"), find(machine("h100-sxm"), "tensorrt-llm")
+    donor = find(machine("h100-sxm"), "tensorrt-llm")
+    cal = find(machine("b200"), "tensorrt-llm", [donor], shipped=False)
     ratio = (1745 / 2250) / (794 / 989)
     assert cal.values["matrix"] == pytest.approx(donor.values["matrix"] * ratio, rel=1e-3)
     assert "borrowed from h100-sxm" in cal.source
@@ -168,5 +170,5 @@ def test_a_link_through_the_host_is_not_borrowed_from_one_that_is_not():
 def test_an_old_version_borrows_from_another_old_one():
     assert (
         "another version on the same machine: vllm-0.6"
-        in find(machine("h100-sxm"), "vllm-0.2").source
+        in find(machine("a100-40gb"), "vllm-0.2").source
     )

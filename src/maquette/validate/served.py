@@ -78,7 +78,7 @@ def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | 
             cases.why[row] = one
             continue
         told = measured(cases.table, row, one)
-        keys = {q: next((k for k in WANTED[q] if told[k] > 0), None) for q in FITTED}
+        keys = {q: next((k for k in WANTED[q] if told.get(k, 0.0) > 0), None) for q in FITTED}
         own = [(q, k) for q, k in keys.items() if k is not None]
         if not own:
             cases.why[row] = "no measured value"

@@ -112,7 +112,11 @@ def serving(
             cases.why[row] = why
             continue
         assert isinstance(run, Run)
-        for quantity, numbers in _row(cases.table, row, run, why).items():
+        told = _row(cases.table, row, run, why)
+        if not np.isfinite(list(told.values())).all():
+            cases.why[row] = "no request of it can be served as this engine is run here"
+            continue
+        for quantity, numbers in told.items():
             found.setdefault(quantity, []).append((row, *numbers))
     for quantity, lines in found.items():
         columns = np.array(lines, dtype=float).T
@@ -122,7 +126,7 @@ def serving(
 def _row(table: Table, row: int, run: Run, priced: Priced) -> dict[str, tuple[float, ...]]:
     """(measured, predicted, low, high, ideal) of each quantity a row has."""
     told = measured(table, row, run)
-    asked = {n: k for n, keys in WANTED.items() for k in reversed(keys) if told[k] > 0}
+    asked = {n: k for n, keys in WANTED.items() for k in reversed(keys) if told.get(k, 0.0) > 0}
     if not asked:
         return {}
     middle, bands = _simulated(run, priced, asked, table.kind.name)
@@ -133,6 +137,8 @@ def _row(table: Table, row: int, run: Run, priced: Priced) -> dict[str, tuple[fl
 def measured(table: Table, row: int, run: Run) -> dict[Key, float]:
     """What a row measured, NaN where nothing."""
     keys = (k for wanted in WANTED.values() for k in wanted)
+    if int(run.requests.even[0].output_tokens.max()) < 2:  # nothing comes after the first token
+        keys = (k for k in keys if k[0] != "tpot")
     return {k: _rate(table, row, run) if k == RATE else float(table.seconds(*k)[row]) for k in keys}
 
 
