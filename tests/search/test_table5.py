@@ -11,7 +11,6 @@ import pytest
 from maquette.search.table5 import priced_experts, priced_table5
 from maquette.serve.composition import published
 
-
 BAND = {"DGX A100": 0.25, "DGX H100": 0.50}
 
 
