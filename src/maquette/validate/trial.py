@@ -89,8 +89,8 @@ def write(folder: Path, world: World, shelf: Shelf, seed: int) -> None:
                 closed += served.closed(rng)
     _file(folder / "llm_static.csv", STATIC, static)
     if world.serving:
-        _file(folder / "serving_vllm_stages_trial.csv", STAGES, stages)
-        _file(folder / "inferencex_trial.csv", CLOSED, closed)
+        _file(folder / "serving_vllm_stages_trial.csv", (*STAGES, "split"), _kept(stages))
+        _file(folder / "inferencex_trial.csv", (*CLOSED, "split"), _kept(closed))
 
 
 def truths(world: World, shelf: Shelf, rng: np.random.Generator) -> dict[str, Calibration]:
@@ -183,6 +183,11 @@ class _Served:
         slow: Replica = replace(self.replica, step=self.replica.step.scaled(factor))
         sent = generate(spec, n, seed=int(rng.integers(1 << 30)))
         return measures(simulate(sent, [slow], self.plan.policy))
+
+
+def _kept(rows: Sequence[Sequence[object]]) -> list[Sequence[object]]:
+    """Rows that no fit takes."""
+    return [(*row, "heldout") for row in rows]
 
 
 def _file(path: Path, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

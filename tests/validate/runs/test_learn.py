@@ -19,7 +19,7 @@ from maquette.validate.runs.learn import _folds, learn
 from maquette.validate.runs.types import Load, Run, Said, Spread
 from maquette.validate.runs.update import Updates
 
-SAID = Said(model="llama-3.1-8b", on="h100", engine="vllm", version="0.15.1")
+SAID = Said(model="llama-3.1-8b", on="h200", engine="vllm", version="0.15.1")
 LOADS = [  # rate, clients, tokens in and out
     (1, None, 512, 64), (8, None, 512, 64), (3, None, 2048, 128),
     (None, 1, 512, 64), (None, 16, 1024, 64), (None, 64, 1024, 32), (None, 32, 256, 128),
@@ -39,7 +39,7 @@ def runs(quantities=("ttft", "tpot", "e2e")):
 
 @pytest.fixture(scope="module")
 def truth():
-    before = api.deployment("llama-3.1-8b", "h100", engine="vllm", tp=1, replicas=1).calibration
+    before = api.deployment("llama-3.1-8b", "h200", engine="vllm", tp=1, replicas=1).calibration
     moved = np.array([SHIFT.get(n, 0.0) for n in NAMES])
     return before.at(before.vector + moved)
 
@@ -75,13 +75,13 @@ def test_the_constants_are_found_within_their_posterior(learned, truth):
     assert sd[at] < wide[at]
     # What is launched in every step trades with the host's time: their sum is what runs tell.
     took = [_short_step(cal) for cal in (learned.before, truth, learned.after)]
-    assert took[2] == pytest.approx(took[1], rel=0.03)
+    assert took[2] == pytest.approx(took[1], rel=0.05)
     assert abs(took[0] / took[1] - 1) > 0.1
 
 
 def _short_step(cal):
     """Seconds of a step that decodes one token without context."""
-    deployed = api.deployment("llama-3.1-8b", "h100", engine="vllm", tp=1, replicas=1)
+    deployed = api.deployment("llama-3.1-8b", "h200", engine="vllm", tp=1, replicas=1)
     step = deployed.replica(cal=cal).step
     return step.overhead + step.tokens[1] + step.seqs[1]
 
@@ -108,7 +108,7 @@ def test_intervals_hold_and_are_not_idle(learned):
     rows, told = learned.rows, learned.told_held_out
     z = (rows.measured - told.predicted) / told.sd
     assert 0.6 <= np.mean(np.abs(z) <= 1.2816) <= 1.0
-    assert np.median(told.sd) < 0.12
+    assert np.median(told.sd) < 0.15
 
 
 def test_nothing_is_told_by_the_run_that_is_held_out(measured):
@@ -140,7 +140,7 @@ def test_a_written_calibration_is_read_back_and_used(learned, tmp_path):
     write([learned.after], tmp_path / "mine.toml")
     (back,) = load(tmp_path / "mine.toml")
     assert back.basis == "fitted" and back.version == "0.15.1"
-    used = api.deployment("llama-3.1-8b", "h100", engine="vllm", calibration=[back]).calibration
+    used = api.deployment("llama-3.1-8b", "h200", engine="vllm", calibration=[back]).calibration
     assert used["step"] == pytest.approx(learned.after["step"], rel=1e-4)
 
 
