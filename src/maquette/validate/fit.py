@@ -137,10 +137,11 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
         here, *moved = [weighed(y, gap) for y, gap in zip(near, gaps(near), strict=True)]
         return np.stack([(here - m) / STEP for m in moved], axis=1)
 
+    slopes_by = jacobian if all(o.several for o in observed) else "2-point"
     bends = [_student] * ROUNDS if near else [_huber, *[_student] * ROUNDS]
     for bend in bends:
         held = least_squares(
-            residuals, logs, jac=jacobian, bounds=(-np.inf, upper), x_scale=before.sd,
+            residuals, logs, jac=slopes_by, bounds=(-np.inf, upper), x_scale=before.sd,
             ftol=1e-6, xtol=1e-6,
         )  # fmt: skip
         logs, before_it = held.x, scatter
