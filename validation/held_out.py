@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from maquette.catalogue.write_calibrations import write
 from maquette.report.markdown import table
 from maquette.validate.goals import Goal, Summary, goal, summaries
 from maquette.validate.holdout import WAYS, held_out
@@ -46,8 +45,6 @@ def scored(way: str) -> Iterator[Line]:
     """A line of all rows of each lane and quantity, and of each machine and engine with enough."""
     dealt = 4 if way == "machine" else 2  # machines share the fits of all others
     found = held_out(read(ROWS), shelf(), [way], limit=LIMIT, progress=_tell, dealt=dealt)
-    if way == "machine":  # each machine was fitted whole in the folds of the others
-        write(found.fits, ROOT / "held_out.toml", "Fits to all rows of each machine and engine.")
     print(*found.skipped, sep="\n", file=sys.stderr)
     lanes = joined(found.scored[way])
     yield from (_line(s, "", "") for s in summaries(lanes, way))

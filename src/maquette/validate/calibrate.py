@@ -28,7 +28,7 @@ from maquette.validate.cases import (
 from maquette.validate.durations import with_units
 from maquette.validate.evidence import observe as observe_kernels
 from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise, prior
-from maquette.validate.lanes import quantity_of, said
+from maquette.validate.lanes import LANES, quantity_of, said, spaced
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.score import EVERY_ROW, Errors, errors
 from maquette.validate.served import Served, served
@@ -37,7 +37,6 @@ from maquette.validate.static import Prepared, Seconds, prepare, seconds
 
 Bools = NDArray[np.bool_]
 LEAST_ROWS = 4  # of one machine and engine
-SERVING = ("closed", "stages", "offline")
 ROUNDS = 2  # of fits and simulations of serving rows
 SIMULATED = 5  # fitted serving rows of one model, precision, machine and engine
 SETTLED = 0.01  # the median change of a prediction at which no further round is taken
@@ -114,12 +113,11 @@ def calibrate(
     update: bool = False,
     held: Callable[[Cases], Bools] | None = None,
     measured: Path | None = None,
-    serving: Sequence[str] = SERVING,
     known: dict[object, Fit] | None = None,
 ) -> Fits:
     """Fit a calibration to the rows of each (machine, engine) in a folder.
 
-    Static batches are priced; serving rows, of the lanes in `serving`, are simulated (`served`).
+    Static batches are priced; serving rows are simulated (`served`).
     Only rows of the calibration split are fitted (`everything` fits all of them); the errors on
     the others are reported beside.  Kernel rows of the same machine inform its fractions.  With
     `update` a fit starts from what the shelf's calibration says instead of from the priors: a few
@@ -128,14 +126,15 @@ def calibrate(
     hold out none of a machine's rows share its fit.
 
     Raises:
-        InputError: the folder has no static batches that can be priced.
+        InputError: the folder has too few rows that can be priced.
     """
     reading = folder if isinstance(folder, Reading) else read(folder)
+    known = {} if known is None else known
     blocks: list[Block] = []
     why: Counter[str] = Counter()
     notes: list[Skipped] = []
     requests = sent(reading.of("requests"))
-    for table in reading.of("static", *serving):
+    for table in reading.of(*LANES):
         cases = with_units(resolve(table, shelf, requests), shelf)
         if held is not None:
             free = cases.calibration if "split" in table.text else True
@@ -156,11 +155,9 @@ def calibrate(
             start = _start(shelf, machine, engine, update)
             kernels = _kernels(reading, measured, shelf, machine, engine, _version(own))
             key = (machine, engine, *(b.key for b in own))
-            fit = known.get(key) if known is not None else None
-            fit = fit or _fit(machine, engine, own, kernels, date, basis, start, everything)
-            found.append(fit)
-            if known is not None:
-                known[key] = fit
+            if key not in known:
+                known[key] = _fit(machine, engine, own, kernels, date, basis, start, everything)
+            found.append(known[key])
     if not found:
         raise InputError(_nothing(reading, why))
     return Fits(
@@ -261,13 +258,7 @@ def _spaced(cases: Cases, rows: Any) -> Any:
     rows = rows[order]
     own = cases.calibration[rows]
     fitted, other = rows[own], rows[~own]
-    return np.sort(np.concatenate([_some(fitted, SIMULATED), _some(other, SIMULATED // 2)]))
-
-
-def _some(rows: Any, most: int) -> Any:
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+    return np.sort(np.concatenate([spaced(fitted, SIMULATED), spaced(other, SIMULATED // 2)]))
 
 
 def _quantity(

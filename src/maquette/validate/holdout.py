@@ -54,7 +54,6 @@ class HeldOut:
     scored: dict[str, list[score.Scored]]
     choices: list[Choice]
     skipped: tuple[str, ...]  # ways and folds that could not be, and why
-    fits: tuple[Calibration, ...] = ()  # made on the way
 
 
 def held_out(
@@ -100,8 +99,7 @@ def held_out(
             found.scored[fold.way] += scored
             if fold.way == "model":
                 found.choices.extend(chosen)
-    made = tuple(f.calibration for f in fitted.values())
-    return replace(found, skipped=tuple(skipped), fits=made)
+    return replace(found, skipped=tuple(skipped))
 
 
 def folds(reading: Reading, shelf: Shelf, way: str, dealt: int = FOLDS) -> Iterator[Fold]:

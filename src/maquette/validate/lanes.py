@@ -37,8 +37,20 @@ def thin(cases: Cases, limit: int | None, of: Any = True) -> None:
     able = np.flatnonzero((cases.why == "") & of)
     if limit is None or len(able) <= limit:
         return
-    kept = able[np.linspace(0, len(able) - 1, limit).round().astype(int)]
-    cases.why[np.setdiff1d(able, kept)] = f"not simulated: {limit} rows of a file are"
+    cases.why[np.setdiff1d(able, spaced(able, limit))] = (
+        f"not simulated: {limit} rows of a file are"
+    )
+
+
+def spaced(rows: Any, most: int) -> Any:
+    """At most so many of some rows, evenly spaced.
+
+    >>> spaced(np.arange(9), 3).tolist(), spaced(np.arange(2), 3).tolist()
+    ([0, 4, 8], [0, 1])
+    """
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
 
 
 @dataclass(frozen=True, eq=False)

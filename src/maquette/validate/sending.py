@@ -110,7 +110,8 @@ def _load(table: Table, row: int) -> tuple[PerSecond | None, Arrivals, int] | No
     asked, rate = table.values("requests")[row], table.values("rate")[row]
     if open_loop(table, row):
         n = asked if asked > 0 else rate * table.values("duration", 60.0)[row]
-        return PerSecond(rate), Arrivals("poisson"), _between(n, MOST_REQUESTS)
+        n = int(np.clip(n, LEAST_REQUESTS, MOST_REQUESTS))
+        return PerSecond(rate), Arrivals("poisson"), n
     if table.kind.name == "offline":
         n = int(asked) if asked > 0 else AT_ONCE
         return None, Arrivals("closed", concurrency=n), n
@@ -119,10 +120,6 @@ def _load(table: Table, row: int) -> tuple[PerSecond | None, Arrivals, int] | No
         return None
     n = asked if asked > 0 else max(PER_CLIENT * clients, LEAST_REQUESTS)
     return None, Arrivals("closed", concurrency=int(clients)), min(int(n), MOST_REQUESTS)
-
-
-def _between(n: float, most: int) -> int:
-    return int(np.clip(n, LEAST_REQUESTS, most))
 
 
 def open_loop(table: Table, row: int) -> bool:

@@ -18,9 +18,9 @@ import numpy as np
 from maquette.price.calibration import Calibration
 from maquette.validate.cases import Cases, Subject
 from maquette.validate.rows import Floats
-from maquette.validate.serving import WANTED, Key, Run, measured, run_of, seen
+from maquette.validate.serving import Key, Run, chosen, measured, run_of, seen
 from maquette.validate.shelf import Shelf
-from maquette.validate.static import Batches, Prepared, Seconds, prepare, seconds
+from maquette.validate.static import AXES, Batches, Prepared, Seconds, prepare, seconds
 
 # Deviations of the logarithm beside the scatter that a fit finds: what waits for a first token
 # depends on how a client begins and warms up, which rows do not state.  One alone never waits.
@@ -78,8 +78,7 @@ def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | 
             cases.why[row] = one
             continue
         told = measured(cases.table, row, one)
-        keys = {q: next((k for k in WANTED[q] if told.get(k, 0.0) > 0), None) for q in FITTED}
-        own = [(q, k) for q, k in keys.items() if k is not None]
+        own = [(q, k) for q, k in chosen(told).items() if q in FITTED]
         if not own:
             cases.why[row] = "no measured value"
             continue
@@ -124,8 +123,5 @@ def _batches(runs: Sequence[Run], shelf: Shelf, size: Floats) -> Batches:
         batch=size,
         inputs=np.array([float(e.input_tokens.mean()) for e in even]),
         outputs=np.array([float(e.output_tokens.mean()) for e in even]),
-        mesh={
-            a: np.array([float(getattr(r.plan.mesh, a)) for r in runs])
-            for a in ("tp", "pp", "dp", "ep")
-        },
+        mesh={a: np.array([float(getattr(r.plan.mesh, a)) for r in runs]) for a in AXES},
     )

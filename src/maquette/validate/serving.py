@@ -126,12 +126,17 @@ def serving(
 def _row(table: Table, row: int, run: Run, priced: Priced) -> dict[str, tuple[float, ...]]:
     """(measured, predicted, low, high, ideal) of each quantity a row has."""
     told = measured(table, row, run)
-    asked = {n: k for n, keys in WANTED.items() for k in reversed(keys) if told.get(k, 0.0) > 0}
+    asked = chosen(told)
     if not asked:
         return {}
     middle, bands = _simulated(run, priced, asked, table.kind.name)
     light = _sent(run, priced.ideal, run.requests.even[0])
     return {name: (told[key], middle[key], *bands[name], light[key]) for name, key in asked.items()}
+
+
+def chosen(told: Mapping[Key, float]) -> dict[str, Key]:
+    """Of each quantity that was measured, the statistic to compare: means go before medians."""
+    return {n: k for n, keys in WANTED.items() for k in reversed(keys) if told.get(k, 0.0) > 0}
 
 
 def measured(table: Table, row: int, run: Run) -> dict[Key, float]:
