@@ -18,12 +18,12 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from maquette.catalogue.engines import engine_at
 from maquette.compiler.lower import lower
 from maquette.plans.types import Infeasible, Mesh, Plan, Precision
 from maquette.price.environment import batch_environment, mesh_environment, nothing, uniform
 from maquette.price.memory import fits
 from maquette.price.rates import formats
-from maquette.validate.names import engine_at
 from maquette.validate.shelf import shelf
 
 HERE = Path(__file__).with_name("published")

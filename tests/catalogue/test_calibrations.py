@@ -19,6 +19,7 @@ from maquette.price.calibration import NAMES, PARAMETERS, first_principles
 MADE = replace(
     first_principles("h100-sxm", "sglang"), version='0.5 "rc"', basis="fitted", rows=12,
     source="rows of mine\nand more", date="2026-01-02", notes=("a", "b\\c"),
+    versions={"0.4": (0.1, 0.05), "0.5": (-0.02, 0.04)},
 )  # fmt: skip
 
 
@@ -48,6 +49,15 @@ def test_exact_before_borrowed_and_own_before_shipped():
     own = replace(MADE, engine="tensorrt-llm")
     assert find(h100, "tensorrt-llm", [own]) is own
     assert find(h100, "tensorrt-llm", [MADE]) is shipped
+
+
+def test_an_engine_at_a_version_has_what_its_rows_say():
+    cal = find(machine("h100-sxm"), "sglang@0.4.3", [MADE])
+    assert (cal.version, cal.residual) == ("0.4", 0.05)
+    assert cal["step"] == pytest.approx(MADE["step"] * np.exp(0.1))
+    assert cal["matrix"] == pytest.approx(MADE["matrix"] * np.exp(-0.1))
+    assert find(machine("h100-sxm"), "sglang@0.9", [MADE]) is MADE
+    assert not find(machine("h200"), "vllm", [MADE]).versions  # another engine has its own
 
 
 def test_another_version_lends_its_fractions_and_takes_the_engines_host_overheads():
@@ -93,6 +103,7 @@ def test_what_is_written_is_read_back(tmp_path):
     )  # fmt: skip
     np.testing.assert_allclose(back[0].covariance, MADE.covariance, rtol=1e-3)
     assert back[0].values == pytest.approx(dict(MADE.values))
+    assert back[0].versions == MADE.versions
 
 
 def test_parameters_that_a_file_is_older_than_have_their_priors(tmp_path):

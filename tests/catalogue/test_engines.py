@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maquette.catalogue.engines import engine, engines, names, policy
+from maquette.catalogue.engines import core, engine, engines, names, policy
 from maquette.catalogue.machines import machine
 from maquette.catalogue.models import model
 from maquette.compiler.lower import lower
@@ -74,7 +74,19 @@ def test_token_budget_follows_the_device(name, device, tokens):
     assert policy(engine(name), machine(device)).max_batched_tokens == tokens
 
 
+def test_an_engine_at_a_version_is_the_core_it_had_then():
+    old, new = engine("vllm@0.6.3"), engine("trtllm@1.1")
+    assert (old.name, old.version, core(old.name)) == ("vllm-0.6@0.6.3", "0.6.3", "vllm-0.6")
+    assert (new.name, core(new.name)) == ("tensorrt-llm@1.1", "tensorrt-llm")
+    assert policy(engine("vllm@0.9"), machine("a100")) == policy(engine("vllm"), machine("a100"))
+    with pytest.raises(InputError, match="no version; expected numbers"):
+        engine("vllm@latest")
+    with pytest.raises(UnknownName, match="unknown engine 'vlm'"):
+        engine("vlm@0.9")
+
+
 def test_sequences_follow_the_device_where_the_engine_says_so():
     found = [policy(engine("lmdeploy"), machine(m)).max_seqs for m in ("h100", "a100", "l40s")]
     assert found == [512, 256, 128]
-    assert policy(engine("vllm"), machine("l40s")).max_seqs == engine("vllm").policy.max_seqs
+    found = [policy(engine("vllm"), machine(m)).max_seqs for m in ("h100", "a100", "l40s")]
+    assert found == [1024, 256, 256]

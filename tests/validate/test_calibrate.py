@@ -13,8 +13,9 @@ from maquette.errors import InputError
 from maquette.price.calibration import NAMES, first_principles
 from maquette.validate.calibrate import calibrate
 from maquette.validate.fit import Prior, _scatter, prior
+from maquette.validate.static import prepare, seconds
 from maquette.validate.validation import validate
-from validate.synthetic import HEADINGS, TRUTH, rows, write
+from validate.synthetic import HEADINGS, SHAPES, TRUTH, grid, rows, truth, write
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,47 @@ def test_rows_of_a_model_err_together_and_intervals_know(known, tmp_path):
     shelf = replace(known, calibration=lambda machine, engine: fit.calibration)
     found = validate(tmp_path, shelf)
     assert all(g.coverage_80 > 0.5 for g in found.groups)
+
+
+def test_rows_of_a_version_err_together_and_who_names_it_has_its_price(known, tmp_path):
+    """A later version is a tenth faster: its rows say so, and those of no version widen."""
+    speed = {"0.6": 1.06, "0.7": 0.96}
+    lines = []
+    for i, x in enumerate(rows(known, noise=0.01)):
+        version = "0.7.1" if i % 3 else "0.6.4"
+        off = speed[version[:3]]
+        lines.append([*x[:2], version, *x[3:9], x[9] * off, x[10] * off, ""])
+    write(tmp_path / "x.csv", lines)
+    (fit,) = calibrate(tmp_path, known).fits
+    cal = fit.calibration
+    assert set(cal.versions) == {"0.6", "0.7"}
+    (old, left), (new, _) = cal.versions["0.6"], cal.versions["0.7"]
+    assert old - new == pytest.approx(np.log(1.06 / 0.96), abs=0.02)
+    assert left < cal.residual
+    assert fit.held_out is not None and fit.held_out.ape_p50 < 0.015
+
+
+def test_a_version_moves_every_time_by_one_factor(known):
+    cal = replace(truth(), versions={"0.7": (0.05, 0.01)}, residual=0.1)
+    steps = prepare(grid(known, "h100-sxm", "vllm-0.6", "llama-3-8b", SHAPES))
+    any_version, named = seconds(steps, cal), seconds(steps, cal.of("0.7.3"))
+    for name in ("ttft", "tpot"):
+        ratio = getattr(named, name) / getattr(any_version, name)
+        np.testing.assert_allclose(ratio, np.exp(0.05), rtol=0.01)
+    assert cal.of("0.7.3").residual == 0.01 and cal.of("0.8") is cal
+
+
+def test_a_few_odd_rows_do_not_undo_what_another_engine_says_of_the_machine(known, tmp_path):
+    odd = [
+        [x[0], "sglang", "0.4", *x[3:9], x[9] * 2, x[10] * 2, ""]
+        for x in rows(known, models=("llama-2-7b",))[:6]
+    ]
+    write(tmp_path / "x.csv", odd)
+    (alone,) = calibrate(tmp_path, known, everything=True).calibrations
+    write(tmp_path / "x.csv", [*rows(known), *odd])
+    found = {c.engine: c for c in calibrate(tmp_path, known, everything=True).calibrations}
+    told = abs(np.log(found["sglang"]["memory"] / TRUTH["memory"]))
+    assert told < 0.7 * abs(np.log(alone["memory"] / TRUTH["memory"]))
 
 
 def test_a_handful_of_rows_corrects_what_is_known(known, tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from maquette.validate.names import counted, engine_at, precision
+from maquette.catalogue.engines import engine_at
+from maquette.validate.names import counted, precision
 
 
 @pytest.mark.parametrize(

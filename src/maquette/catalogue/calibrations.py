@@ -122,13 +122,19 @@ def find(
 
     In order: the same machine and engine; the same machine with another version of the engine or
     another engine, widened; the machine it names in `transfer_from`, likewise; first principles.
-    ``source`` says which of these it was.
+    ``source`` says which of these it was.  Of an engine NAME@VERSION it is what rows of that
+    version say, where any were fitted.
 
     >>> from maquette.catalogue.machines import machine
     >>> find(machine("h200"), "vllm").basis
     'transferred'
     """
     pool = (*own, *(embedded() if shipped else ()))
+    name, _, version = engine.partition("@")
+    return _nearest(machine, name, pool).of(version)
+
+
+def _nearest(machine: Machine, engine: str, pool: Sequence[Calibration]) -> Calibration:
     found = _of(machine.name, engine, pool)
     if found is not None:
         return found
@@ -249,6 +255,7 @@ def _borrowed(
     return replace(
         cal,
         engine=engine,
+        versions={},
         values=values,
         covariance=tuple(tuple(float(x) for x in row) for row in covariance),
         residual=max(cal.residual, host.residual if host else 0.0),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from maquette.catalogue.loader import load
-from maquette.errors import UnknownName
+from maquette.errors import Fault, InputError, UnknownName
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
 from maquette.plans.types import Policy
@@ -26,17 +27,55 @@ def names() -> tuple[str, ...]:
 def engine(name_or_path: str) -> Engine:
     """The engine of that name or alias (in any case), or in the file at that path.
 
-    UnknownName names the nearest engines; InputError lists every fault of a file.
+    NAME@VERSION is the engine at a version: the core it had then, priced as rows of that version
+    are where a calibration knows any.  UnknownName names the nearest engines; InputError lists
+    every fault of a file, or says that a version is none.
 
     >>> engine("vLLM").policy.block_size
     16
+    >>> engine("vllm@0.6.3").name, core("vllm-0.6@0.6.3")
+    ('vllm-0.6@0.6.3', 'vllm-0.6')
     """
     if "/" in name_or_path or name_or_path.endswith(".toml"):
         return load(Engine, name_or_path)
-    name = _index().get(name_or_path.strip().lower())
+    said, at, version = name_or_path.strip().partition("@")
+    name = _index().get(said.lower())
     if name is None:
-        raise UnknownName("engine", name_or_path, names())
-    return _load(name)
+        raise UnknownName("engine", said, names())
+    if not at:
+        return _load(name)
+    if not _VERSION.match(version):
+        raise InputError(Fault("engine", f"{version!r} is no version", "numbers, as in vllm@0.10"))
+    found = _load(engine_at(name, version))
+    return replace(found, name=f"{found.name}@{version}", version=version)
+
+
+def core(name: str) -> str:
+    """The name of an engine without a version that was asked for."""
+    return name.partition("@")[0]
+
+
+_VERSION = re.compile(r"v?(\d+)(?:\.(\d+))?")
+# Engines that changed their core: name → (below this version, the catalogue's name), oldest first.
+_CORES: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
+    # No graphs of decode steps before 0.4; another engine core before 0.8.
+    "vllm": (((0, 4), "vllm-0.2"), ((0, 8), "vllm-0.6")),
+    # Compiled plans and a C++ batch manager, before what is written in PyTorch became the default.
+    "tensorrt-llm": (((0, 20), "tensorrt-llm-0"),),
+}
+
+
+def engine_at(name: str, version: str) -> str:
+    """The catalogue's engine for a version.
+
+    >>> engine_at("vllm", "0.2.7"), engine_at("vllm", "0.6.1"), engine_at("vllm", "0.15.1")
+    ('vllm-0.2', 'vllm-0.6', 'vllm')
+    """
+    found = _VERSION.match(version.strip())
+    if not found:
+        return name
+    at = int(found[1]), int(found[2] or 0)
+    return next((older for below, older in _CORES.get(name, ()) if at < below), name)
 
 
 def default(machine: Machine) -> str:
@@ -58,7 +97,7 @@ def engines() -> tuple[Engine, ...]:
 
 def policy(engine: Engine, machine: Machine) -> Policy:
     """What the engine itself chooses on a device, where it looks at the device."""
-    rule = _BY_DEVICE.get(engine.name)
+    rule = _BY_DEVICE.get(core(engine.name))
     tier = machine.tiers[machine.main]
     if rule is None or tier.capacity is None:
         return engine.policy
@@ -67,8 +106,9 @@ def policy(engine: Engine, machine: Machine) -> Policy:
 
 def _vllm(machine: str, memory: float) -> dict[str, Any]:
     """get_batch_defaults of vllm/engine/arg_utils.py, for an API server."""
-    tokens = 8192 if memory >= 70 * 2**30 and "a100" not in machine else 2048
-    return {"max_batched_tokens": tokens}
+    large = memory >= 70 * 2**30 and "a100" not in machine
+    tokens, seqs = (8192, 1024) if large else (2048, 256)
+    return {"max_batched_tokens": tokens, "max_seqs": seqs}
 
 
 def _sglang(_: str, memory: float) -> dict[str, Any]:

@@ -53,6 +53,9 @@ def _table(cal: Calibration) -> Iterable[str]:
     yield "]"
     yield "[calibration.values]"
     yield from (f"{name} = {cal.values[name]:.6g}" for name in NAMES)
+    if cal.versions:
+        yield "[calibration.versions]  # log of the factor on time, and what is left"
+        yield from (f"{quoted(v)} = [{a:.4g}, {b:.4g}]" for v, (a, b) in cal.versions.items())
 
 
 def quoted(text: str) -> str:

@@ -110,7 +110,7 @@ fleet = bundle(
                  help="Numbers of the fleet's first experts to compare."),
 )  # fmt: skip
 
-engine = click.option("--engine", type=FILLED, metavar="NAME",
+engine = click.option("--engine", type=FILLED, metavar="NAME[@VERSION]",
                       help="Serving engine; see maquette show engines.  [vllm, or the vendor's "
                            "own where that does not run]")  # fmt: skip
 

@@ -7,6 +7,7 @@ peaks and never exceed 1: no price beats the speed of light of its own machine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -49,6 +50,8 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     "token": (2.0e-8, 1.0, False, "host seconds per token and step"),
 }
 NAMES = tuple(PARAMETERS)
+COUNTS = ("rows", "keys")  # neither a fraction nor seconds
+_SLOWER = np.array([-1.0 if PARAMETERS[n][2] else float(n not in COUNTS) for n in NAMES])
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class Calibration:
     source: str
     date: str = ""
     notes: tuple[str, ...] = field(default=())
+    # Version of the engine → logarithm of what its rows take of what the values say, and the
+    # standard deviation left unexplained of rows that name it; `residual` is of any version.
+    versions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     # Measured kernels that go before what these constants say; never part of a file.
     tables: Tables | None = field(default=None, compare=False, repr=False)
 
@@ -89,6 +95,21 @@ class Calibration:
         }
         return replace(self, values=capped)
 
+    def of(self, version: str) -> Calibration:
+        """This calibration as rows of one version of the engine have it, where any were fitted.
+
+        >>> from maquette.catalogue.calibrations import embedded
+        >>> cal = next(c for c in embedded() if c.versions)
+        >>> cal.of("0.0") is cal
+        True
+        """
+        known = self.versions.get(minor(version))
+        if known is None:
+            return self
+        slower, residual = known
+        moved = replace(self.at(self.vector + slower * _SLOWER), versions={})
+        return replace(moved, version=minor(version), residual=residual)
+
     def draws(self, n: int, seed: int) -> list[Calibration]:
         """`n` calibrations drawn from the posterior (log-normal).
 
@@ -98,6 +119,16 @@ class Calibration:
         away = rng.multivariate_normal(np.zeros(len(NAMES)), np.array(self.covariance), -(-n // 2))
         mirrored = np.stack([away, -away], axis=1).reshape(-1, len(NAMES))
         return [self.at(self.vector + row) for row in mirrored[:n]]
+
+
+def minor(version: str) -> str:
+    """A version without what rarely changes a kernel: its first two numbers.
+
+    >>> minor("0.10.1"), minor("v1.0.0rc1"), minor("1"), minor("nightly")
+    ('0.10', '1.0', '1', 'nightly')
+    """
+    found = re.match(r"v?(\d+\.\d+)", version.strip())
+    return found[1] if found else version.strip()
 
 
 def stacked(cals: Sequence[Calibration]) -> Calibration:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 
+from maquette.catalogue.engines import core
 from maquette.machines.types import System
 from maquette.price.interval import Estimate
 from maquette.price.replica import kv_blocks
@@ -53,7 +54,7 @@ def deployed(deployment: Deployment) -> Document:
         "model": deployment.model.name,
         "system": deployment.system.name,
         "devices": deployment.plan.devices,
-        "engine": f"{deployment.engine.name} {deployment.engine.version}",
+        "engine": f"{core(deployment.engine.name)} {deployment.engine.version}",
         "plan": {**plain(deployment.plan), "summary": parallel(deployment.plan)},
         **memory(deployment),
         "usd_per_hour": deployment.usd_per_hour,

@@ -12,6 +12,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 
+from maquette.catalogue.engines import core
 from maquette.machines.types import System
 from maquette.plans.types import Plan, Policy
 
@@ -28,6 +29,7 @@ def launch(repository: str, native: str, plan: Plan, system: System) -> Mapping[
 
     `native` is the checkpoint's own weight format: nothing is asked for what is already so.
     """
+    plan = plan.but(engine=core(plan.engine))
     if plan.prefill_mesh is not None:
         return _apart(repository, native, plan)
     # vLLM reads uneven stages from its environment.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.errors import Fault, InputError
-from maquette.price.calibration import NAMES, Basis, Calibration, first_principles
+from maquette.price.calibration import Basis, Calibration
 from maquette.validate import packaged
 from maquette.validate.cases import (
     LENGTHS,
@@ -27,19 +27,18 @@ from maquette.validate.cases import (
 )
 from maquette.validate.durations import with_units
 from maquette.validate.evidence import observe as observe_kernels
-from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise, prior
+from maquette.validate.fit import Observed
+from maquette.validate.fitting import Block, Known, Task, fitted, versions
 from maquette.validate.lanes import LANES, quantity_of, said, spaced
 from maquette.validate.rows import Floats, Reading, Skipped, read
-from maquette.validate.score import EVERY_ROW, Errors, errors
-from maquette.validate.served import Served, served
+from maquette.validate.score import Errors
+from maquette.validate.served import served
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import Prepared, Seconds, prepare, seconds
 
 Bools = NDArray[np.bool_]
 LEAST_ROWS = 4  # of one machine and engine
-ROUNDS = 2  # of fits and simulations of serving rows
 SIMULATED = 5  # fitted serving rows of one model, precision, machine and engine
-SETTLED = 0.01  # the median change of a prediction at which no further round is taken
 
 
 @dataclass(frozen=True)
@@ -66,44 +65,6 @@ class Fits:
         return tuple(f.calibration for f in self.fits)
 
 
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Rows of one subject, ready to be priced again and again."""
-
-    subject: Subject
-    what: str
-    measured: Floats
-    sigma: Floats
-    version: str
-    file: str
-    calibration: Any
-    predict: Callable[[Calibration], Floats]
-    served: Served | None = None  # rows that are simulated
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What it is of, and which of it is fitted."""
-        rows = self.measured.tobytes(), self.calibration.tobytes()
-        return (self.file, self.what, self.subject, *rows)
-
-    def settled(self, cal: Calibration) -> tuple[Block, float]:
-        """Its rows simulated where a fit came to, and how far predictions moved."""
-        if self.served is None:
-            return self, 0.0
-        now, moved = self.served.settled(cal)
-        return replace(self, served=now, predict=now.predict), moved
-
-    def observed(self, keep: Any) -> Observed:
-        return Observed(
-            self.measured[keep],
-            lambda c: self.predict(c)[keep],
-            self.sigma[keep],
-            self.what,
-            self.subject.model,
-            lambda many: self.predict(many)[:, keep],
-        )
-
-
 def calibrate(
     folder: str | Path | Reading,
     shelf: Shelf,
@@ -113,7 +74,7 @@ def calibrate(
     update: bool = False,
     held: Callable[[Cases], Bools] | None = None,
     measured: Path | None = None,
-    known: dict[object, Fit] | None = None,
+    known: Known | None = None,
 ) -> Fits:
     """Fit a calibration to the rows of each (machine, engine) in a folder.
 
@@ -129,7 +90,6 @@ def calibrate(
         InputError: the folder has too few rows that can be priced.
     """
     reading = folder if isinstance(folder, Reading) else read(folder)
-    known = {} if known is None else known
     blocks: list[Block] = []
     why: Counter[str] = Counter()
     notes: list[Skipped] = []
@@ -147,26 +107,25 @@ def calibrate(
     stacks: dict[tuple[str, str], list[Block]] = {}
     for block in blocks:
         stacks.setdefault((block.subject.machine, block.subject.engine), []).append(block)
-    found = []
+    tasks = []
     for (machine, engine), own in sorted(stacks.items()):
         if everything:
             own = [replace(b, calibration=np.ones(len(b.measured), dtype=bool)) for b in own]
         if sum(int(b.calibration.sum()) for b in own) >= LEAST_ROWS:
-            start = _start(shelf, machine, engine, update)
-            kernels = _kernels(reading, measured, shelf, machine, engine, _version(own))
-            key = (machine, engine, *(b.key for b in own))
-            if key not in known:
-                known[key] = _fit(machine, engine, own, kernels, date, basis, start, everything)
-            found.append(known[key])
-    if not found:
+            version = versions(own)
+            kernels = _kernels(reading, measured, shelf, machine, engine, version)
+            tasks.append(Task(machine, engine, version, own, kernels))
+    if not tasks:
         raise InputError(_nothing(reading, why))
-    return Fits(
-        reading.folder, tuple(found), dict(why.most_common()), reading.skipped, tuple(notes)
+    fits = tuple(
+        Fit(
+            replace(one.calibration(basis, everything), date=date),
+            one.errors(True) or Errors(0, 0.0, 0.0, 0.0),
+            one.errors(False),
+        )
+        for one in fitted(tasks, shelf, update, {} if known is None else known)
     )
-
-
-def _version(own: Sequence[Block]) -> str:
-    return ", ".join(sorted({b.version for b in own if b.version}))
+    return Fits(reading.folder, fits, dict(why.most_common()), reading.skipped, tuple(notes))
 
 
 def _kernels(
@@ -182,11 +141,6 @@ def _kernels(
         beside = packaged.tables(measured, shelf, machine, engine, version)
         reading = replace(reading, tables=(*reading.tables, *beside))
     return observe_kernels(reading, shelf, machine, engine, version)
-
-
-def _start(shelf: Shelf, machine: str, engine: str, update: bool) -> Prior:
-    device = shelf.machines[machine]
-    return Prior.of(shelf.calibration(device, engine)) if update else prior(device)
 
 
 def _nothing(reading: Reading, why: Counter[str]) -> Fault:
@@ -277,82 +231,3 @@ def _remembered(prepared: Prepared) -> Callable[[Calibration], Seconds]:
         return last[0][1]
 
     return price
-
-
-def _fit(
-    machine: str,
-    engine: str,
-    own: Sequence[Block],
-    kernels: Sequence[Observed],
-    date: str,
-    basis: Basis,
-    start: Prior,
-    everything: bool,
-) -> Fit:
-    held, own, rows = _settled(machine, engine, own, kernels, start)
-    count = sum(len(o.measured) for o in rows)
-    files = ", ".join(sorted({b.file for b in own if np.any(b.calibration)}))
-    source = f"{count} values of {files}"
-    if kernels:
-        source += f" and {sum(len(o.measured) for o in kernels)} kernel timings"
-    cal = replace(
-        calibration(held, machine, engine, _version(own), source, basis),
-        rows=count,
-        date=date,
-        notes=(*_notes(held.covariance, start), *(_every(own) if everything else ())),
-    )
-    return Fit(cal, _errors(own, cal, True) or Errors(0, 0.0, 0.0, 0.0), _errors(own, cal, False))
-
-
-def _settled(
-    machine: str,
-    engine: str,
-    own: Sequence[Block],
-    kernels: Sequence[Observed],
-    start: Prior,
-) -> tuple[Fitted, Sequence[Block], list[Observed]]:
-    """The fit, the blocks as it left them, and their fitted rows."""
-    held: Fitted | None = None
-    cal = first_principles(machine, engine).at(start.mean)
-    for _ in range(ROUNDS):
-        own, moved = _moved(own, cal)
-        if held is not None and moved < SETTLED:
-            return held, own, _rows(own)
-        held = maximise([*_rows(own), *kernels], start, held)
-        cal = cal.at(held.logs)
-    assert held is not None
-    own, _ = _moved(own, cal)  # errors are of simulations
-    return held, own, _rows(own)
-
-
-def _moved(own: Sequence[Block], cal: Calibration) -> tuple[Sequence[Block], float]:
-    settled = [b.settled(cal) for b in own]
-    return [b for b, _ in settled], max(m for _, m in settled)
-
-
-def _rows(own: Sequence[Block]) -> list[Observed]:
-    return [b.observed(b.calibration) for b in own if np.any(b.calibration)]
-
-
-def _notes(covariance: Floats, before: Prior) -> tuple[str, ...]:
-    """Which parameters the rows said little about."""
-    share = np.sqrt(np.diag(covariance)) / before.sd
-    weak = [n for n, s in zip(NAMES, share, strict=True) if s > 0.8]
-    return (f"mostly prior: {', '.join(weak)}",) if weak else ()
-
-
-def _every(own: Sequence[Block]) -> tuple[str, ...]:
-    """That nothing of these files was held out, so that nobody scores them as if it were."""
-    if not all(b.calibration.all() for b in own):
-        return ()
-    return (EVERY_ROW + ", ".join(sorted({b.file for b in own})),)
-
-
-def _errors(own: Sequence[Block], cal: Calibration, fitted: bool) -> Errors | None:
-    picked = [(b, b.calibration if fitted else ~b.calibration) for b in own]
-    picked = [(b, keep) for b, keep in picked if np.any(keep)]
-    if not picked:
-        return None
-    measured = np.concatenate([b.measured[keep] for b, keep in picked])
-    predicted = np.concatenate([b.predict(cal)[keep] for b, keep in picked])
-    return errors(measured, predicted)

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maquette.catalogue.engines import engine_at
 from maquette.compiler.lower import lower
 from maquette.plans.types import Precision
+from maquette.price.calibration import minor
 from maquette.validate import schema
-from maquette.validate.names import counted, engine_at, precision, squeeze
+from maquette.validate.names import counted, precision, squeeze
 from maquette.validate.rows import NO, Floats, Table, Texts, is_calibration
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import AXES, Batches
@@ -31,6 +33,7 @@ class Subject(NamedTuple):
     engine: str
     model: str
     precision: Precision
+    version: str = ""  # of the engine, as `price.calibration.minor` has it; "" where nobody says
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +158,8 @@ def _subject(
         return None, count or 1, f"unknown engine {stack!r}"
     if shelf.machines[machine].style not in shelf.engines[stack].styles:
         return None, count or 1, f"{stack} does not run on {machine}"
-    return Subject(machine, stack, name, Precision(*formats, kv=cache[0])), count or 1, ""
+    formats_of = Precision(*formats, kv=cache[0])
+    return Subject(machine, stack, name, formats_of, minor(version)), count or 1, ""
 
 
 def _usual(machine: str | None, shelf: Shelf) -> str:

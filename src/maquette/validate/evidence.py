@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from maquette.catalogue.engines import engine_at
 from maquette.price.seconds import IDEAL
 from maquette.validate.cases import resolve_machine
 from maquette.validate.durations import unit
 from maquette.validate.fit import Observed
 from maquette.validate.kernels import SORTS, sorts
-from maquette.validate.names import engine_at
 from maquette.validate.rows import Floats, Reading, Table, is_calibration
 from maquette.validate.shelf import Shelf
 from maquette.validate.sort import Bools, Price, Sort

@@ -6,16 +6,17 @@ pull of a row fades once it is absurd; as that has several optima, the first rou
 pseudo-Huber loss, which has one.  The covariance is Laplace's: the inverse of the squared Jacobian
 at the optimum.  What scatter the rows keep is the calibration's residual.
 
-Rows of one model err together: a model's own kernels, shapes and graphs are not modelled.  So each
-model has an offset of its own, drawn from a normal and integrated out.  A thousand rows of one
-model then say much about how shapes differ and little about the level, fits do not bend to please
-a model, and an interval holds for models that were not among the rows.
+Rows of one model err together: a model's own kernels, shapes and graphs are not modelled.  So do
+rows of one version of an engine.  So each model and each version has an offset of its own, drawn
+from a normal whose spread the rows tell.  A thousand rows of one model then say much about how
+shapes differ and little about the level, fits do not bend to please a model, and an interval holds
+for models that were not among the rows.  Offsets of versions are kept: who names one has its price.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +41,14 @@ LEAST_SCATTER = 0.008  # a repeated static batch scatters this much
 OF_CEILING, CEILING_SD = 0.90, 0.12
 ROUNDS = 5
 STEP = 1e-5  # of a log parameter, to take slopes
-# Standard deviation of a model's offset.  A fit of four parameters per hardware and framework had a
-# median error of 2.9 % on rows it was fitted to and of 6.2 % on rows of other shapes and models.
-# It counts as so many models that were seen beside those of the rows.
-OFFSET, OFFSET_MODELS = 0.04, 3
+# Standard deviation of the offset of a model and of a version, before the rows tell; each counts as
+# so many that were seen beside those of the rows.  A fit of four parameters per hardware and
+# framework had a median error of 2.9 % on rows it was fitted to and of 6.2 % on rows of other
+# shapes and models.  Attention of an H100 moves by 2-28 % from one version to the next, products
+# by 1-2.5 %.
+OFFSETS: Mapping[str, float] = {"model": 0.04, "version": 0.05}
+SEEN = 3
+SWEEPS = 5  # over all offsets, each given the others
 FREEDOM = 4.0  # degrees of freedom of the scatter of rows: the usual choice of robust regression
 
 
@@ -56,6 +61,7 @@ class Observed:
     sigma: Floats  # relative standard deviation a row states itself; 0 where it states none
     what: str
     model: str = ""  # rows of one model share an offset; "" share none
+    version: str = ""  # so do those of one version of the engine
     several: Callable[[Calibration], Floats] | None = None  # `stacked` ones: (calibration, row)
 
 
@@ -100,8 +106,27 @@ class Fitted:
 
     logs: Floats
     covariance: Floats
-    scatter: float  # of a row of any model, seen or not
+    scatter: float  # of a row of any model and version, seen or not
     rows: int
+    # version → logarithm of the factor on every time, and the scatter of rows that tell it
+    versions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Rows that err together."""
+
+    kind: str  # of OFFSETS
+    name: str
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Offsets:
+    """What is known of the offsets of groups."""
+
+    mean: Floats
+    variance: Floats
 
 
 def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = None) -> Fitted:
@@ -112,7 +137,7 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
     logs = np.minimum(before.mean if near is None else near.logs, upper - 1e-3)
     measured = np.log(np.concatenate([o.measured for o in observed]))
     stated = np.concatenate([o.sigma for o in observed])
-    scatter, offsets = START_SCATTER if near is None else near.scatter, np.zeros(0)
+    scatter = START_SCATTER if near is None else near.scatter
     whiten = np.linalg.inv(np.linalg.cholesky(before.covariance))
 
     def gaps(xs: Sequence[Floats]) -> Floats:
@@ -121,13 +146,14 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
         predicted = np.concatenate([_under(o, cals, many) for o in observed], axis=1)
         return np.asarray(measured - np.log(predicted))
 
-    together = _together(observed)
+    groups = _groups(observed)
+    wide = np.array([OFFSETS[g.kind] for g in groups])
 
     def weighed(x: Floats, gap: Floats) -> Floats:
         sd = np.hypot(stated, scatter)
-        offsets = _offsets(gap, sd, together)
-        bent = bend(_less(gap, offsets, together) / sd)
-        return np.concatenate([bent, offsets / OFFSET, whiten @ (x - before.mean)])
+        offsets = _offsets(gap, sd, groups, wide).mean
+        bent = bend(_less(gap, offsets, groups) / sd)
+        return np.concatenate([bent, offsets / wide, whiten @ (x - before.mean)])
 
     def residuals(x: Floats) -> Floats:
         return weighed(x, gaps([x])[0])
@@ -146,14 +172,21 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
         )  # fmt: skip
         logs, before_it = held.x, scatter
         gap = gaps([logs])[0]
-        offsets = _offsets(gap, np.hypot(stated, scatter), together)
-        scatter = _scatter(_less(gap, offsets, together), stated)
+        offsets = _offsets(gap, np.hypot(stated, scatter), groups, wide)
+        scatter = _scatter(_less(gap, offsets.mean, groups), stated)
+        spreads = {kind: _spread(kind, groups, offsets) for kind in OFFSETS}
+        wide = np.array([spreads[g.kind] for g in groups])
         if bend is _student and abs(scatter / before_it - 1) < 0.05:
             break
     slopes = jacobian(logs)
     covariance = np.linalg.inv(slopes.T @ slopes)
-    residual = float(np.hypot(scatter, _spread(offsets)))
-    return Fitted(logs, (covariance + covariance.T) / 2, residual, len(measured))
+    return Fitted(
+        logs,
+        (covariance + covariance.T) / 2,
+        float(np.linalg.norm([scatter, *spreads.values()])),
+        len(measured),
+        _versions(groups, offsets, float(np.hypot(scatter, spreads["model"]))),
+    )
 
 
 def _under(one: Observed, cals: Sequence[Calibration], many: Calibration) -> Floats:
@@ -161,40 +194,62 @@ def _under(one: Observed, cals: Sequence[Calibration], many: Calibration) -> Flo
     return one.several(many) if one.several else np.stack([one.predict(c) for c in cals])
 
 
-def _together(observed: Sequence[Observed]) -> list[NDArray[np.int64]]:
-    """Positions of the rows of each model."""
-    names = np.concatenate([np.full(len(o.measured), o.model, dtype=object) for o in observed])
-    return [np.flatnonzero(names == name) for name in sorted({*names} - {""})]
-
-
-def _offsets(gaps: Floats, sd: Floats, together: Sequence[NDArray[np.int64]]) -> Floats:
-    """The offset of each model at which its rows are likeliest, found by reweighting."""
-    found = np.zeros(len(together))
-    for i, rows in enumerate(together):
-        own = gaps[rows]
-        middle = float(np.median(own))
-        for _ in range(4):
-            scaled = (own - middle) / sd[rows]
-            weight = (FREEDOM + 1) / (FREEDOM + scaled**2) / sd[rows] ** 2
-            middle = float(weight @ own / (weight.sum() + OFFSET**-2))
-        found[i] = middle
+def _groups(observed: Sequence[Observed]) -> list[_Group]:
+    """The rows of each model, and of each version where there are several to tell apart."""
+    found, sizes = [], [len(o.measured) for o in observed]
+    for kind, least in (("model", 1), ("version", 2)):
+        names = np.repeat([getattr(o, kind) for o in observed], sizes)
+        known = sorted({*map(str, names)} - {""})
+        if len(known) >= least:
+            found += [_Group(kind, n, np.flatnonzero(names == n)) for n in known]
     return found
 
 
-def _less(gaps: Floats, offsets: Floats, together: Sequence[NDArray[np.int64]]) -> Floats:
-    """Gaps without the offsets of their models."""
+def _offsets(gaps: Floats, sd: Floats, groups: Sequence[_Group], wide: Floats) -> _Offsets:
+    """The offset of each group at which its rows are likeliest, found by reweighting."""
+    mean, variance, left = np.zeros(len(groups)), np.square(wide), gaps.copy()
+    for sweep in range(SWEEPS):
+        for i, rows in enumerate(g.rows for g in groups):
+            own = left[rows] + mean[i]
+            middle = mean[i] if sweep else float(np.median(own))
+            scaled = (own - middle) / sd[rows]
+            weight = (FREEDOM + 1) / (FREEDOM + scaled**2) / sd[rows] ** 2
+            variance[i] = 1 / (weight.sum() + wide[i] ** -2)
+            mean[i] = float(weight @ own) * variance[i]
+            left[rows] = own - mean[i]
+    return _Offsets(mean, variance)
+
+
+def _less(gaps: Floats, offsets: Floats, groups: Sequence[_Group]) -> Floats:
+    """Gaps without the offsets of their groups."""
     left = gaps.copy()
-    for offset, rows in zip(offsets, together, strict=True):
-        left[rows] -= offset
+    for offset, group in zip(offsets, groups, strict=True):
+        left[group.rows] -= offset
     return left
 
 
-def _spread(offsets: Floats) -> float:
-    """Standard deviation of offsets, what was seen before counting as a few models."""
-    if not len(offsets):
+def _spread(kind: str, groups: Sequence[_Group], offsets: _Offsets) -> float:
+    """Standard deviation of offsets of a kind, what was seen before counting as a few of them.
+
+    Groups that rows say nothing about leave it as it was (expectation-maximisation).
+    """
+    own = np.array([g.kind == kind for g in groups], dtype=bool)
+    if not own.any():
         return 0.0
-    seen = OFFSET_MODELS * OFFSET**2 + float(offsets @ offsets)
-    return float(np.sqrt(seen / (OFFSET_MODELS + len(offsets))))
+    seen = float((offsets.mean[own] ** 2 + offsets.variance[own]).sum())
+    return float(np.sqrt((SEEN * OFFSETS[kind] ** 2 + seen) / (SEEN + own.sum())))
+
+
+def _versions(
+    groups: Sequence[_Group], offsets: _Offsets, scatter: float
+) -> dict[str, tuple[float, float]]:
+    """Of each version its offset, and how rows scatter about it."""
+    known = zip(groups, offsets.mean, offsets.variance, strict=True)
+    return {
+        g.name: (float(mean), float(np.hypot(scatter, np.sqrt(variance))))
+        for g, mean, variance in known
+        if g.kind == "version"
+    }
 
 
 def _huber(scaled: Floats) -> Floats:
@@ -230,6 +285,7 @@ def calibration(
         version=version,
         covariance=tuple(tuple(float(x) for x in row) for row in fitted.covariance),
         residual=fitted.scatter,
+        versions=fitted.versions,
         basis=basis,
         rows=fitted.rows,
         source=source,

@@ -20,9 +20,10 @@ from maquette.catalogue import calibrations
 from maquette.errors import Fault, InputError
 from maquette.price.calibration import Calibration
 from maquette.validate import score
-from maquette.validate.calibrate import Fit, calibrate
+from maquette.validate.calibrate import calibrate
 from maquette.validate.cases import Cases, resolve, sent
 from maquette.validate.durations import with_units
+from maquette.validate.fitting import Known
 from maquette.validate.lanes import LANES, compared, thin
 from maquette.validate.regret import Choice
 from maquette.validate.rows import Reading, Table, read
@@ -81,7 +82,7 @@ def held_out(
     reading = folder if isinstance(folder, Reading) else read(folder)
     found = HeldOut({w: [] for w in ways}, [], ())
     skipped: list[str] = []
-    fitted: dict[object, Fit] = {}
+    fitted: Known = {}
     todo = [f for w in ways for f in folds(reading, shelf, w, dealt)]
     for w in ways:
         if not any(f.way == w for f in todo):

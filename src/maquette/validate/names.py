@@ -185,25 +185,3 @@ def counted(text: str) -> tuple[str, int | None]:
     if behind:
         return behind[1].strip(), int(behind[2])
     return text.strip(), None
-
-
-# Engines that changed their core: name → (below this version, the catalogue's name), oldest first.
-_CORES: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
-    # No graphs of decode steps before 0.4; another engine core before 0.8.
-    "vllm": (((0, 4), "vllm-0.2"), ((0, 8), "vllm-0.6")),
-    # Compiled plans and a C++ batch manager, before what is written in PyTorch became the default.
-    "tensorrt-llm": (((0, 20), "tensorrt-llm-0"),),
-}
-
-
-def engine_at(name: str, version: str) -> str:
-    """The catalogue's engine for a version.
-
-    >>> engine_at("vllm", "0.2.7"), engine_at("vllm", "0.6.1"), engine_at("vllm", "0.15.1")
-    ('vllm-0.2', 'vllm-0.6', 'vllm')
-    """
-    found = re.match(r"^v?(\d+)\.(\d+)", version.strip())
-    if not found:
-        return name
-    at = int(found[1]), int(found[2])
-    return next((core for below, core in _CORES.get(name, ()) if at < below), name)

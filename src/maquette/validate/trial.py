@@ -1,7 +1,7 @@
 """A trial of the intervals: measured rows of made-up machines whose constants are known.
 
 The truth of a machine and engine is drawn from the prior of its constants; what no constant
-explains is drawn too: every model is off by a share of its own (`fit.OFFSET`), every row by a
+explains is drawn too: every model is off by a share of its own (`fit.OFFSETS`), every row by a
 little more, and repeats scatter by their noise floors.  Rows are written as a benchmark would
 write them, so that a fit, a hold-out and the scores see files and nothing else.  What a trial tells
 is whether the machinery means what it says; whether real machines lie within the prior only real
@@ -31,7 +31,7 @@ from maquette.traffic.lengths import lognormal, uniform
 from maquette.traffic.spec import CV, TrafficSpec, generate
 from maquette.units import PerSecond
 from maquette.validate import score
-from maquette.validate.fit import OFFSET, prior
+from maquette.validate.fit import OFFSETS, prior
 from maquette.validate.holdout import WAYS, held_out
 from maquette.validate.lanes import LANES
 from maquette.validate.score import NOISE_FLOORS
@@ -80,7 +80,7 @@ def write(folder: Path, world: World, shelf: Shelf, seed: int) -> None:
     closed: list[Sequence[object]] = []
     for machine, truth in truths(world, shelf, rng).items():
         for model in world.models:
-            off = float(np.exp(rng.normal(0.0, OFFSET)))
+            off = float(np.exp(rng.normal(0.0, OFFSETS["model"])))
             head = (machine, world.engine, world.version, model)
             static += _static(head, world, shelf, truth, off, rng)
             if world.serving:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from maquette.catalogue.engines import engine_at
 from maquette.errors import Fault, InputError, MaquetteError
 from maquette.price.calibration import Calibration
 from maquette.search.deployment import Deployment
@@ -18,7 +19,6 @@ from maquette.traffic.arrivals import Arrivals
 from maquette.traffic.spec import TrafficSpec, generate
 from maquette.traffic.types import Requests
 from maquette.units import PerSecond
-from maquette.validate.names import engine_at
 from maquette.validate.runs.types import Key, Run, Said, shared
 from maquette.validate.shelf import Shelf
 

@@ -1,0 +1,199 @@
+"""The fits of a folder: one for each machine and engine, and each informed by the others.
+
+Every machine and engine is first fitted alone, from what is plausible of any machine.  Then each is
+fitted once more from what the others let expect of it, as if it had no rows and borrowed
+(`catalogue.calibrations.find`): a few rows of one odd model do not undo what a hundred rows of
+another engine say of the same machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from maquette.catalogue import calibrations
+from maquette.price.calibration import NAMES, Basis, Calibration, first_principles
+from maquette.validate.cases import Subject
+from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise, prior
+from maquette.validate.rows import Floats
+from maquette.validate.score import EVERY_ROW, Errors, errors
+from maquette.validate.served import Served
+from maquette.validate.shelf import Shelf
+
+ROUNDS = 2  # of fits and simulations of serving rows
+SETTLED = 0.01  # the median change of a prediction at which no further round is taken
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows of one subject, ready to be priced again and again."""
+
+    subject: Subject
+    what: str
+    measured: Floats
+    sigma: Floats
+    version: str
+    file: str
+    calibration: Any
+    predict: Callable[[Calibration], Floats]
+    served: Served | None = None  # rows that are simulated
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is of, and which of it is fitted."""
+        rows = self.measured.tobytes(), self.calibration.tobytes()
+        return (self.file, self.what, self.subject, *rows)
+
+    def settled(self, cal: Calibration) -> tuple[Block, float]:
+        """Its rows simulated where a fit came to, and how far predictions moved."""
+        if self.served is None:
+            return self, 0.0
+        now, moved = self.served.settled(cal)
+        return replace(self, served=now, predict=now.predict), moved
+
+    def observed(self, keep: Any) -> Observed:
+        return Observed(
+            self.measured[keep],
+            lambda c: self.predict(c)[keep],
+            self.sigma[keep],
+            self.what,
+            self.subject.model,
+            self.subject.version,
+            lambda many: self.predict(many)[:, keep],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One calibration to fit."""
+
+    machine: str
+    engine: str
+    version: str
+    own: Sequence[Block]
+    kernels: Sequence[Observed]
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (self.machine, self.engine, *(b.key for b in self.own))
+
+    def observed(self) -> list[Observed]:
+        """What is fitted: rows of runs, then kernels."""
+        runs = [b.observed(b.calibration) for b in self.own if np.any(b.calibration)]
+        return [*runs, *self.kernels]
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A fit, and its rows simulated where it came to."""
+
+    task: Task
+    held: Fitted
+    start: Prior
+
+    def at(self) -> Calibration:
+        """The constants alone."""
+        return calibration(self.held, self.task.machine, self.task.engine, "", "")
+
+    def calibration(self, basis: Basis, everything: bool) -> Calibration:
+        """What is kept of it."""
+        own, kernels = self.task.own, self.task.kernels
+        count = sum(int(b.calibration.sum()) for b in own)
+        files = ", ".join(sorted({b.file for b in own if np.any(b.calibration)}))
+        source = f"{count} values of {files}"
+        if kernels:
+            source += f" and {sum(len(o.measured) for o in kernels)} kernel timings"
+        task = self.task
+        found = calibration(self.held, task.machine, task.engine, task.version, source, basis)
+        notes = (*_notes(self.held.covariance, self.start), *(_every(own) if everything else ()))
+        return replace(found, rows=count, notes=notes)
+
+    def errors(self, fitted: bool) -> Errors | None:
+        """On rows that were fitted, or on the others; None without any."""
+        cal = self.at()
+        picked = [(b, b.calibration if fitted else ~b.calibration) for b in self.task.own]
+        picked = [(b, keep) for b, keep in picked if np.any(keep)]
+        if not picked:
+            return None
+        measured = np.concatenate([b.measured[keep] for b, keep in picked])
+        predicted = [b.predict(cal.of(b.subject.version))[keep] for b, keep in picked]
+        return errors(measured, np.concatenate(predicted))
+
+
+Known = dict[object, Made]
+
+
+def versions(own: Sequence[Block]) -> str:
+    """The versions that rows name, as they name them."""
+    return ", ".join(sorted({b.version for b in own if b.version}))
+
+
+def fitted(tasks: Sequence[Task], shelf: Shelf, update: bool, known: Known) -> list[Made]:
+    """All of them; with `update` from what the shelf says already, and not from one another.
+
+    Fits that are `known` are not made again.
+    """
+    if update:
+        priors = [Prior.of(shelf.calibration(shelf.machines[t.machine], t.engine)) for t in tasks]
+    else:
+        priors = [prior(shelf.machines[t.machine]) for t in tasks]
+    alone = [_made(t, p, known) for t, p in zip(tasks, priors, strict=True)]
+    if update:
+        return alone
+    pool = [m.at() for m in alone]
+    kin = [_of_kin(t, p, pool, shelf) for t, p in zip(tasks, priors, strict=True)]
+    return [
+        m if p is m.start else _made(m.task, p, known, m) for m, p in zip(alone, kin, strict=True)
+    ]
+
+
+def _of_kin(task: Task, alone: Prior, pool: Sequence[Calibration], shelf: Shelf) -> Prior:
+    """What the fits of others let expect of one; what it was fitted from `alone` without any."""
+    own = task.machine, task.engine
+    others = [c for c in pool if (c.machine, c.engine) != own]
+    kin = calibrations.find(shelf.machines[task.machine], task.engine, others, shipped=False)
+    return Prior.of(kin) if kin.basis == "transferred" else alone
+
+
+def _made(task: Task, start: Prior, known: Known, near: Made | None = None) -> Made:
+    key = (task.key, start.mean.tobytes(), start.covariance.tobytes())
+    if key not in known:
+        known[key] = _settled(task, start, near)
+    return known[key]
+
+
+def _settled(task: Task, start: Prior, near: Made | None) -> Made:
+    """Fits and simulations in turn, until predictions stay."""
+    held = near.held if near else None
+    cal = first_principles(task.machine, task.engine).at(start.mean)
+    for i in range(ROUNDS):
+        if near is None or i:
+            task, moved = _moved(task, cal)
+            if held is not None and moved < SETTLED:
+                return Made(task, held, start)
+        held = maximise(task.observed(), start, held)
+        cal = cal.at(held.logs)
+    assert held is not None
+    return Made(_moved(task, cal)[0], held, start)  # errors are of simulations
+
+
+def _moved(task: Task, cal: Calibration) -> tuple[Task, float]:
+    settled = [b.settled(cal) for b in task.own]
+    return replace(task, own=[b for b, _ in settled]), max(m for _, m in settled)
+
+
+def _notes(covariance: Floats, before: Prior) -> tuple[str, ...]:
+    """Which parameters the rows said little about."""
+    share = np.sqrt(np.diag(covariance)) / before.sd
+    weak = [n for n, s in zip(NAMES, share, strict=True) if s > 0.8]
+    return (f"mostly prior: {', '.join(weak)}",) if weak else ()
+
+
+def _every(own: Sequence[Block]) -> tuple[str, ...]:
+    """That nothing of these files was held out, so that nobody scores them as if it were."""
+    if not all(b.calibration.all() for b in own):
+        return ()
+    return (EVERY_ROW + ", ".join(sorted({b.file for b in own})),)
