@@ -19,7 +19,8 @@ from maquette.price.calibration import NAMES, PARAMETERS, first_principles
 MADE = replace(
     first_principles("h100-sxm", "sglang"), version='0.5 "rc"', basis="fitted", rows=12,
     source="rows of mine\nand more", date="2026-01-02", notes=("a", "b\\c"),
-    versions={"0.4": (0.1, 0.05), "0.5": (-0.02, 0.04)},
+    spreads={"model": 0.1, "version": 0.2}, residual=0.25,
+    offsets={"model": {"llama-3-8b": (0.05, 0.01)}, "version": {"0.4": (0.1, 0.05)}},
 )  # fmt: skip
 
 
@@ -53,11 +54,11 @@ def test_exact_before_borrowed_and_own_before_shipped():
 
 def test_an_engine_at_a_version_has_what_its_rows_say():
     cal = find(machine("h100-sxm"), "sglang@0.4.3", [MADE])
-    assert (cal.version, cal.residual) == ("0.4", 0.05)
+    assert cal.residual == pytest.approx((0.25**2 - 0.2**2 + 0.05**2) ** 0.5)
     assert cal["step"] == pytest.approx(MADE["step"] * np.exp(0.1))
     assert cal["matrix"] == pytest.approx(MADE["matrix"] * np.exp(-0.1))
     assert find(machine("h100-sxm"), "sglang@0.9", [MADE]) is MADE
-    assert not find(machine("h200"), "vllm", [MADE]).versions  # another engine has its own
+    assert not find(machine("h100-sxm"), "vllm", [MADE], shipped=False).offsets  # it has its own
 
 
 def test_another_version_lends_its_fractions_and_takes_the_engines_host_overheads():
@@ -103,7 +104,7 @@ def test_what_is_written_is_read_back(tmp_path):
     )  # fmt: skip
     np.testing.assert_allclose(back[0].covariance, MADE.covariance, rtol=1e-3)
     assert back[0].values == pytest.approx(dict(MADE.values))
-    assert back[0].versions == MADE.versions
+    assert (back[0].spreads, back[0].offsets) == (MADE.spreads, MADE.offsets)
 
 
 def test_parameters_that_a_file_is_older_than_have_their_priors(tmp_path):

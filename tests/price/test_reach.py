@@ -27,7 +27,8 @@ def test_reach_is_the_ratio_of_measured_shares():
 def test_a_narrow_prompt_takes_as_much_longer_and_light_does_not():
     h100 = machines.machine("h100-sxm")
     blind = replace(h100, compute=replace(h100.compute, ceiling={}))
-    engine = engines.engine("vllm")
+    whole = engines.engine("vllm")  # 1,024 sequences are sampled in more than weights leave
+    engine = replace(whole, policy=replace(whole.policy, max_seqs=256))
     schedule = lower(program(models.model("llama-3.1-70b")), engine)
     one = np.ones(1)
     mesh = {"tp": one, "pp": one, "dp": one, "ep": one}

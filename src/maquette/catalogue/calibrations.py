@@ -131,7 +131,7 @@ def find(
     """
     pool = (*own, *(embedded() if shipped else ()))
     name, _, version = engine.partition("@")
-    return _nearest(machine, name, pool).of(version)
+    return _nearest(machine, name, pool).of(version=version)
 
 
 def _nearest(machine: Machine, engine: str, pool: Sequence[Calibration]) -> Calibration:
@@ -255,7 +255,7 @@ def _borrowed(
     return replace(
         cal,
         engine=engine,
-        versions={},
+        offsets={},
         values=values,
         covariance=tuple(tuple(float(x) for x in row) for row in covariance),
         residual=max(cal.residual, host.residual if host else 0.0),

@@ -53,9 +53,12 @@ def _table(cal: Calibration) -> Iterable[str]:
     yield "]"
     yield "[calibration.values]"
     yield from (f"{name} = {cal.values[name]:.6g}" for name in NAMES)
-    if cal.versions:
-        yield "[calibration.versions]  # log of the factor on time, and what is left"
-        yield from (f"{quoted(v)} = [{a:.4g}, {b:.4g}]" for v, (a, b) in cal.versions.items())
+    if cal.spreads:
+        yield "[calibration.spreads]"
+        yield from (f"{kind} = {spread:.4g}" for kind, spread in cal.spreads.items())
+    for kind, known in cal.offsets.items():
+        yield f"[calibration.offsets.{kind}]  # log of the factor on time, its standard deviation"
+        yield from (f"{quoted(n)} = [{a:.4g}, {b:.4g}]" for n, (a, b) in known.items())
 
 
 def quoted(text: str) -> str:

@@ -38,6 +38,7 @@ def lower(program: Program, engine: Engine) -> Schedule:
         tuple(sorted(engine.fuse.items())),
         tuple(sorted(engine.launches.items())),
         engine.unquantised,
+        engine.unshared and engine.version,
     )
     held = _schedules.get(id(program))
     if held is None or held[0] is not program:
@@ -134,10 +135,11 @@ def _section(
     done = work(values)
     kept = name in engine.unquantised
     reads = tuple(_moved(m, kept) for m in traffic.reads)
-    return Section(
+    kind = _kind(values)
+    made = Section(
         name=name,
         part=part,
-        kind=_kind(values),
+        kind=kind,
         stages=tuple(values),
         matrix=done.matrix.rename(to_features),
         vector=done.vector.rename(to_features),
@@ -148,6 +150,15 @@ def _section(
         launches=engine.launches.get(name, 1),
         depth=_depth(values),
     )
+    group = _group(made) if kind == "attention" else 1
+    return replace(made, unshared=group > 1 and not engine.shares(group))
+
+
+def _group(section: Section) -> int:
+    """Query heads that attend to one cached head: a multiply-add each for an element read."""
+    cached = sum((m.bytes for m in section.reads if m.role == "state"), start=size(0))
+    ones = dict.fromkeys(section.matrix.symbols | cached.symbols, 1.0) | {"tokens": 0.0}
+    return round(float(section.matrix(ones)) / 2 / max(float(cached(ones)), 1.0))
 
 
 def _depth(values: list[Value]) -> Size:

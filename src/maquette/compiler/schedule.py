@@ -77,6 +77,7 @@ class Section:
     phase: Phase = ""
     # Points its product with a weight adds up for each output.
     depth: Size = field(default_factory=lambda: Size(()))
+    unshared: bool = False  # decoding reads cached heads anew for every query head
 
     @cached_property
     def bytes(self) -> Size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -48,6 +49,28 @@ class Headroom:
 
 
 @dataclass(frozen=True)
+class Unshared:
+    """Versions whose decode attention reads cached heads anew for every query head.
+
+    Such a kernel takes one query head at a time, on arithmetic that is not the matrix engine's.
+    Groups of as many query heads as `groups` says have a kernel that reads them once.
+    """
+
+    before: str  # the version that was the first to do better
+    groups: tuple[int, ...] = ()
+
+
+def numbered(version: str) -> tuple[int, ...]:
+    """A version as numbers that compare as versions do.
+
+    >>> numbered("0.10.1") > numbered("v0.9"), numbered("1.0.0rc1")
+    (True, (1, 0, 0))
+    """
+    found = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
+@dataclass(frozen=True)
 class Engine:
     """A serving engine at a version.
 
@@ -68,6 +91,7 @@ class Engine:
     unquantised: tuple[str, ...] = ("embed", "router", "lm_head")
     reserve: Bytes = field(default=Bytes(1.0e9))  # per device: context, communication, workspace
     budget: Budget = "device"
+    unshared: tuple[Unshared, ...] = ()
     # Bytes that sampling takes per sequence and word of the vocabulary; 0: logits stay sharded.
     sampling: float = 0.0
     headroom: Headroom | None = None
@@ -78,3 +102,8 @@ class Engine:
     spread: tuple[Style, ...] = ()
     aliases: tuple[str, ...] = ()
     note: str = ""
+
+    def shares(self, group: int) -> bool:
+        """Whether query heads that see one cached head, so many, have it read once."""
+        old = (r for r in self.unshared if numbered(self.version) < numbered(r.before))
+        return all(group in r.groups for r in old)

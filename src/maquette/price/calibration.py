@@ -69,9 +69,11 @@ class Calibration:
     source: str
     date: str = ""
     notes: tuple[str, ...] = field(default=())
-    # Version of the engine → logarithm of what its rows take of what the values say, and the
-    # standard deviation left unexplained of rows that name it; `residual` is of any version.
-    versions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    # Of "model" and "version" (of the engine) the deviation from one to the next, which is part of
+    # the residual, and of those that rows were of: the logarithm of what they take of what the
+    # values say, and its standard deviation.
+    spreads: Mapping[str, float] = field(default_factory=dict)
+    offsets: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     # Measured kernels that go before what these constants say; never part of a file.
     tables: Tables | None = field(default=None, compare=False, repr=False)
 
@@ -95,20 +97,30 @@ class Calibration:
         }
         return replace(self, values=capped)
 
-    def of(self, version: str) -> Calibration:
-        """This calibration as rows of one version of the engine have it, where any were fitted.
+    def of(self, model: str = "", version: str = "") -> Calibration:
+        """This calibration as rows of one model and of one version of the engine have it.
 
-        >>> from maquette.catalogue.calibrations import embedded
-        >>> cal = next(c for c in embedded() if c.versions)
-        >>> cal.of("0.0") is cal
-        True
+        What no row was of changes nothing: the residual allows for it.
+
+        >>> cal = replace(first_principles("h100", "vllm"), residual=0.13,
+        ...     spreads={"version": 0.12}, offsets={"version": {"0.9": (0.1, 0.0)}})
+        >>> old = cal.of(version="0.9.1")
+        >>> round(old["step"] / cal["step"], 3), round(old.residual, 3), cal.of("llama-3-8b") is cal
+        (1.105, 0.05, True)
         """
-        known = self.versions.get(minor(version))
-        if known is None:
+        named = {"model": model, "version": minor(version)}
+        known = {k: self.offsets[k][n] for k, n in named.items() if n in self.offsets.get(k, ())}
+        if not known:
             return self
-        slower, residual = known
-        moved = replace(self.at(self.vector + slower * _SLOWER), versions={})
-        return replace(moved, version=minor(version), residual=residual)
+        slower = sum(mean for mean, _ in known.values())
+        gained = sum(self.spreads[k] ** 2 - sd**2 for k, (_, sd) in known.items())
+        return replace(
+            self.at(self.vector + slower * _SLOWER),
+            residual=max(self.residual**2 - gained, 0.0) ** 0.5,
+            offsets={k: v for k, v in self.offsets.items() if k not in known},
+            source=f"{self.source}; {np.exp(slower):.3g} times as long, as rows of "
+            + " and ".join(named[k] for k in known),
+        )
 
     def draws(self, n: int, seed: int) -> list[Calibration]:
         """`n` calibrations drawn from the posterior (log-normal).

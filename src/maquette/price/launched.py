@@ -37,6 +37,8 @@ def launched(section: Section, machine: Machine, cal: Calibration, env: Env) -> 
                     work.matrix(values) / matrix_rate(section, work, cal, values),
                     surfaces.stream(machine, reached, cal["draw"], work.bytes(values)),
                 )
+                if section.unshared and phase == "decode" and not cal.ideal:
+                    pair = pair._replace(matrix=_one_by_one(work, machine, cal, values))
             other = work.vector(values) / vector
             if section.kind == "attention" and not cal.ideal:  # between its products, not beside
                 between = work.vector(values) / surfaces.SOFTMAX * surfaces.softmax(machine, cal)
@@ -48,6 +50,17 @@ def launched(section: Section, machine: Machine, cal: Calibration, env: Env) -> 
         if section.phase == "decode":
             filling = filling + _joined(section, machine, cal, env)
         yield Busy("seqs", "seqs", 0.0, 0.0, filling)
+
+
+def _one_by_one(work: Work, machine: Machine, cal: Calibration, env: Env) -> Any:
+    """Seconds of multiply-adds with cached elements, each query head for itself.
+
+    Every one is loaded, converted and added up by a lane, which takes about as long as an
+    exponential.  TensorRT-LLM 0.10 on an H100 and an H200, which differ in their memory only, so
+    takes 3-4.5e12 elements a second with Mistral 7B, Llama 3 8B and Falcon 180B, a third of which
+    0.11 takes (tokens per second of NVIDIA/TensorRT-LLM, perf-overview.md of 0.8 to 0.12).
+    """
+    return work.matrix(env) / 2 * surfaces.softmax(machine, cal)
 
 
 def _product(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.errors import Fault, InputError
+from maquette.plans.engine import numbered
 from maquette.price.calibration import Basis, Calibration
 from maquette.validate import packaged
 from maquette.validate.cases import (
@@ -27,8 +28,8 @@ from maquette.validate.cases import (
 )
 from maquette.validate.durations import with_units
 from maquette.validate.evidence import observe as observe_kernels
-from maquette.validate.fit import Observed
-from maquette.validate.fitting import Block, Known, Task, fitted, versions
+from maquette.validate.fit import Observed, Prior, prior
+from maquette.validate.fitting import Block, Known, Task, made, versions
 from maquette.validate.lanes import LANES, quantity_of, said, spaced
 from maquette.validate.rows import Floats, Reading, Skipped, read
 from maquette.validate.score import Errors
@@ -90,6 +91,7 @@ def calibrate(
         InputError: the folder has too few rows that can be priced.
     """
     reading = folder if isinstance(folder, Reading) else read(folder)
+    known = {} if known is None else known
     blocks: list[Block] = []
     why: Counter[str] = Counter()
     notes: list[Skipped] = []
@@ -99,10 +101,12 @@ def calibrate(
         if held is not None:
             free = cases.calibration if "split" in table.text else True
             cases = replace(cases, calibration=~held(cases) & free)
-        of = _blocks if table.kind.name == "static" else _served_blocks
+        static = table.kind.name == "static"
+        taken = np.arange(len(table)) if static else _spaced(cases)
         for subject, rows in cases.groups():
-            if cases.calibration[rows].any() or table.kind.name == "static" or everything:
-                blocks += of(cases, subject, rows, shelf)
+            rows = rows[np.isin(rows, taken)]
+            if static or (len(rows) and (cases.calibration[rows].any() or everything)):
+                blocks += (_blocks if static else _served_blocks)(cases, subject, rows, shelf)
         why, notes = why + Counter(str(w) for w in cases.why if w), notes + said(cases)
     stacks: dict[tuple[str, str], list[Block]] = {}
     for block in blocks:
@@ -123,7 +127,7 @@ def calibrate(
             one.errors(True) or Errors(0, 0.0, 0.0, 0.0),
             one.errors(False),
         )
-        for one in fitted(tasks, shelf, update, {} if known is None else known)
+        for one in (made(t, _start(shelf, t, update), known) for t in tasks)
     )
     return Fits(reading.folder, fits, dict(why.most_common()), reading.skipped, tuple(notes))
 
@@ -141,6 +145,11 @@ def _kernels(
         beside = packaged.tables(measured, shelf, machine, engine, version)
         reading = replace(reading, tables=(*reading.tables, *beside))
     return observe_kernels(reading, shelf, machine, engine, version)
+
+
+def _start(shelf: Shelf, task: Task, update: bool) -> Prior:
+    machine = shelf.machines[task.machine]
+    return Prior.of(shelf.calibration(machine, task.engine)) if update else prior(machine)
 
 
 def _nothing(reading: Reading, why: Counter[str]) -> Fault:
@@ -186,7 +195,7 @@ def _blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Blo
 
 
 def _served_blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Block]:
-    held = served(cases, subject, _spaced(cases, rows), shelf)
+    held = served(cases, subject, rows, shelf)
     if held is None:
         return []
     versions = {str(v) for v in cases.table.words("version")[held.rows] if v}
@@ -205,14 +214,25 @@ def _served_blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> l
     ]
 
 
-def _spaced(cases: Cases, rows: Any) -> Any:
-    """Some of the rows, evenly spaced by load and length: more of one model tell little more."""
+def _spaced(cases: Cases) -> Any:
+    """Some serving rows of each model, evenly spaced by version, load and length.
+
+    A simulation takes its time, and more of one model tell little more.
+    """
     columns = ("input_tokens", "output_tokens", "concurrency", "rate")
-    order = np.lexsort([cases.table.values(c, 0.0)[rows] for c in columns])
-    rows = rows[order]
-    own = cases.calibration[rows]
-    fitted, other = rows[own], rows[~own]
-    return np.sort(np.concatenate([spaced(fitted, SIMULATED), spaced(other, SIMULATED // 2)]))
+    of: dict[tuple[object, ...], list[Any]] = {}
+    for subject, rows in cases.groups():
+        of.setdefault(subject[:4], []).append((numbered(subject.version), rows))
+    kept = [np.zeros(0, dtype=np.int64)]
+    for groups in of.values():
+        ordered = []
+        for _, rows in sorted(groups, key=lambda g: g[0]):
+            order = np.lexsort([cases.table.values(c, 0.0)[rows] for c in columns])
+            ordered.append(rows[order])
+        rows = np.concatenate(ordered)
+        own = cases.calibration[rows]
+        kept += [spaced(rows[own], SIMULATED), spaced(rows[~own], SIMULATED // 2)]
+    return np.concatenate(kept)
 
 
 def _quantity(

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from maquette.catalogue.engines import engine_at
 from maquette.compiler.lower import lower
 from maquette.plans.types import Precision
-from maquette.price.calibration import minor
 from maquette.validate import schema
 from maquette.validate.names import counted, precision, squeeze
 from maquette.validate.rows import NO, Floats, Table, Texts, is_calibration
@@ -33,7 +32,7 @@ class Subject(NamedTuple):
     engine: str
     model: str
     precision: Precision
-    version: str = ""  # of the engine, as `price.calibration.minor` has it; "" where nobody says
+    version: str = ""  # of the engine; "" where nobody says
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +158,7 @@ def _subject(
     if shelf.machines[machine].style not in shelf.engines[stack].styles:
         return None, count or 1, f"{stack} does not run on {machine}"
     formats_of = Precision(*formats, kv=cache[0])
-    return Subject(machine, stack, name, formats_of, minor(version)), count or 1, ""
+    return Subject(machine, stack, name, formats_of, version.strip()), count or 1, ""
 
 
 def _usual(machine: str | None, shelf: Shelf) -> str:
@@ -218,8 +217,8 @@ def _split(
     numbers += [mesh[a] for a in AXES]
     return np.array(
         [
-            is_calibration(str(words[i]), f"{subject[i]}|" + "|".join(f"{c[i]:g}" for c in numbers))
-            for i in range(len(table))
+            is_calibration(str(words[i]), "|".join((one, *(f"{c[i]:g}" for c in numbers))))
+            for i, one in enumerate(str(s and s[:4]) for s in subject)  # versions are alike
         ],
         dtype=bool,
     )
@@ -227,7 +226,7 @@ def _split(
 
 def batches(cases: Cases, subject: Subject, rows: NDArray[np.int64], shelf: Shelf) -> Batches:
     """The static batches of some rows of one subject."""
-    machine, engine = shelf.machines[subject.machine], shelf.engines[subject.engine]
+    machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.version)
     table = cases.table
     return Batches(
         machine=machine,

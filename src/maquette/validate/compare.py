@@ -53,7 +53,8 @@ def compare(
         evidence = table.words("evidence")
         for subject, rows in cases.groups():
             machine = shelf.machines[subject.machine]
-            cal = shelf.calibration(machine, subject.engine).of(subject.version)
+            general = shelf.calibration(machine, subject.engine)
+            cal = general.of(subject.model, subject.version)
             for quantity, priced in PRICERS[table.kind.name](cases, subject, rows, shelf, cal):
                 for i, row in enumerate(priced.rows):
                     lines.append(

@@ -10,7 +10,8 @@ Rows of one model err together: a model's own kernels, shapes and graphs are not
 rows of one version of an engine.  So each model and each version has an offset of its own, drawn
 from a normal whose spread the rows tell.  A thousand rows of one model then say much about how
 shapes differ and little about the level, fits do not bend to please a model, and an interval holds
-for models that were not among the rows.  Offsets of versions are kept: who names one has its price.
+for models that were not among the rows.  Offsets are kept: a price of a model and version that rows
+were of has them (`Calibration.of`).
 """
 
 from __future__ import annotations
@@ -39,15 +40,16 @@ LEAST_SCATTER = 0.008  # a repeated static batch scatters this much
 # Engines reach about this share of what a large plain product reaches: prefill of 16 × 1024 tokens
 # with TensorRT-LLM is at 0.86 (H100) and 0.92 (A100) of the measured product ceilings.
 OF_CEILING, CEILING_SD = 0.90, 0.12
-ROUNDS = 5
+ROUNDS = 8
 STEP = 1e-5  # of a log parameter, to take slopes
 # Standard deviation of the offset of a model and of a version, before the rows tell; each counts as
 # so many that were seen beside those of the rows.  A fit of four parameters per hardware and
 # framework had a median error of 2.9 % on rows it was fitted to and of 6.2 % on rows of other
 # shapes and models.  Attention of an H100 moves by 2-28 % from one version to the next, products
 # by 1-2.5 %.
-OFFSETS: Mapping[str, float] = {"model": 0.04, "version": 0.05}
+OFFSETS: Mapping[str, float] = {"model": 0.10, "version": 0.05}
 SEEN = 3
+WIDE = 2.0  # times as wide at first: what is odd of a model is not to bend the constants
 SWEEPS = 5  # over all offsets, each given the others
 FREEDOM = 4.0  # degrees of freedom of the scatter of rows: the usual choice of robust regression
 
@@ -108,8 +110,8 @@ class Fitted:
     covariance: Floats
     scatter: float  # of a row of any model and version, seen or not
     rows: int
-    # version → logarithm of the factor on every time, and the scatter of rows that tell it
-    versions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    spreads: Mapping[str, float] = field(default_factory=dict)  # of the offsets of a kind
+    offsets: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +149,7 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
         return np.asarray(measured - np.log(predicted))
 
     groups = _groups(observed)
-    wide = np.array([OFFSETS[g.kind] for g in groups])
+    wide = np.array([WIDE * OFFSETS[g.kind] for g in groups])
 
     def weighed(x: Floats, gap: Floats) -> Floats:
         sd = np.hypot(stated, scatter)
@@ -175,8 +177,9 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
         offsets = _offsets(gap, np.hypot(stated, scatter), groups, wide)
         scatter = _scatter(_less(gap, offsets.mean, groups), stated)
         spreads = {kind: _spread(kind, groups, offsets) for kind in OFFSETS}
-        wide = np.array([spreads[g.kind] for g in groups])
-        if bend is _student and abs(scatter / before_it - 1) < 0.05:
+        wide, wide_before = np.array([spreads[g.kind] for g in groups]), wide
+        still = abs(scatter / before_it - 1) < 0.05 and np.allclose(wide, wide_before, rtol=0.1)
+        if bend is _student and still:
             break
     slopes = jacobian(logs)
     covariance = np.linalg.inv(slopes.T @ slopes)
@@ -185,7 +188,8 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
         (covariance + covariance.T) / 2,
         float(np.linalg.norm([scatter, *spreads.values()])),
         len(measured),
-        _versions(groups, offsets, float(np.hypot(scatter, spreads["model"]))),
+        {kind: spread for kind, spread in spreads.items() if spread},
+        _named(groups, offsets),
     )
 
 
@@ -240,16 +244,14 @@ def _spread(kind: str, groups: Sequence[_Group], offsets: _Offsets) -> float:
     return float(np.sqrt((SEEN * OFFSETS[kind] ** 2 + seen) / (SEEN + own.sum())))
 
 
-def _versions(
-    groups: Sequence[_Group], offsets: _Offsets, scatter: float
-) -> dict[str, tuple[float, float]]:
-    """Of each version its offset, and how rows scatter about it."""
-    known = zip(groups, offsets.mean, offsets.variance, strict=True)
-    return {
-        g.name: (float(mean), float(np.hypot(scatter, np.sqrt(variance))))
-        for g, mean, variance in known
-        if g.kind == "version"
-    }
+def _named(
+    groups: Sequence[_Group], offsets: _Offsets
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Offsets and their standard deviations, by kind and name."""
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for group, mean, variance in zip(groups, offsets.mean, offsets.variance, strict=True):
+        found.setdefault(group.kind, {})[group.name] = float(mean), float(np.sqrt(variance))
+    return found
 
 
 def _huber(scaled: Floats) -> Floats:
@@ -285,7 +287,8 @@ def calibration(
         version=version,
         covariance=tuple(tuple(float(x) for x in row) for row in fitted.covariance),
         residual=fitted.scatter,
-        versions=fitted.versions,
+        spreads=fitted.spreads,
+        offsets=fitted.offsets,
         basis=basis,
         rows=fitted.rows,
         source=source,

@@ -1,10 +1,4 @@
-"""The fits of a folder: one for each machine and engine, and each informed by the others.
-
-Every machine and engine is first fitted alone, from what is plausible of any machine.  Then each is
-fitted once more from what the others let expect of it, as if it had no rows and borrowed
-(`catalogue.calibrations.find`): a few rows of one odd model do not undo what a hundred rows of
-another engine say of the same machine.
-"""
+"""The fit of one machine and engine: rows in blocks, fitted and simulated in turn."""
 
 from __future__ import annotations
 
@@ -14,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from maquette.catalogue import calibrations
-from maquette.price.calibration import NAMES, Basis, Calibration, first_principles
+from maquette.price.calibration import NAMES, Basis, Calibration, first_principles, minor
 from maquette.validate.cases import Subject
-from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise, prior
+from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise
 from maquette.validate.rows import Floats
 from maquette.validate.score import EVERY_ROW, Errors, errors
 from maquette.validate.served import Served
-from maquette.validate.shelf import Shelf
 
 ROUNDS = 2  # of fits and simulations of serving rows
 SETTLED = 0.01  # the median change of a prediction at which no further round is taken
@@ -61,7 +53,7 @@ class Block:
             self.sigma[keep],
             self.what,
             self.subject.model,
-            self.subject.version,
+            minor(self.subject.version),
             lambda many: self.predict(many)[:, keep],
         )
 
@@ -119,7 +111,9 @@ class Made:
         if not picked:
             return None
         measured = np.concatenate([b.measured[keep] for b, keep in picked])
-        predicted = [b.predict(cal.of(b.subject.version))[keep] for b, keep in picked]
+        predicted = [
+            b.predict(cal.of(b.subject.model, b.subject.version))[keep] for b, keep in picked
+        ]
         return errors(measured, np.concatenate(predicted))
 
 
@@ -131,49 +125,21 @@ def versions(own: Sequence[Block]) -> str:
     return ", ".join(sorted({b.version for b in own if b.version}))
 
 
-def fitted(tasks: Sequence[Task], shelf: Shelf, update: bool, known: Known) -> list[Made]:
-    """All of them; with `update` from what the shelf says already, and not from one another.
-
-    Fits that are `known` are not made again.
-    """
-    if update:
-        priors = [Prior.of(shelf.calibration(shelf.machines[t.machine], t.engine)) for t in tasks]
-    else:
-        priors = [prior(shelf.machines[t.machine]) for t in tasks]
-    alone = [_made(t, p, known) for t, p in zip(tasks, priors, strict=True)]
-    if update:
-        return alone
-    pool = [m.at() for m in alone]
-    kin = [_of_kin(t, p, pool, shelf) for t, p in zip(tasks, priors, strict=True)]
-    return [
-        m if p is m.start else _made(m.task, p, known, m) for m, p in zip(alone, kin, strict=True)
-    ]
+def made(task: Task, start: Prior, known: Known) -> Made:
+    """A fit, unless it is known."""
+    if task.key not in known:
+        known[task.key] = _settled(task, start)
+    return known[task.key]
 
 
-def _of_kin(task: Task, alone: Prior, pool: Sequence[Calibration], shelf: Shelf) -> Prior:
-    """What the fits of others let expect of one; what it was fitted from `alone` without any."""
-    own = task.machine, task.engine
-    others = [c for c in pool if (c.machine, c.engine) != own]
-    kin = calibrations.find(shelf.machines[task.machine], task.engine, others, shipped=False)
-    return Prior.of(kin) if kin.basis == "transferred" else alone
-
-
-def _made(task: Task, start: Prior, known: Known, near: Made | None = None) -> Made:
-    key = (task.key, start.mean.tobytes(), start.covariance.tobytes())
-    if key not in known:
-        known[key] = _settled(task, start, near)
-    return known[key]
-
-
-def _settled(task: Task, start: Prior, near: Made | None) -> Made:
+def _settled(task: Task, start: Prior) -> Made:
     """Fits and simulations in turn, until predictions stay."""
-    held = near.held if near else None
+    held: Fitted | None = None
     cal = first_principles(task.machine, task.engine).at(start.mean)
-    for i in range(ROUNDS):
-        if near is None or i:
-            task, moved = _moved(task, cal)
-            if held is not None and moved < SETTLED:
-                return Made(task, held, start)
+    for _ in range(ROUNDS):
+        task, moved = _moved(task, cal)
+        if held is not None and moved < SETTLED:
+            return Made(task, held, start)
         held = maximise(task.observed(), start, held)
         cal = cal.at(held.logs)
     assert held is not None

@@ -69,9 +69,9 @@ def compared(
     why = cases.why.copy()
     held: dict[str, Held] = {q: [] for q in QUANTITIES}
     for subject, rows in cases.groups():
-        any_version = shelf.calibration(shelf.machines[subject.machine], subject.engine)
-        cal = any_version.of(subject.version)
-        used[subject.machine, subject.engine] = any_version
+        general = shelf.calibration(shelf.machines[subject.machine], subject.engine)
+        cal = general.of(subject.model, subject.version)
+        used[subject.machine, subject.engine] = general
         done = np.zeros(len(why), dtype=bool)
         for quantity, priced in PRICERS[lane](cases, subject, rows, shelf, cal):
             held[quantity].append((subject, cal, priced))

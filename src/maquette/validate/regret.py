@@ -115,7 +115,7 @@ def regrets(found: Iterable[Choice]) -> list[Regret]:
     for (lane, objective, _), options in asked.items():
         if len(options) > 1:
             lost.setdefault((lane, objective), []).append(_lost([*options.values()]))
-    return [_regret(*key, np.array(rows)) for key, rows in lost.items()]
+    return [_regret(*key, np.array(rows)) for key, rows in sorted(lost.items(), reverse=True)]
 
 
 def _lost(options: Sequence[Sequence[Choice]]) -> tuple[float, ...]:

@@ -113,7 +113,10 @@ def _served(
 
 def _batches(runs: Sequence[Run], shelf: Shelf, size: Floats) -> Batches:
     first = runs[0]
-    machine, engine = shelf.machines[first.subject.machine], shelf.engines[first.subject.engine]
+    machine, engine = (
+        shelf.machines[first.subject.machine],
+        shelf.engine(first.subject.engine, first.subject.version),
+    )
     even = [r.requests.even[0] for r in runs]
     return Batches(
         machine=machine,

@@ -195,7 +195,10 @@ def _sent(run: Run, replica: Replica, requests: Requests) -> dict[Key, float]:
 
 def seen(run: Run, shelf: Shelf, cal: Calibration) -> dict[Key, float]:
     """What a client of a row sees under one calibration, its lengths even."""
-    machine, engine = shelf.machines[run.subject.machine], shelf.engines[run.subject.engine]
+    machine, engine = (
+        shelf.machines[run.subject.machine],
+        shelf.engine(run.subject.engine, run.subject.version),
+    )
     one = price_replica(run.schedule, machine, engine, run.plan, cal)
     if isinstance(one, Infeasible):
         return dict.fromkeys((k for wanted in WANTED.values() for k in wanted), float("inf"))
@@ -204,7 +207,7 @@ def seen(run: Run, shelf: Shelf, cal: Calibration) -> dict[Key, float]:
 
 def _replicas(run: Run, shelf: Shelf, cal: Calibration) -> Priced | str:
     machine = shelf.machines[run.subject.machine]
-    engine = shelf.engines[run.subject.engine]
+    engine = shelf.engine(run.subject.engine, run.subject.version)
 
     def priced(at: Calibration) -> Replica | Infeasible:
         return price_replica(run.schedule, machine, engine, run.plan, at)
@@ -230,7 +233,7 @@ def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
     if ahead >= len(requests.even[0]):
         return "all requests come ahead of those measured"
     clients = table.values("concurrency")[row]
-    machine, engine = shelf.machines[subject.machine], shelf.engines[subject.engine]
+    machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.version)
     replicas = int(cases.replicas[row])
     policy = shelf.policy(engine, machine)
     given: dict[str, Any] = {

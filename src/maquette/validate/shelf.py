@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from math import nan
 from pathlib import Path
@@ -39,6 +39,11 @@ class Shelf:
     machine_aliases: Mapping[str, str] = field(default_factory=dict)
     model_aliases: Mapping[str, str] = field(default_factory=dict)
     engine_aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def engine(self, name: str, version: str) -> Engine:
+        """An engine as it was at a version; as its file has it where nobody says one."""
+        known = self.engines[name]
+        return replace(known, version=version) if version and known.unshared else known
 
     @cached_property
     def machine_names(self) -> names.Names:
