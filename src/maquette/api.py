@@ -155,7 +155,7 @@ def deployment(
         lambda: engines.engine(engine or engines.DEFAULT),
     )
     chosen = chosen if engine else engines.engine(engines.default(where.machine))
-    found = calibrations.find(where.machine, chosen.name, calibration)
+    found = calibrations.find(where.machine, chosen.name, calibration).of(config.name)
     if others:
         raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
     apart = Wish(prefill_tp, prefill_pp) if prefill_replicas else None
@@ -391,6 +391,7 @@ def winner(answer: Answer) -> Simulation | None:
     memory = fits(schedule, where.machine, chosen, plan)
     assert isinstance(memory, Memory)  # it was simulated
     cal = calibrations.find(where.machine, plan.engine, question.calibrations)
+    cal = cal.of(question.model.name)
     held = Deployment(question.model, where, chosen, plan, schedule, cal, memory)
     found = answer.winner
     if len(question.requests) > found.metrics.requests:  # the search looked at the first ones only

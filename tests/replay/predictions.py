@@ -98,7 +98,7 @@ def _priced(
 ) -> Iterator[tuple[str, float]]:
     device, stack = machines.machine(machine), engines.engine(engine)
     schedule = lower(program(models.model(model)), stack)
-    cal = calibrations.find(device, engine)
+    cal = calibrations.find(device, engine).of(model)
     policy = engines.policy(stack, device)
     plan = Plan(precision, mesh, policy, engine=engine)
     where = f"{model} {machine} {engine} {mesh} {precision.weights}"
@@ -124,7 +124,7 @@ def _served(
     device, stack = machines.machine(machine), engines.engine(engine)
     schedule = lower(program(models.model(model)), stack)
     plan = Plan(precision, mesh, engines.policy(stack, device), engine=engine)
-    one = replica(schedule, device, stack, plan, calibrations.find(device, engine))
+    one = replica(schedule, device, stack, plan, calibrations.find(device, engine).of(model))
     assert not isinstance(one, Infeasible), one
     load = {"rate": rate} if rate else {"concurrency": 16}
     spec = synthetic(input_tokens=1000, output_tokens=200, **load)

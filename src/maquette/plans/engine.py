@@ -103,6 +103,14 @@ class Engine:
     aliases: tuple[str, ...] = ()
     note: str = ""
 
+    def since(self, version: str) -> str:
+        """The version whose kernels a version has: "" where they are those of this file."""
+        turns = sorted({numbered(r.before) for r in self.unshared})
+        at = numbered(version)
+        if not at or not turns or at >= turns[-1]:
+            return ""
+        return ".".join(map(str, max((t for t in turns if t <= at), default=(0,))))
+
     def shares(self, group: int) -> bool:
         """Whether query heads that see one cached head, so many, have it read once."""
         old = (r for r in self.unshared if numbered(self.version) < numbered(r.before))

@@ -247,7 +247,24 @@ def calibration(found: Calibration) -> Shown:
         )
         rows.append((name, shown, PARAMETERS[name][3]))
     heads = ("parameter", ">value [80 %]", "~meaning")
-    return document, [pairs("", [g for g in general if g[1]]), "", table("", heads, rows)]
+    return document, [
+        pairs("", [g for g in general if g[1]]),
+        "",
+        table("", heads, rows),
+        *_odd(found),
+    ]
+
+
+def _odd(cal: Calibration) -> list[RenderableType]:
+    """How much longer or shorter rows of a model or version take; nothing without any."""
+    rows = [
+        (kind, name, f"{np.exp(mean):.3f} ± {sd:.3f}")
+        for kind, known in cal.offsets.items()
+        for name, (mean, sd) in known.items()
+    ]
+    others = " and ".join(f"{kind}s scatter by {percent(s)}" for kind, s in cal.spreads.items())
+    heads = ("of", "name", ">times as long")
+    return ["", table("", heads, rows, caption=f"other {others}")] if rows else []
 
 
 def _bounds(cal: Calibration) -> Iterator[tuple[str, float, float, float]]:
@@ -263,5 +280,6 @@ def calibration_document(cal: Calibration) -> Document:
     """What priced a machine, for the provenance of any document."""
     values = {name: {"value": value, "low_80": low, "high_80": high}
               for name, low, value, high in _bounds(cal)}  # fmt: skip
-    keys = ("machine", "engine", "version", "basis", "rows", "residual", "source", "date", "notes")
+    keys = ("machine", "engine", "version", "basis", "rows", "residual", "source", "date", "notes",
+            "spreads", "offsets")  # fmt: skip
     return {**{k: plain(getattr(cal, k)) for k in keys}, "parameters": values}

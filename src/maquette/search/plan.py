@@ -106,7 +106,7 @@ def _grounds(
         chosen = engines.engine(name)
         chosen = replace(chosen, policy=engines.policy(chosen, system.machine))
         schedule = lower(model, chosen)
-        cal = find(system.machine, name, question.calibrations)
+        cal = find(system.machine, name, question.calibrations).of(question.model.name)
         setting = Setting(schedule, chosen, cal, requests, question.targets)
         where = space(model, schedule, system, chosen, precisions, question.policy, question.wish)
         screened = screen(schedule, where, cal, asked, question.targets, question.replicas)

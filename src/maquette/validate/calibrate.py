@@ -171,7 +171,6 @@ def _blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Blo
     price = _remembered(prepare(static))
     measured = measured_static(cases.table)
     both = (measured["e2e"][rows] > 0) & (measured["tpot"][rows] > 0)
-    versions = cases.table.words("version")
     sigma = cases.table.values("sigma", 0.0)
     found = []
     for quantity, values in measured.items():
@@ -185,7 +184,7 @@ def _blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> list[Blo
                     f"{subject.model} {quantity}",
                     values[rows][keep],
                     sigma[rows][keep],
-                    ", ".join(sorted({str(v) for v in versions[rows][keep] if v})),
+                    cases.version[rows][keep],
                     cases.table.file,
                     cases.calibration[rows][keep],
                     partial(_quantity, price, quantity, keep),
@@ -198,14 +197,13 @@ def _served_blocks(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> l
     held = served(cases, subject, rows, shelf)
     if held is None:
         return []
-    versions = {str(v) for v in cases.table.words("version")[held.rows] if v}
     return [
         Block(
             subject,
             f"{subject.model} {cases.table.kind.title}",
             held.measured,
             held.sigma,
-            ", ".join(sorted(versions)),
+            cases.version[held.rows],
             cases.table.file,
             cases.calibration[held.rows],
             held.predict,
@@ -220,16 +218,16 @@ def _spaced(cases: Cases) -> Any:
     A simulation takes its time, and more of one model tell little more.
     """
     columns = ("input_tokens", "output_tokens", "concurrency", "rate")
+    ages = [numbered(str(v)) for v in cases.version]
+    order = {age: i for i, age in enumerate(sorted(set(ages)))}
+    rank = np.array([order[age] for age in ages])
     of: dict[tuple[object, ...], list[Any]] = {}
     for subject, rows in cases.groups():
-        of.setdefault(subject[:4], []).append((numbered(subject.version), rows))
+        of.setdefault(subject[:4], []).append(rows)
     kept = [np.zeros(0, dtype=np.int64)]
-    for groups in of.values():
-        ordered = []
-        for _, rows in sorted(groups, key=lambda g: g[0]):
-            order = np.lexsort([cases.table.values(c, 0.0)[rows] for c in columns])
-            ordered.append(rows[order])
-        rows = np.concatenate(ordered)
+    for group in of.values():
+        rows = np.concatenate(group)
+        rows = rows[np.lexsort([*(cases.table.values(c, 0.0)[rows] for c in columns), rank[rows]])]
         own = cases.calibration[rows]
         kept += [spaced(rows[own], SIMULATED), spaced(rows[~own], SIMULATED // 2)]
     return np.concatenate(kept)

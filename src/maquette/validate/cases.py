@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from maquette.catalogue.engines import engine_at
 from maquette.compiler.lower import lower
 from maquette.plans.types import Precision
+from maquette.price.calibration import minor
 from maquette.validate import schema
 from maquette.validate.names import counted, precision, squeeze
 from maquette.validate.rows import NO, Floats, Table, Texts, is_calibration
@@ -32,7 +33,9 @@ class Subject(NamedTuple):
     engine: str
     model: str
     precision: Precision
-    version: str = ""  # of the engine; "" where nobody says
+    since: str = (
+        ""  # the version whose kernels it has (`plans.engine.Engine.since`); "" is the last
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,7 @@ class Cases:
     replicas: Floats
     calibration: NDArray[np.bool_]  # rows that may be fitted to and are never scored
     why: Texts
+    version: Texts  # of the engine, as `price.calibration.minor` has it; "" where nobody says
     sent: Mapping[tuple[str, str], Sent] = field(default_factory=dict)  # by run and stage
 
     def requests_of(self, row: int) -> Sent | None:
@@ -68,6 +72,11 @@ class Cases:
             found.setdefault(self.subject[i], []).append(int(i))
         for subject, rows in found.items():
             yield subject, np.array(rows)
+
+    def by_version(self, rows: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+        """Rows of each version of the engine."""
+        for version in sorted(set(self.version[rows])):
+            yield str(version), rows[self.version[rows] == version]
 
     @property
     def unpriced(self) -> Counter[str]:
@@ -116,7 +125,9 @@ def resolve(
     why = np.where(why == "", unclear, why)
     why = np.where(why == "", _apart(table), why)
     split = _split(table, subject, mesh)
-    return Cases(table, subject, mesh, replicas, split, why, requests or {})
+    version = [minor(str(v) or given.get("version", "")) for v in table.words("version")]
+    told = np.array(version, dtype=object)
+    return Cases(table, subject, mesh, replicas, split, why, told, requests or {})
 
 
 def resolve_machine(table: Table, shelf: Shelf) -> Texts:
@@ -157,8 +168,8 @@ def _subject(
         return None, count or 1, f"unknown engine {stack!r}"
     if shelf.machines[machine].style not in shelf.engines[stack].styles:
         return None, count or 1, f"{stack} does not run on {machine}"
-    formats_of = Precision(*formats, kv=cache[0])
-    return Subject(machine, stack, name, formats_of, version.strip()), count or 1, ""
+    formats_of, since = Precision(*formats, kv=cache[0]), shelf.engines[stack].since(version)
+    return Subject(machine, stack, name, formats_of, since), count or 1, ""
 
 
 def _usual(machine: str | None, shelf: Shelf) -> str:
@@ -226,7 +237,7 @@ def _split(
 
 def batches(cases: Cases, subject: Subject, rows: NDArray[np.int64], shelf: Shelf) -> Batches:
     """The static batches of some rows of one subject."""
-    machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.version)
+    machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.since)
     table = cases.table
     return Batches(
         machine=machine,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maquette.validate.cases import resolve
+from maquette.validate.cases import Cases, Subject, resolve
 from maquette.validate.durations import with_units
 from maquette.validate.lanes import LANES, PRICERS
 from maquette.validate.rows import read
+from maquette.validate.score import Priced
 from maquette.validate.shelf import Shelf
 
 
@@ -50,30 +51,34 @@ def compare(
     why: Counter[str] = Counter()
     for table in (t for lane in lanes for t in read(folder).of(lane)):
         cases = with_units(resolve(table, shelf), shelf)
-        evidence = table.words("evidence")
         for subject, rows in cases.groups():
-            machine = shelf.machines[subject.machine]
-            general = shelf.calibration(machine, subject.engine)
-            cal = general.of(subject.model, subject.version)
-            for quantity, priced in PRICERS[table.kind.name](cases, subject, rows, shelf, cal):
-                for i, row in enumerate(priced.rows):
-                    lines.append(
-                        Line(
-                            table.file,
-                            int(row) + 1,
-                            subject.machine,
-                            subject.engine,
-                            subject.model,
-                            f"tp{cases.mesh['tp'][row]:g}",
-                            quantity,
-                            float(priced.measured[i]),
-                            float(priced.predicted[i]),
-                            float(priced.low[i]),
-                            float(priced.high[i]),
-                            float(priced.ideal[i]),
-                            cal.basis,
-                            str(evidence[row]),
-                        )
-                    )
+            general = shelf.calibration(shelf.machines[subject.machine], subject.engine)
+            for version, own in cases.by_version(rows):
+                cal = general.of(subject.model, version)
+                for quantity, priced in PRICERS[table.kind.name](cases, subject, own, shelf, cal):
+                    lines += _lines(cases, subject, cal.basis, quantity, priced)
         why += Counter(str(w) for w in cases.why if w)
     return sorted(lines, key=lambda x: (x.file, x.row)), dict(why)
+
+
+def _lines(
+    cases: Cases, subject: Subject, basis: str, quantity: str, priced: Priced
+) -> Iterator[Line]:
+    evidence = cases.table.words("evidence")
+    for i, row in enumerate(priced.rows):
+        yield Line(
+            cases.table.file,
+            int(row) + 1,
+            subject.machine,
+            subject.engine,
+            subject.model,
+            f"tp{cases.mesh['tp'][row]:g}",
+            quantity,
+            float(priced.measured[i]),
+            float(priced.predicted[i]),
+            float(priced.low[i]),
+            float(priced.high[i]),
+            float(priced.ideal[i]),
+            basis,
+            str(evidence[row]),
+        )

@@ -35,6 +35,7 @@ from maquette.price.calibration import (
 )
 
 Floats = NDArray[np.float64]
+Texts = NDArray[np.object_]
 START_SCATTER = 0.10  # of log(measured / predicted), before the rows tell
 LEAST_SCATTER = 0.008  # a repeated static batch scatters this much
 # Engines reach about this share of what a large plain product reaches: prefill of 16 × 1024 tokens
@@ -63,7 +64,7 @@ class Observed:
     sigma: Floats  # relative standard deviation a row states itself; 0 where it states none
     what: str
     model: str = ""  # rows of one model share an offset; "" share none
-    version: str = ""  # so do those of one version of the engine
+    version: Texts | str = ""  # so do those of one version of the engine
     several: Callable[[Calibration], Floats] | None = None  # `stacked` ones: (calibration, row)
 
 
@@ -200,9 +201,10 @@ def _under(one: Observed, cals: Sequence[Calibration], many: Calibration) -> Flo
 
 def _groups(observed: Sequence[Observed]) -> list[_Group]:
     """The rows of each model, and of each version where there are several to tell apart."""
-    found, sizes = [], [len(o.measured) for o in observed]
+    found: list[_Group] = []
     for kind, least in (("model", 1), ("version", 2)):
-        names = np.repeat([getattr(o, kind) for o in observed], sizes)
+        each = (np.broadcast_to(getattr(o, kind), len(o.measured)) for o in observed)
+        names = np.concatenate([n.astype(object) for n in each])
         known = sorted({*map(str, names)} - {""})
         if len(known) >= least:
             found += [_Group(kind, n, np.flatnonzero(names == n)) for n in known]

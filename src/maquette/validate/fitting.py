@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from maquette.price.calibration import NAMES, Basis, Calibration, first_principles, minor
+from maquette.plans.engine import numbered
+from maquette.price.calibration import NAMES, Basis, Calibration, first_principles
 from maquette.validate.cases import Subject
 from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise
-from maquette.validate.rows import Floats
+from maquette.validate.rows import Floats, Texts
 from maquette.validate.score import EVERY_ROW, Errors, errors
 from maquette.validate.served import Served
 
@@ -27,7 +28,7 @@ class Block:
     what: str
     measured: Floats
     sigma: Floats
-    version: str
+    version: Texts  # of the engine, of each
     file: str
     calibration: Any
     predict: Callable[[Calibration], Floats]
@@ -46,6 +47,14 @@ class Block:
         now, moved = self.served.settled(cal)
         return replace(self, served=now, predict=now.predict), moved
 
+    def priced(self, cal: Calibration) -> Floats:
+        """Predictions with the offsets of the model and of each version."""
+        found = np.zeros(len(self.measured))
+        for version in set(self.version):
+            own = self.version == version
+            found[own] = self.predict(cal.of(self.subject.model, version))[own]
+        return found
+
     def observed(self, keep: Any) -> Observed:
         return Observed(
             self.measured[keep],
@@ -53,7 +62,7 @@ class Block:
             self.sigma[keep],
             self.what,
             self.subject.model,
-            minor(self.subject.version),
+            self.version[keep],
             lambda many: self.predict(many)[:, keep],
         )
 
@@ -111,10 +120,7 @@ class Made:
         if not picked:
             return None
         measured = np.concatenate([b.measured[keep] for b, keep in picked])
-        predicted = [
-            b.predict(cal.of(b.subject.model, b.subject.version))[keep] for b, keep in picked
-        ]
-        return errors(measured, np.concatenate(predicted))
+        return errors(measured, np.concatenate([b.priced(cal)[keep] for b, keep in picked]))
 
 
 Known = dict[object, Made]
@@ -122,7 +128,8 @@ Known = dict[object, Made]
 
 def versions(own: Sequence[Block]) -> str:
     """The versions that rows name, as they name them."""
-    return ", ".join(sorted({b.version for b in own if b.version}))
+    named = {str(v) for b in own for v in b.version if v}
+    return ", ".join(sorted(named, key=numbered))
 
 
 def made(task: Task, start: Prior, known: Known) -> Made:

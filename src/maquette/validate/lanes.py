@@ -70,12 +70,13 @@ def compared(
     held: dict[str, Held] = {q: [] for q in QUANTITIES}
     for subject, rows in cases.groups():
         general = shelf.calibration(shelf.machines[subject.machine], subject.engine)
-        cal = general.of(subject.model, subject.version)
         used[subject.machine, subject.engine] = general
         done = np.zeros(len(why), dtype=bool)
-        for quantity, priced in PRICERS[lane](cases, subject, rows, shelf, cal):
-            held[quantity].append((subject, cal, priced))
-            done[priced.rows] = True
+        for version, own in cases.by_version(rows):
+            cal = general.of(subject.model, version)
+            for quantity, priced in PRICERS[lane](cases, subject, own, shelf, cal):
+                held[quantity].append((subject, cal, priced))
+                done[priced.rows] = True
         reasons = cases.why[rows]  # pricers add their own
         missed = rows[~done[rows]]
         why[missed] = np.where(

@@ -87,7 +87,7 @@ def _best(
     subject: Subject, devices: int, lengths: list[float], shelf: Shelf, cal: Calibration
 ) -> tuple[float, float, float] | str:
     """(predicted, sd, ideal) rate of the best tensor-parallel size, or why none runs."""
-    machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.version)
+    machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.since)
     schedule = lower(shelf.program(subject.model), engine)
     policy = replace(shelf.policy(engine, machine), max_seqs=AT_ONCE)
     best, bound, sd, why = 0.0, 0.0, cal.residual, "no tensor-parallel size divides the devices"

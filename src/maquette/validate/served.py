@@ -115,7 +115,7 @@ def _batches(runs: Sequence[Run], shelf: Shelf, size: Floats) -> Batches:
     first = runs[0]
     machine, engine = (
         shelf.machines[first.subject.machine],
-        shelf.engine(first.subject.engine, first.subject.version),
+        shelf.engine(first.subject.engine, first.subject.since),
     )
     even = [r.requests.even[0] for r in runs]
     return Batches(

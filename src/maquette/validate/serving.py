@@ -197,7 +197,7 @@ def seen(run: Run, shelf: Shelf, cal: Calibration) -> dict[Key, float]:
     """What a client of a row sees under one calibration, its lengths even."""
     machine, engine = (
         shelf.machines[run.subject.machine],
-        shelf.engine(run.subject.engine, run.subject.version),
+        shelf.engine(run.subject.engine, run.subject.since),
     )
     one = price_replica(run.schedule, machine, engine, run.plan, cal)
     if isinstance(one, Infeasible):
@@ -207,7 +207,7 @@ def seen(run: Run, shelf: Shelf, cal: Calibration) -> dict[Key, float]:
 
 def _replicas(run: Run, shelf: Shelf, cal: Calibration) -> Priced | str:
     machine = shelf.machines[run.subject.machine]
-    engine = shelf.engine(run.subject.engine, run.subject.version)
+    engine = shelf.engine(run.subject.engine, run.subject.since)
 
     def priced(at: Calibration) -> Replica | Infeasible:
         return price_replica(run.schedule, machine, engine, run.plan, at)
@@ -233,7 +233,7 @@ def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
     if ahead >= len(requests.even[0]):
         return "all requests come ahead of those measured"
     clients = table.values("concurrency")[row]
-    machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.version)
+    machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.since)
     replicas = int(cases.replicas[row])
     policy = shelf.policy(engine, machine)
     given: dict[str, Any] = {

@@ -43,7 +43,7 @@ class Shelf:
     def engine(self, name: str, version: str) -> Engine:
         """An engine as it was at a version; as its file has it where nobody says one."""
         known = self.engines[name]
-        return replace(known, version=version) if version and known.unshared else known
+        return replace(known, version=version) if version else known
 
     @cached_property
     def machine_names(self) -> names.Names:

@@ -302,6 +302,8 @@ def _calibration(
         version=", ".join(sorted(map(str, versions))) or before.version,
         covariance=tuple(tuple(float(x) for x in row) for row in found.covariance),
         residual=residual,
+        spreads={},
+        offsets={},
         basis="fitted",
         rows=count,
         source=said,
