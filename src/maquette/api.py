@@ -385,15 +385,13 @@ def winner(answer: Answer) -> Simulation | None:
     """The winner of a search on all of its requests, with its trace; None without a winner."""
     if answer.winner is None:
         return None
-    question, plan = answer.question, answer.winner.plan
-    where, chosen = answer.winner.candidate.system, engines.engine(plan.engine)
-    schedule = lower(program(question.model), chosen)
+    found, question, plan = answer.winner, answer.question, answer.winner.plan
+    where, chosen, of = found.candidate.system, engines.engine(plan.engine), question.model
+    schedule = lower(program(of), chosen)
     memory = fits(schedule, where.machine, chosen, plan)
     assert isinstance(memory, Memory)  # it was simulated
-    cal = calibrations.find(where.machine, plan.engine, question.calibrations)
-    cal = cal.of(question.model.name)
-    held = Deployment(question.model, where, chosen, plan, schedule, cal, memory)
-    found = answer.winner
+    cal = calibrations.find(where.machine, plan.engine, question.calibrations).of(of.name)
+    held = Deployment(of, where, chosen, plan, schedule, cal, memory)
     if len(question.requests) > found.metrics.requests:  # the search looked at the first ones only
         return simulation.run(held, question.requests, question.targets, seed=question.seed)
     again = simulation.run(held, question.requests, question.targets, draws=0)

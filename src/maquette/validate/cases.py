@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from maquette.catalogue.engines import engine_at
 from maquette.compiler.lower import lower
 from maquette.plans.types import Precision
-from maquette.price.calibration import minor
 from maquette.validate import schema
 from maquette.validate.names import counted, precision, squeeze
 from maquette.validate.rows import NO, Floats, Table, Texts, is_calibration
@@ -57,7 +56,7 @@ class Cases:
     replicas: Floats
     calibration: NDArray[np.bool_]  # rows that may be fitted to and are never scored
     why: Texts
-    version: Texts  # of the engine, as `price.calibration.minor` has it; "" where nobody says
+    version: Texts  # of the engine; "" where nobody says
     sent: Mapping[tuple[str, str], Sent] = field(default_factory=dict)  # by run and stage
 
     def requests_of(self, row: int) -> Sent | None:
@@ -125,7 +124,7 @@ def resolve(
     why = np.where(why == "", unclear, why)
     why = np.where(why == "", _apart(table), why)
     split = _split(table, subject, mesh)
-    version = [minor(str(v) or given.get("version", "")) for v in table.words("version")]
+    version = [str(v).strip() or given.get("version", "") for v in table.words("version")]
     told = np.array(version, dtype=object)
     return Cases(table, subject, mesh, replicas, split, why, told, requests or {})
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maquette.plans.engine import numbered
-from maquette.price.calibration import NAMES, Basis, Calibration, first_principles
+from maquette.price.calibration import NAMES, Basis, Calibration, first_principles, minor
 from maquette.validate.cases import Subject
 from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise
 from maquette.validate.rows import Floats, Texts
@@ -62,7 +62,7 @@ class Block:
             self.sigma[keep],
             self.what,
             self.subject.model,
-            self.version[keep],
+            np.array([minor(v) for v in self.version[keep]], dtype=object),
             lambda many: self.predict(many)[:, keep],
         )
 
