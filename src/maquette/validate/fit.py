@@ -166,7 +166,7 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
         here, *moved = [weighed(y, gap) for y, gap in zip(near, gaps(near), strict=True)]
         return np.stack([(here - m) / STEP for m in moved], axis=1)
 
-    slopes_by = jacobian if all(o.several for o in observed) else "2-point"
+    slopes_by = jacobian if any(o.several for o in observed) else "2-point"
     bends = [_student] * ROUNDS if near else [_huber, *[_student] * ROUNDS]
     for bend in bends:
         held = least_squares(

@@ -125,4 +125,5 @@ def said(point: Point, steps: Prepared, cal: Calibration) -> float:
 
 def predicted(point: Point) -> float:
     """What the price says of a point under the calibration that ships."""
-    return said(point, prepared(point), calibrations.find(point.where.machine, point.engine.name))
+    cal = calibrations.find(point.where.machine, point.engine.name).of(point.model)
+    return said(point, prepared(point), cal)
