@@ -33,7 +33,8 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     "step": (1.0e-3, 0.90, False, "host seconds per step"),
     "seq": (1.0e-5, 1.0, False, "host seconds per sequence and step"),
     "link": (0.75, 0.25, True, "of the link bandwidth that collectives reach"),
-    "collective": (8.0e-6, 0.60, False, "seconds each collective adds"),
+    # Small all-reduces over links of their own take 5-20 us (NCCL, RCCL, one-shot kernels).
+    "collective": (1.0e-5, 0.40, False, "seconds each collective adds"),
     # Bytes in flight over the latency of memory: some 32 KB in 0.8 µs a multiprocessor, which is
     # also what the last-level cache of an H100 gives each of 132; DeepGEMM's table fits 25 µs.
     "draw": (2.5e-5, 0.35, False, "seconds in which one unit draws a megabyte"),

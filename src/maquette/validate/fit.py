@@ -50,7 +50,7 @@ STEP = 1e-5  # of a log parameter, to take slopes
 # by 1-2.5 %.
 OFFSETS: Mapping[str, float] = {"model": 0.10, "version": 0.05}
 SEEN = 3
-WIDE = 2.0  # times as wide at first: what is odd of a model is not to bend the constants
+
 SWEEPS = 5  # over all offsets, each given the others
 FREEDOM = 4.0  # degrees of freedom of the scatter of rows: the usual choice of robust regression
 
@@ -150,7 +150,7 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
         return np.asarray(measured - np.log(predicted))
 
     groups = _groups(observed)
-    wide = np.array([WIDE * OFFSETS[g.kind] for g in groups])
+    wide = np.array([OFFSETS[g.kind] for g in groups])
 
     def weighed(x: Floats, gap: Floats) -> Floats:
         sd = np.hypot(stated, scatter)
