@@ -27,7 +27,7 @@ def test_a_decode_step_is_what_the_clock_charges(on, options, batch, context):
 
 def test_prefill_in_chunks_reads_the_cache_again():
     whole = mq.explain("llama-3.1-8b", on="h100", context=8000)
-    cut = mq.explain("llama-3.1-8b", on="h100", context=8000, policy={"max_batched_tokens": 1000})
+    cut = mq.explain("llama-3.1-8b", on="h100", context=8000, policy={"max_batched_tokens": 1024})
     assert (whole.prefill.steps, cut.prefill.steps) == (1, 8)
     assert cut.prefill.total > whole.prefill.total > whole.prefill.light
     assert sum(line.total for line in cut.prefill.lines) == pytest.approx(cut.prefill.total)

@@ -41,7 +41,7 @@ LEAST_SCATTER = 0.008  # a repeated static batch scatters this much
 # Engines reach about this share of what a large plain product reaches: prefill of 16 × 1024 tokens
 # with TensorRT-LLM is at 0.86 (H100) and 0.92 (A100) of the measured product ceilings.
 OF_CEILING, CEILING_SD = 0.90, 0.12
-ROUNDS = 8
+ROUNDS = 5
 STEP = 1e-5  # of a log parameter, to take slopes
 # Standard deviation of the offset of a model and of a version, before the rows tell; each counts as
 # so many that were seen beside those of the rows.  A fit of four parameters per hardware and
