@@ -174,14 +174,20 @@ def curves(
         return np.asarray(np.maximum(*priced(prefill, decode)))
 
     step = price(none, _decode(schedule, asked, GRID[None, :]))
-    # Work of the mean prompt beyond that of a step which decodes a token anyway.
-    times, chunk = _prefill(schedule, asked.input, asked.fresh, budget)
-    filling, one = priced(chunk, none), priced(none, {**none, "tokens": 1.0, "seqs": 1.0})
+    one = priced(none, {**none, "tokens": 1.0, "seqs": 1.0})
     more = 0.0  # the host's work on other sequences, where it lengthens only its own side
     if how.overlap:
         more = own(schedule, machine, cal, GRID, GRID) - own(schedule, machine, cal, 1.0, 1.0)
-    seen = np.maximum(filling[0], filling[1] + more) - np.maximum(one[0], one[1] + more)
-    prefill = np.maximum(np.minimum(filling[0] - one[0], seen), 0.0) * times
+
+    def filling(prompts: float) -> Floats:
+        """Work of each of `prompts` mean prompts beyond a step which decodes a token anyway."""
+        times, chunk = _prefill(schedule, asked, budget, prompts)
+        device, host = priced(chunk, none)
+        seen = np.maximum(device, host + more) - np.maximum(one[0], one[1] + more)
+        each: Floats = np.maximum(np.minimum(device - one[0], seen), 0.0) * times / prompts
+        return np.where((times > 1) & (prompts > 1), np.inf, each)
+
+    prefill = np.min([filling(n) for n in _together(asked, budget)], axis=0)
     # As many requests as may miss the target have at least so many tokens to compute.
     fresh = np.quantile(asked.fresh, asked.percentile / 100, method="lower")
     whole, full, rest = _chunks(schedule, float(fresh), budget)
@@ -225,19 +231,24 @@ def _chunks(schedule: Schedule, fresh: float, budget: Floats) -> tuple[Floats, E
     return whole, full, rest
 
 
-def _prefill(
-    schedule: Schedule, whole: Floats, fresh: Floats, budget: Floats
-) -> tuple[Floats, Env]:
-    """In how many chunks the mean prompt is computed, and the features of the mean chunk.
+def _together(asked: Load, budget: Floats) -> Floats:
+    """Numbers of mean prompts in a step: one may fill its last wave badly, several better."""
+    most = max(float(budget.max()) / float(asked.fresh.mean()), 1.0)
+    return np.asarray(2.0 ** np.arange(np.floor(np.log2(most)) + 1))
 
-    Steps are convex in tokens, so equal chunks are the quickest; attention is linear.
+
+def _prefill(schedule: Schedule, asked: Load, budget: Floats, prompts: float) -> tuple[Floats, Env]:
+    """In how many chunks mean prompts are computed together, and the features of the mean chunk.
+
+    Steps are convex in tokens, waves apart: equal chunks are the quickest; attention is linear.
     """
-    tokens = float(fresh.mean())
+    whole, fresh = asked.input, asked.fresh
+    tokens = prompts * float(fresh.mean())
     times = np.maximum(tokens / budget, 1.0)
-    features: Env = {"tokens": tokens / times, "seqs": 1.0}
+    features: Env = {"tokens": tokens / times, "seqs": prompts}
     for name, window in schedule.windows.items():
         pairs = float(np.mean(causal_pairs(fresh, whole, window)))
         read = float(np.mean(np.minimum(whole, window + fresh - 1) if window else whole))
-        features[f"pairs:{name}"] = pairs / times
-        features[f"context:{name}"] = read / times
+        features[f"pairs:{name}"] = prompts * pairs / times
+        features[f"context:{name}"] = prompts * read / times
     return times, features
