@@ -12,6 +12,8 @@
 10. One request at a time with constant service waits as Pollaczek and Khinchine say.
 11. Little's law: mean number in the system is rate times mean time in it.
 12. Dropped requests never raise the throughput.
+13. What a request takes outside the engine comes before all else of it: an open loop happens as
+    much later, and a lone client of a closed one waits for it every time.
 """
 
 from __future__ import annotations
@@ -225,6 +227,32 @@ def test_12_dropping_never_raises_throughput() -> None:
         assert cut.timed_out > 0
         assert any("dropped" in w for w in cut.warnings)
         assert cut.output_tokens_per_s <= whole.output_tokens_per_s * (1 + 1e-9)
+
+
+@some
+@given(cases, st.integers(1, 50))
+def test_13_outside_the_engine(case: Case, ms: int) -> None:
+    """Numbers are whole milliseconds, so that clocks agree to the last digit."""
+
+    def away(replicas: tuple[Replica, ...]) -> tuple[Replica, ...]:
+        return tuple(replace(r, request=ms * 1e-3) for r in replicas)
+
+    policy = replace(case.policy, timeout_s=None)
+    split = case.split and replace(case.split, prefill=away(case.split.prefill))
+    near = run(replace(case, policy=policy))
+    far = run(replace(case, policy=policy, replicas=away(case.replicas), split=split))
+    if not case.requests.concurrency:
+        assert np.array_equal(near.arrival_ns, far.arrival_ns)
+        for name in ("scheduled_ns", "first_token_ns", "finish_ns"):
+            before, after = getattr(near, name), getattr(far, name)
+            assert np.array_equal(np.where(before < 0, before, before + ms * 10**6), after)
+    else:
+        alone = replace(case.requests, concurrency=1)
+        lone = simulate(alone, away((constant(0.01),)))
+        done = lone.status == FINISHED
+        took = ms * 10**6 + 10**7 * (-(-alone.input_tokens // 4096) + alone.output_tokens - 1)
+        assert np.array_equal((lone.finish_ns - lone.arrival_ns)[done], took[done])
+        assert np.array_equal(lone.arrival_ns[1:], lone.finish_ns[:-1])
 
 
 def test_traces_pickle_and_have_plain_columns() -> None:

@@ -21,14 +21,15 @@ WORLD = trial.World(
 
 
 def test_rows_of_unseen_models_lie_inside_their_intervals(known):
-    found = trial.pooled(trial.run(WORLD, known, 1, ("model",), ("static",)))
+    runs = (trial.run(WORLD, known, seed, ("model",), ("static",)) for seed in (1, 2, 3))
+    found = trial.pooled(one for run in runs for one in run)
     assert {(f.way, f.lane, f.quantity) for f in found} == {
         ("model", "static", "ttft"), ("model", "static", "e2e"),
     }  # fmt: skip
     inside = np.concatenate([f.inside for f in found])
     gap = np.concatenate([f.gap for f in found])
     width = np.concatenate([f.width for f in found])
-    assert len(inside) == 24 and inside.mean() > 0.6
+    assert len(inside) == 3 * 24 and 0.6 < inside.mean() < 0.95
     # Not by being wide: a normal of the spread seen would need about as much.
     assert np.median(width) < 2 * 2.56 * gap.std()
 
@@ -36,14 +37,17 @@ def test_rows_of_unseen_models_lie_inside_their_intervals(known):
 def test_serving_rows_of_the_truth_lie_inside(known, tmp_path):
     """Priced by the very constants that made them, what is left is chance."""
     world = trial.World(machines=("h100-sxm",), models=("llama-3-8b",), shapes=FEW[:2])
-    trial.write(tmp_path, world, known, seed=5)
-    truths = trial.truths(world, known, np.random.default_rng(5))
-    cal = replace(truths["h100-sxm"], residual=0.05)
-    shelf = replace(known, calibration=lambda machine, engine: cal)
-    found = validate(tmp_path, shelf, ("stages", "closed"))
-    n = sum(g.errors.n for g in found.groups)
-    inside = sum(g.coverage_80 * g.errors.n for g in found.groups) / n
-    assert n == 2 * 4 + 2 * 2 and inside > 0.7
+    inside = []
+    for seed in (5, 6):
+        trial.write(tmp_path, world, known, seed)
+        truths = trial.truths(world, known, np.random.default_rng(seed))
+        cal = replace(truths["h100-sxm"], residual=0.05)
+        shelf = replace(known, calibration=lambda machine, engine, cal=cal: cal)
+        found = validate(tmp_path, shelf, ("stages", "closed"))
+        n = sum(g.errors.n for g in found.groups)
+        inside.append(sum(g.coverage_80 * g.errors.n for g in found.groups) / n)
+        assert n == 2 * 4 + 2 * 2
+    assert np.mean(inside) > 0.7
     assert {s.quantity for s in found.summaries} == {"ttft", "ttft_p99", "tpot", "e2e"}
 
 

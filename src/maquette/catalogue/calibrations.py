@@ -40,7 +40,7 @@ KIN = (
     "deepspeed",
 )  # fmt: skip
 # What another engine or version changes most.
-HOST = ("launch", "step", "seq", "collective", "dispatch", "token")
+HOST = ("launch", "step", "seq", "collective", "dispatch", "token", "request")
 HOST_WIDEN = 1.0
 # Collectives over PCIe and the host reach far less of their link than over links of their own.
 # NCCL's measured all-reduces take 4.5 times as long on an L40S as bytes over the stated bandwidth

@@ -49,8 +49,14 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     # Id, position and cache slot of a token, 8 bytes each, are written, gathered and copied to the
     # device: some 100 bytes at 5 GB/s, what one thread of NumPy moves.
     "token": (2.0e-8, 1.0, False, "host seconds per token and step"),
+    # Beside all steps: HTTP, chat template, tokens, the way to another process and back.  A few
+    # milliseconds in C++ (NIM, 1-4), 20-50 with a server in Python (GPUStack's rows of vLLM).
+    "request": (5.0e-3, 1.0, False, "seconds of a request outside the engine"),
 }
 NAMES = tuple(PARAMETERS)
+# Deviation of log("request") from one client and server to another: those of one engine differ by
+# two to three times.
+CLIENT = 0.5
 COUNTS = ("rows", "keys")  # neither a fraction nor seconds
 _SLOWER = np.array([-1.0 if PARAMETERS[n][2] else float(n not in COUNTS) for n in NAMES])
 

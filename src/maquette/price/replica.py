@@ -44,6 +44,7 @@ def replica(
         max_batched_tokens=plan.policy.max_batched_tokens,
         kv_bytes_per_token=held.kv_per_token * plan.mesh.devices / plan.mesh.dp,
         state_bytes_per_seq=held.state_per_seq * plan.mesh.devices / plan.mesh.dp,
+        request=calibration["request"],
         lanes=plan.mesh.lanes,
     )
 

@@ -105,3 +105,4 @@ class Replica:
     kv_bytes_per_token: float  # moved between prefill and decode replicas
     state_bytes_per_seq: float = 0.0
     lanes: int = 1  # batches in flight at once: pipeline stages × attention groups
+    request: float = 0.0  # seconds of a request between its client and the engine, beside all steps

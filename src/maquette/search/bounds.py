@@ -192,7 +192,7 @@ def curves(
     fresh = np.quantile(asked.fresh, asked.percentile / 100, method="lower")
     whole, full, rest = _chunks(schedule, float(fresh), budget)
     first = np.where(rest["tokens"] > 0, price(rest, none), 0.0)
-    first = first + np.where(whole > 0, price(full, none) * whole, 0.0)
+    first = first + np.where(whole > 0, price(full, none) * whole, 0.0) + cal["request"]
     prefill = np.broadcast_to(prefill, (len(plans), len(GRID)))
     first = np.broadcast_to(first, (len(plans), 1))
     busy = asked.decodes * step + GRID * prefill

@@ -36,7 +36,8 @@ class AnyLane(Protocol):
 class Columns:
     """The requests, as the clock reads them."""
 
-    arrival: list[int] | None  # quanta; None in a closed loop
+    arrival: list[int] | None  # at the engine, quanta; None in a closed loop
+    outside: int  # quanta from client to engine
     concurrency: int
     prompt: list[int]
     output: list[int]
@@ -153,7 +154,7 @@ class Cluster:
     def _send(self, now: int, requests: int) -> None:
         """In a closed loop, as many clients send their next request."""
         for number in islice(self._unsent, requests):
-            heappush(self._heap, (now, ARRIVE, number))
+            heappush(self._heap, (now + self._columns.outside, ARRIVE, number))
 
     def _expect(self, arrival: list[int]) -> None:
         """The next request of an open loop is on its way."""
@@ -166,7 +167,7 @@ class Cluster:
         if columns.arrival:
             self._expect(columns.arrival)
         else:
-            self._outcomes.arrive(rid, now)
+            self._outcomes.arrive(rid, now - columns.outside)
         if rid in columns.rejected:
             self._outcomes.reject(rid)
             if columns.arrival is None:
@@ -176,7 +177,7 @@ class Cluster:
         prompt, output = columns.prompt[rid], columns.output[rid]
         seq = Seq(rid, prompt, output, priority, columns.units(rid))
         if columns.timeout is not None:
-            seq.deadline = now + columns.timeout
+            seq.deadline = now - columns.outside + columns.timeout
         last = prompt if self._split else prompt + output - 1
         self._submit(self._entry, seq, last, now)
 

@@ -116,6 +116,8 @@ def _replica_faults(where: str, replica: Replica) -> list[Fault]:
     if seqs > r.max_batched_tokens:
         expected = f"at least max_seqs = {seqs} of a lane"
         faults.append(Fault(f"{where}.max_batched_tokens", f"{r.max_batched_tokens}", expected))
+    if not 0 <= r.request < np.inf:
+        faults.append(Fault(f"{where}.request", f"{r.request}", "0 or more, in seconds"))
     if r.lanes > r.max_seqs or 0 < r.kv_blocks < r.lanes:
         faults.append(Fault(f"{where}.lanes", f"{r.lanes}", "a sequence and a KV block for each"))
     return faults
@@ -144,12 +146,12 @@ def _step_faults(where: str, step: StepModel) -> list[Fault]:
     return []
 
 
-def arrivals(requests: Requests) -> list[int] | None:
-    """Arrivals in quanta from the first; None in a closed loop."""
+def arrivals(requests: Requests, outside: int) -> list[int] | None:
+    """Arrivals at the engine in quanta from when the first was sent; None in a closed loop."""
     if requests.concurrency:
         return None
     times: list[int] = (requests.arrival_ns - requests.arrival_ns[0]).tolist()
-    return [t * QUANTA for t in times]
+    return [t * QUANTA + outside for t in times]
 
 
 def limits(replicas: Sequence[Replica], policy: Policy) -> list[int]:

@@ -14,7 +14,7 @@ from maquette.errors import Fault, InputError
 from maquette.plans.types import Policy, Scheduler
 from maquette.price.step import Replica
 from maquette.serve import requests as reading
-from maquette.serve.clock import QUANTA
+from maquette.serve.clock import QUANTA, quanta
 from maquette.serve.cluster import Cluster, Columns, Pool
 from maquette.serve.costs import Costs
 from maquette.serve.estimated import Estimated, EstimatedSteps
@@ -102,8 +102,10 @@ class Simulation:
         self.windows = windows
         rejected, self.warnings = reading.rejections(requests, replicas, policy, disaggregation)
         unit = reading.unit_of(requests, self.replicas, policy)
+        outside = quanta(max(r.request for r in prefill or replicas))
         columns = Columns(
-            arrival=reading.arrivals(requests),
+            arrival=reading.arrivals(requests, outside),
+            outside=outside,
             concurrency=requests.concurrency,
             prompt=requests.input_tokens.tolist(),
             output=requests.output_tokens.tolist(),

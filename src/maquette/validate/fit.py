@@ -21,10 +21,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
+from scipy.optimize import brentq, least_squares
 
 from maquette.machines.types import Machine
 from maquette.price.calibration import (
+    CLIENT,
     NAMES,
     PARAMETERS,
     Basis,
@@ -43,14 +44,12 @@ LEAST_SCATTER = 0.008  # a repeated static batch scatters this much
 OF_CEILING, CEILING_SD = 0.90, 0.12
 ROUNDS = 5
 STEP = 1e-5  # of a log parameter, to take slopes
-# Standard deviation of the offset of a model and of a version, before the rows tell; each counts as
-# so many that were seen beside those of the rows.  A fit of four parameters per hardware and
-# framework had a median error of 2.9 % on rows it was fitted to and of 6.2 % on rows of other
-# shapes and models.  Attention of an H100 moves by 2-28 % from one version to the next, products
-# by 1-2.5 %.
+# Standard deviation of the offset of a model and of a version, before the rows tell.
+# A fit of four parameters per hardware and framework had a median error of 2.9 % on rows it was
+# fitted to and of 6.2 % on rows of other shapes and models.  Attention of an H100 moves by 2-28 %
+# from one version to the next, products by 1-2.5 %.
 OFFSETS: Mapping[str, float] = {"model": 0.10, "version": 0.05}
-SEEN = 3
-
+SEEN = 3  # of what a deviation is estimated from, rows or offsets, that its first guess counts as
 SWEEPS = 5  # over all offsets, each given the others
 FREEDOM = 4.0  # degrees of freedom of the scatter of rows: the usual choice of robust regression
 
@@ -268,26 +267,36 @@ def _student(scaled: Floats) -> Floats:
 
 
 def _scatter(gaps: Floats, stated: Floats) -> float:
-    """Standard deviation of what rows keep, beyond what they state; tails count, moderately.
+    """Standard deviation of what rows keep, beyond what they state: with both, gaps are of size 1.
 
-    The mean of a robust spread and of the root mean square, the latter cut at four times the
-    former: intervals should hold for odd rows too, but one absurd row should not widen all.
+    Size is the mean of a robust spread and of the root mean square, the latter cut at four times
+    the former: intervals should hold for odd rows too, but one absurd row should not widen all.
+    What was expected before counts as a few rows, lest a few that are met exactly tell everything.
     """
-    robust = 1.4826 * float(np.median(np.abs(gaps)))
-    cut = np.clip(gaps, -4 * robust, 4 * robust)
-    spread = (robust + float(np.sqrt(np.mean(cut**2)))) / 2
-    excess = spread**2 - float(np.mean(stated**2))
-    return float(np.sqrt(max(excess, LEAST_SCATTER**2)))
+
+    def above(scatter: float) -> float:
+        scaled = gaps / np.hypot(stated, scatter)
+        robust = 1.4826 * float(np.median(np.abs(scaled)))
+        cut = np.clip(scaled, -4 * robust, 4 * robust)
+        return (robust + float(np.sqrt(np.mean(cut**2)))) / 2 - 1
+
+    found = LEAST_SCATTER
+    if above(found) > 0:
+        found = float(brentq(above, found, 3 * float(np.abs(gaps).max()), rtol=1e-4))
+    rows = len(gaps)
+    return float(np.sqrt((SEEN * START_SCATTER**2 + rows * found**2) / (SEEN + rows)))
 
 
 def calibration(
     fitted: Fitted, machine: str, engine: str, version: str, source: str, basis: Basis = "fitted"
 ) -> Calibration:
-    """A `Calibration` of a fit."""
+    """A `Calibration` of a fit: that of other clients is never known better than they differ."""
+    covariance, at = fitted.covariance.copy(), NAMES.index("request")
+    covariance[at, at] = max(covariance[at, at], CLIENT**2)
     return replace(
         first_principles(machine, engine).at(fitted.logs),
         version=version,
-        covariance=tuple(tuple(float(x) for x in row) for row in fitted.covariance),
+        covariance=tuple(tuple(float(x) for x in row) for row in covariance),
         residual=fitted.scatter,
         spreads=fitted.spreads,
         offsets=fitted.offsets,

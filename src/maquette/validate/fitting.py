@@ -45,7 +45,7 @@ class Block:
         if self.served is None:
             return self, 0.0
         now, moved = self.served.settled(cal)
-        return replace(self, served=now, predict=now.predict), moved
+        return replace(self, served=now, sigma=now.sigma, predict=now.predict), moved
 
     def priced(self, cal: Calibration) -> Floats:
         """Predictions with the offsets of the model and of each version."""

@@ -9,22 +9,23 @@ little.  Only the way there is approximate: what is compared with a measurement 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from maquette.price.calibration import Calibration
+from maquette.price.calibration import CLIENT, Calibration
 from maquette.validate.cases import Cases, Subject
 from maquette.validate.rows import Floats
 from maquette.validate.serving import Key, Run, chosen, measured, run_of, seen
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import AXES, Batches, Prepared, Seconds, prepare, seconds
 
-# Deviations of the logarithm beside the scatter that a fit finds: what waits for a first token
-# depends on how a client begins and warms up, which rows do not state.  One alone never waits.
-DOUBT: Mapping[str, float] = {"ttft": 0.10}
+# Deviations of the logarithm beside the scatter that a fit finds.  What waits for a first token
+# depends on how a client begins and warms up, which rows do not state; the more of it is waiting,
+# the more a small error is amplified.  One alone never waits.
+WAITING = 0.10
 FITTED = ("ttft", "tpot", "rate")  # e2e follows from these; a p99 says little
 
 
@@ -41,6 +42,7 @@ class Served:
     shelf: Shelf
     loaded: Prepared  # static batches as large as the load
     single: Prepared  # … and of one prompt
+    waits: Any  # of each value, whether it is a first token that may wait for others
     base: Floats  # logarithms of what was simulated less those of the slopes there
 
     def predict(self, cal: Calibration) -> Floats:
@@ -53,25 +55,37 @@ class Served:
         levels = np.array([told[i][k] for i, (_, k) in zip(self.of, self.keys, strict=True)])
         # What cannot be run here after all says nothing.
         levels = np.where(np.isfinite(levels) & (levels > 0), levels, self.measured)
-        base = np.log(levels / self._slopes(cal))
-        return replace(self, base=base), float(np.median(np.abs(base - self.base)))
+        alone = self._slopes(cal)
+        base = np.log(levels / alone)
+        moved = float(np.median(np.abs(base - self.base)))
+        return replace(self, base=base, sigma=self._sigma(levels, alone, cal["request"])), moved
+
+    def _sigma(self, levels: Floats, alone: Floats, outside: float) -> Floats:
+        """Deviations that rows have of their own, where first tokens take `levels`."""
+        first = np.array([q == "ttft" for q, _ in self.keys])
+        waiting = np.maximum(np.maximum(levels, self.measured) / alone, 1.0)
+        return np.hypot(
+            np.where(self.waits, WAITING * waiting, 0.0),
+            np.where(first, CLIENT * outside / np.maximum(levels, outside), 0.0),
+        )
 
     def _slopes(self, cal: Calibration) -> Floats:
         loaded, single = seconds(self.loaded, cal), seconds(self.single, cal)
+        outside = np.reshape(cal["request"], single.ttft.shape[:-1])
         pairs = zip(self.keys, self.of, strict=True)
-        return np.stack([_slope(q, i, loaded, single) for (q, _), i in pairs], axis=-1)
+        return np.stack([_slope(q, i, loaded, single, outside) for (q, _), i in pairs], axis=-1)
 
 
-def _slope(quantity: str, i: int, loaded: Seconds, single: Seconds) -> Floats:
+def _slope(quantity: str, i: int, loaded: Seconds, single: Seconds, outside: Floats) -> Floats:
     if quantity == "ttft":
-        return single.ttft[..., i]
+        return np.asarray(single.ttft[..., i] + outside)
     return 1 / loaded.e2e[..., i] if quantity == "rate" else loaded.e2e[..., i]
 
 
 def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | None:
     """The rows of one subject that can be run and have something measured."""
     runs: list[Run] = []
-    values: list[tuple[int, str, Key, int, float, float]] = []
+    values: list[tuple[int, str, Key, int, float, bool]] = []
     for row in map(int, rows):
         one = run_of(cases, subject, row, shelf)
         if isinstance(one, str):
@@ -83,8 +97,7 @@ def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | 
             cases.why[row] = "no measured value"
             continue
         for q, k in own:
-            doubt = DOUBT.get(q, 0.0) if one.load > 1 else 0.0
-            values.append((len(runs), q, k, row, told[k], doubt))
+            values.append((len(runs), q, k, row, told[k], q == "ttft" and one.load > 1))
         runs.append(one)
     return _served(cases, runs, values, shelf) if values else None
 
@@ -92,22 +105,23 @@ def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | 
 def _served(
     cases: Cases,
     runs: Sequence[Run],
-    values: Sequence[tuple[int, str, Key, int, float, float]],
+    values: Sequence[tuple[int, str, Key, int, float, bool]],
     shelf: Shelf,
 ) -> Served | None:
     loads = np.array([max(r.load / r.replicas, 1.0) for r in runs])
     loaded, single = (prepare(_batches(runs, shelf, size)) for size in (loads, np.ones(len(runs))))
-    runs_of, quantity, key, row, amount, sigma = zip(*values, strict=True)
+    runs_of, quantity, key, row, amount, waits = zip(*values, strict=True)
     why = [loaded.why[i] or single.why[i] for i in runs_of]
     fits = np.array([w == "" for w in why])
     cases.why[list(row)] = why
     if not fits.any():
         return None
+    none = np.zeros(int(fits.sum()))
     return Served(
         runs, np.array(runs_of)[fits].tolist(),
         [(q, k) for q, k, f in zip(quantity, key, fits, strict=True) if f],
-        np.array(row)[fits], np.array(amount)[fits], np.array(sigma)[fits], shelf,
-        loaded, single, np.zeros(int(fits.sum())),
+        np.array(row)[fits], np.array(amount)[fits], none, shelf,
+        loaded, single, np.array(waits)[fits], none,
     )  # fmt: skip
 
 
