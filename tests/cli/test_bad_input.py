@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -219,7 +220,11 @@ def test_interrupt_by_signal():
     asked = ["simulate", "llama-3.1-8b", "--on", "a100-80gb", "--rate", "6", "--requests", "300000",
              "--input-tokens", "1000", "--output-tokens", "200"]  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "maquette", *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "maquette", *asked],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell that runs tests in the background has its jobs ignore the signal.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(3)
     process.send_signal(signal.SIGINT)

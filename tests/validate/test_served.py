@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from maquette.price.calibration import NAMES, first_principles, stacked
+from maquette.price.calibration import CLIENT, NAMES, first_principles, stacked
 from maquette.validate.calibrate import calibrate
 from maquette.validate.cases import resolve
 from maquette.validate.rows import read
@@ -27,14 +27,15 @@ OFFLINE = (
 LOADS = [(c, i, o) for c in (1, 8, 48) for i, o in ((256, 128), (1500, 200))]
 
 
-def measured(known, tmp_path, name, text, lines):
+def measured(known, tmp_path, name, text, lines, true=None):
     """A folder of rows whose values are what a client of the true machine sees."""
     path = tmp_path / name
     path.write_text(text + "".join(line.format(1, 1) for line in lines))
     cases = resolve(read(tmp_path).tables[0], known)
     done = []
     for i, line in enumerate(lines):
-        told = seen(run_of(cases, cases.subject[i], i, known), known, truth(engine="vllm"))
+        run = run_of(cases, cases.subject[i], i, known)
+        told = seen(run, known, true or truth(engine="vllm"))
         if name.startswith("closed"):
             done.append(line.format(told["ttft", "mean"], told["tpot", "mean"]))
         else:
@@ -61,6 +62,21 @@ def test_a_loop_of_clients_tells_the_constants(known, tmp_path):
     assert np.median(before) > 0.10
     assert np.median(_gaps(cases, known, fit.calibration)) < 0.02
     assert fit.fitted.ape_p50 < 0.02
+
+
+def test_what_requests_take_outside_the_engine_is_told_by_first_tokens(known, tmp_path):
+    """Time per token knows nothing of it; other constants are the prior's here."""
+    slow = first_principles("h100-sxm", "vllm")
+    slow = replace(slow, values={**slow.values, "request": 0.04})
+    lines = [
+        f"H100,vllm,0.10,llama-3-8b,1,{c},{6 * c},{i},{o},{{}},{{}}\n" for c, i, o in LOADS[:4]
+    ]
+    folder = measured(known, tmp_path, "closed.csv", CLOSED, lines, slow)
+    (fit,) = calibrate(folder, known, everything=True).fits
+    assert fit.calibration["request"] == pytest.approx(0.04, rel=0.25)
+    assert fit.calibration["step"] == pytest.approx(slow["step"], rel=0.25)
+    at = NAMES.index("request")  # of another client and server nobody knows it better than this
+    assert np.sqrt(fit.calibration.covariance[at][at]) == pytest.approx(CLIENT)
 
 
 def _gaps(cases, known, cal):

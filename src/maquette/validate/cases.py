@@ -32,9 +32,7 @@ class Subject(NamedTuple):
     engine: str
     model: str
     precision: Precision
-    since: str = (
-        ""  # the version whose kernels it has (`plans.engine.Engine.since`); "" is the last
-    )
+    since: str = ""  # which version's kernels (`plans.engine.Engine.since`); "" is the last
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from maquette.validate.cases import Cases, Subject, resolve
 from maquette.validate.durations import with_units
-from maquette.validate.lanes import LANES, PRICERS
+from maquette.validate.lanes import LANES, priced
 from maquette.validate.rows import read
 from maquette.validate.score import Priced
 from maquette.validate.shelf import Shelf
@@ -52,20 +52,17 @@ def compare(
     for table in (t for lane in lanes for t in read(folder).of(lane)):
         cases = with_units(resolve(table, shelf), shelf)
         for subject, rows in cases.groups():
-            general = shelf.calibration(shelf.machines[subject.machine], subject.engine)
-            for version, own in cases.by_version(rows):
-                cal = general.of(subject.model, version)
-                for quantity, priced in PRICERS[table.kind.name](cases, subject, own, shelf, cal):
-                    lines += _lines(cases, subject, cal.basis, quantity, priced)
+            for cal, quantity, found in priced(table.kind.name, cases, subject, rows, shelf):
+                lines += _lines(cases, subject, cal.basis, quantity, found)
         why += Counter(str(w) for w in cases.why if w)
     return sorted(lines, key=lambda x: (x.file, x.row)), dict(why)
 
 
 def _lines(
-    cases: Cases, subject: Subject, basis: str, quantity: str, priced: Priced
+    cases: Cases, subject: Subject, basis: str, quantity: str, found: Priced
 ) -> Iterator[Line]:
     evidence = cases.table.words("evidence")
-    for i, row in enumerate(priced.rows):
+    for i, row in enumerate(found.rows):
         yield Line(
             cases.table.file,
             int(row) + 1,
@@ -74,11 +71,11 @@ def _lines(
             subject.model,
             f"tp{cases.mesh['tp'][row]:g}",
             quantity,
-            float(priced.measured[i]),
-            float(priced.predicted[i]),
-            float(priced.low[i]),
-            float(priced.high[i]),
-            float(priced.ideal[i]),
+            float(found.measured[i]),
+            float(found.predicted[i]),
+            float(found.low[i]),
+            float(found.high[i]),
+            float(found.ideal[i]),
             basis,
             str(evidence[row]),
         )

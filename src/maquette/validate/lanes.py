@@ -69,14 +69,12 @@ def compared(
     why = cases.why.copy()
     held: dict[str, Held] = {q: [] for q in QUANTITIES}
     for subject, rows in cases.groups():
-        general = shelf.calibration(shelf.machines[subject.machine], subject.engine)
-        used[subject.machine, subject.engine] = general
+        machine = shelf.machines[subject.machine]
+        used[subject.machine, subject.engine] = shelf.calibration(machine, subject.engine)
         done = np.zeros(len(why), dtype=bool)
-        for version, own in cases.by_version(rows):
-            cal = general.of(subject.model, version)
-            for quantity, priced in PRICERS[lane](cases, subject, own, shelf, cal):
-                held[quantity].append((subject, cal, priced))
-                done[priced.rows] = True
+        for cal, quantity, found in priced(lane, cases, subject, rows, shelf):
+            held[quantity].append((subject, cal, found))
+            done[found.rows] = True
         reasons = cases.why[rows]  # pricers add their own
         missed = rows[~done[rows]]
         why[missed] = np.where(
@@ -85,6 +83,17 @@ def compared(
     scored = [_columns(lane, q, found, cases, shelf) for q, found in held.items() if found]
     known = [] if _all_fitted(cases, used) else list(choices(lane, cases, held))
     return Compared(scored, known, Counter(str(w) for w in why if w))
+
+
+def priced(
+    lane: str, cases: Cases, subject: Subject, rows: Any, shelf: Shelf
+) -> Iterator[tuple[Calibration, str, score.Priced]]:
+    """Rows of one subject by quantity, each under the calibration of its model and version."""
+    general = shelf.calibration(shelf.machines[subject.machine], subject.engine)
+    for version, own in cases.by_version(rows):
+        cal = general.of(subject.model, version)
+        for quantity, found in PRICERS[lane](cases, subject, own, shelf, cal):
+            yield cal, quantity, found
 
 
 def _all_fitted(cases: Cases, used: Mapping[tuple[str, str], Calibration]) -> bool:
