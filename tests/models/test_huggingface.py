@@ -12,7 +12,7 @@ from maquette.catalogue.models import model, names, row
 from maquette.errors import InputError, MaquetteError, UnknownName
 from maquette.models.config import Attention, Experts, Latent
 from maquette.models.describe import describe
-from maquette.models.facts import parameters
+from maquette.models.facts import parameters, weight_bytes
 from maquette.models.huggingface import SUPPORTED, from_huggingface, read_config
 from models.tiny import CONFIGS, LLAMA3, hf
 
@@ -131,11 +131,31 @@ def test_any_value_is_read_or_refused(name, data, value):
         ({"quant_method": "mxfp4"}, "mxfp4", "experts"),
         ({"quant_method": "compressed-tensors", "config_groups": {
             "group_0": {"weights": {"num_bits": 8, "type": "float"}}}}, "fp8", "linear"),
+        # What is left out of quantisation: attention's projections, or only norms beside it.
+        ({"quant_method": "fbgemm_fp8", "modules_to_not_convert": [
+            "model.layers.0.self_attn.q_proj", "lm_head"]}, "fp8", "feed-forward"),
+        ({"quant_method": "fp8", "modules_to_not_convert": [
+            "model.layers.0.self_attn.q_norm", "model.layers.0.post_attention_layernorm"]},
+         "fp8", "linear"),
+        ({"quant_method": "compressed-tensors", "ignore": ["re:.*self_attn.*"], "config_groups": {
+            "group_0": {"weights": {"num_bits": 4, "type": "int"}}}}, "int4", "feed-forward"),
     ],
 )  # fmt: skip
 def test_published_formats(quantization, native, which):
     config = from_huggingface({**LLAMA, "quantization_config": quantization}, "c")
     assert (config.native, config.quantised) == (native, which)
+
+
+def test_attention_that_is_not_quantised_keeps_its_bytes():
+    whole = {"quant_method": "fp8"}
+    part = {**whole, "modules_to_not_convert": ["self_attn"]}
+    size = [
+        weight_bytes(from_huggingface({**LLAMA, "quantization_config": q}, "c"))
+        for q in (whole, part)
+    ]
+    of = LLAMA["num_attention_heads"] + LLAMA["num_key_value_heads"]
+    weights = 2 * LLAMA["hidden_size"] * LLAMA["head_dim"] * of * LLAMA["num_hidden_layers"]
+    assert size[1] - size[0] == weights  # one byte more of each
 
 
 def test_files(tmp_path):

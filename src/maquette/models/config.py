@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from maquette.ir.dtypes import DType, dtype
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "clamped_swiglu"]
-Quantised = Literal["none", "linear", "experts"]
+Quantised = Literal["none", "linear", "feed-forward", "experts"]
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,13 @@ class ModelConfig:
 
     @cached_property
     def linear(self) -> DType:
-        """The format of projection weights inside layers."""
+        """The format of the projection weights of attention and what stands in its place."""
         return dtype(self.native if self.quantised == "linear" else "bf16")
+
+    @cached_property
+    def dense(self) -> DType:
+        """The format of the weights of feed-forward parts that every token takes."""
+        return dtype(self.native if self.quantised in ("linear", "feed-forward") else "bf16")
 
     @cached_property
     def expert(self) -> DType:

@@ -144,7 +144,7 @@ def _together(x: Tensor, normed: Tensor, added: Tensor, ffn: Dense, config: Mode
     if config.parallel > 1:
         with section("norm_ffn"):
             normed = normalise(x, config.norm, "norm_ffn", "d")
-    out = feed_forward(normed, ffn, config.linear)
+    out = feed_forward(normed, ffn, config.dense)
     with section("down"):
         return _residual(x, added + out, config)
 
@@ -165,9 +165,9 @@ def _mix(x: Tensor, mixer: Mixer, config: ModelConfig, absorbed: bool) -> Mixed:
 def _feed(x: Tensor, h: Tensor, normed: Tensor, ffn: FeedForward, config: ModelConfig) -> Tensor:
     """The layer's output: the stream `h` and what the feed-forward part makes of it."""
     if isinstance(ffn, Dense):
-        added, last = feed_forward(normed, ffn, config.linear), "down"
+        added, last = feed_forward(normed, ffn, config.dense), "down"
     elif ffn.residual is None:
-        added, last = mixture(normed, ffn, config.expert, config.linear), "combine"
+        added, last = mixture(normed, ffn, config.expert, config.dense), "combine"
     else:
         return _beside(x, h, normed, ffn, ffn.residual, config)
     if config.sandwich:
@@ -184,7 +184,7 @@ def _beside(
     """Arctic: a dense part follows attention while the experts read the layer's own input."""
     with section("norm_experts"):
         own = normalise(x, config.norm, "norm_experts", "d")
-    routed = mixture(own, moe, config.expert, config.linear)
-    added = feed_forward(normed, dense, config.linear)
+    routed = mixture(own, moe, config.expert, config.dense)
+    added = feed_forward(normed, dense, config.dense)
     with section("combine"):
         return h + added + routed

@@ -175,8 +175,9 @@ def published_format(k: Keys) -> tuple[str, Quantised]:
     method = q.choice("quant_method", methods)
     if method == "mxfp4":
         return "mxfp4", "experts"
+    which: Quantised = "feed-forward" if _leaves_attention(q) else "linear"
     if method in ("fp8", "fbgemm_fp8"):
-        return "fp8", "linear"
+        return "fp8", which
     if method == "compressed-tensors":
         groups = q.table("config_groups")
         first = next(iter(groups.data), "group_0")
@@ -189,4 +190,11 @@ def published_format(k: Keys) -> tuple[str, Quantised]:
     if name is None:
         kind = "integer" if integer else "float"
         q.fault("", f"{bits}-bit {kind} weights are not supported", "int4, int8 or fp8")
-    return name or "bf16", "linear"
+    return name or "bf16", which
+
+
+def _leaves_attention(q: Keys) -> bool:
+    """Whether projections of attention are among what a quantised checkpoint leaves as it was."""
+    lists = ("modules_to_not_convert", "ignored_layers", "ignore")
+    left = [str(x) for name in lists if q.has(name) for x in q.items(name)]
+    return any("self_attn" in x and "norm" not in x for x in left)
