@@ -25,7 +25,6 @@ from scipy.optimize import brentq, least_squares
 
 from maquette.machines.types import Machine
 from maquette.price.calibration import (
-    CLIENT,
     NAMES,
     PARAMETERS,
     Basis,
@@ -50,13 +49,13 @@ STEP = 1e-5  # of a log parameter, to take slopes
 # from one version to the next, products by 1-2.5 %.
 OFFSETS: Mapping[str, float] = {"model": 0.10, "version": 0.05}
 SEEN = 3  # of what a deviation is estimated from, rows or offsets, that its first guess counts as
-SWEEPS = 5  # over all offsets, each given the others
+SWEEPS = 5  # of weights, for the offsets
 FREEDOM = 4.0  # degrees of freedom of the scatter of rows: the usual choice of robust regression
 
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """Rows priced by one function: measured seconds beside what a calibration predicts."""
+    """Rows priced by one function: measured times beside what a calibration predicts."""
 
     measured: Floats
     predict: Callable[[Calibration], Floats]
@@ -131,8 +130,13 @@ class _Offsets:
     variance: Floats
 
 
-def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = None) -> Fitted:
-    """The most probable log parameters given rows and priors, sought `near` an earlier optimum."""
+def maximise(
+    observed: Sequence[Observed], before: Prior, near: Fitted | None = None, seen: int = SEEN
+) -> Fitted:
+    """The most probable log parameters given rows and priors, sought `near` an earlier optimum.
+
+    What is expected of their scatter counts as `seen` rows.
+    """
     blank = first_principles("", "")
     fraction = np.array([p[2] for p in PARAMETERS.values()])
     upper = np.where(fraction, 0.0, np.inf)
@@ -175,7 +179,7 @@ def maximise(observed: Sequence[Observed], before: Prior, near: Fitted | None = 
         logs, before_it = held.x, scatter
         gap = gaps([logs])[0]
         offsets = _offsets(gap, np.hypot(stated, scatter), groups, wide)
-        scatter = _scatter(_less(gap, offsets.mean, groups), stated)
+        scatter = _scatter(_less(gap, offsets.mean, groups), stated, seen)
         spreads = {kind: _spread(kind, groups, offsets) for kind in OFFSETS}
         wide, wide_before = np.array([spreads[g.kind] for g in groups]), wide
         still = abs(scatter / before_it - 1) < 0.05 and np.allclose(wide, wide_before, rtol=0.1)
@@ -211,17 +215,23 @@ def _groups(observed: Sequence[Observed]) -> list[_Group]:
 
 
 def _offsets(gaps: Floats, sd: Floats, groups: Sequence[_Group], wide: Floats) -> _Offsets:
-    """The offset of each group at which its rows are likeliest, found by reweighting."""
+    """The offsets at which rows are likeliest, all together, found by reweighting.
+
+    A model that only one version ran and that version share what their rows say, and know less of
+    themselves: variances are marginal.
+    """
     mean, variance, left = np.zeros(len(groups)), np.square(wide), gaps.copy()
-    for sweep in range(SWEEPS):
-        for i, rows in enumerate(g.rows for g in groups):
-            own = left[rows] + mean[i]
-            middle = mean[i] if sweep else float(np.median(own))
-            scaled = (own - middle) / sd[rows]
-            weight = (FREEDOM + 1) / (FREEDOM + scaled**2) / sd[rows] ** 2
-            variance[i] = 1 / (weight.sum() + wide[i] ** -2)
-            mean[i] = float(weight @ own) * variance[i]
-            left[rows] = own - mean[i]
+    for group in groups:  # weights begin about the middle of each
+        left[group.rows] -= float(np.median(left[group.rows]))
+    of = np.zeros((len(gaps), len(groups)))
+    for i, group in enumerate(groups):
+        of[group.rows, i] = 1.0
+    for _ in range(SWEEPS if groups else 0):
+        weight = (FREEDOM + 1) / (FREEDOM + (left / sd) ** 2) / sd**2
+        weighed = of * weight[:, None]
+        known = np.linalg.inv(of.T @ weighed + np.diag(wide**-2.0))
+        mean, variance = known @ (weighed.T @ gaps), np.diag(known)
+        left = gaps - of @ mean
     return _Offsets(mean, variance)
 
 
@@ -266,37 +276,41 @@ def _student(scaled: Floats) -> Floats:
     return np.asarray(np.sign(scaled) * np.sqrt(loss))
 
 
-def _scatter(gaps: Floats, stated: Floats) -> float:
+def _scatter(gaps: Floats, stated: Floats, seen: int = SEEN) -> float:
     """Standard deviation of what rows keep, beyond what they state: with both, gaps are of size 1.
 
     Size is the mean of a robust spread and of the root mean square, the latter cut at four times
     the former: intervals should hold for odd rows too, but one absurd row should not widen all.
-    What was expected before counts as a few rows, lest a few that are met exactly tell everything.
+    A row tells of the scatter as far as it does not state more itself.  What was expected before
+    counts as a few rows, lest a few that are met exactly tell everything.
     """
 
+    def telling(scatter: float) -> Floats:
+        return np.asarray(scatter**2 / (scatter**2 + stated**2))
+
     def above(scatter: float) -> float:
-        scaled = gaps / np.hypot(stated, scatter)
-        robust = 1.4826 * float(np.median(np.abs(scaled)))
-        cut = np.clip(scaled, -4 * robust, 4 * robust)
-        return (robust + float(np.sqrt(np.mean(cut**2)))) / 2 - 1
+        scaled, weight = np.abs(gaps) / np.hypot(stated, scatter), telling(scatter)
+        order = np.argsort(scaled)
+        reached = np.cumsum(weight[order])
+        robust = 1.4826 * scaled[order][np.searchsorted(reached, reached[-1] / 2)]
+        cut = np.minimum(scaled, 4 * robust)
+        return float(robust + np.sqrt(np.average(cut**2, weights=weight))) / 2 - 1
 
     found = LEAST_SCATTER
     if above(found) > 0:
         found = float(brentq(above, found, 3 * float(np.abs(gaps).max()), rtol=1e-4))
-    rows = len(gaps)
-    return float(np.sqrt((SEEN * START_SCATTER**2 + rows * found**2) / (SEEN + rows)))
+    rows = float(telling(found).sum())
+    return float(np.sqrt((seen * START_SCATTER**2 + rows * found**2) / (seen + rows)))
 
 
 def calibration(
     fitted: Fitted, machine: str, engine: str, version: str, source: str, basis: Basis = "fitted"
 ) -> Calibration:
-    """A `Calibration` of a fit: that of other clients is never known better than they differ."""
-    covariance, at = fitted.covariance.copy(), NAMES.index("request")
-    covariance[at, at] = max(covariance[at, at], CLIENT**2)
+    """A `Calibration` of a fit."""
     return replace(
         first_principles(machine, engine).at(fitted.logs),
         version=version,
-        covariance=tuple(tuple(float(x) for x in row) for row in covariance),
+        covariance=tuple(tuple(float(x) for x in row) for row in fitted.covariance),
         residual=fitted.scatter,
         spreads=fitted.spreads,
         offsets=fitted.offsets,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maquette.plans.engine import numbered
-from maquette.price.calibration import NAMES, Basis, Calibration, first_principles, minor
+from maquette.price.calibration import CLIENT, NAMES, Basis, Calibration, first_principles, minor
 from maquette.validate.cases import Subject
 from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise
 from maquette.validate.rows import Floats, Texts
@@ -146,11 +146,19 @@ def _settled(task: Task, start: Prior) -> Made:
     for _ in range(ROUNDS):
         task, moved = _moved(task, cal)
         if held is not None and moved < SETTLED:
-            return Made(task, held, start)
+            return Made(task, _of_any_client(held, start), start)
         held = maximise(task.observed(), start, held)
         cal = cal.at(held.logs)
     assert held is not None
-    return Made(_moved(task, cal)[0], held, start)  # errors are of simulations
+    # Errors are of simulations.
+    return Made(_moved(task, cal)[0], _of_any_client(held, start), start)
+
+
+def _of_any_client(held: Fitted, start: Prior) -> Fitted:
+    """What others' clients and servers take is not known better than they differ."""
+    covariance, at = held.covariance.copy(), NAMES.index("request")
+    covariance[at, at] = max(covariance[at, at], min(start.covariance[at, at], CLIENT**2))
+    return replace(held, covariance=covariance)
 
 
 def _moved(task: Task, cal: Calibration) -> tuple[Task, float]:

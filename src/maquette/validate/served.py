@@ -2,7 +2,8 @@
 
 What a client sees of a loop or a queue is a simulation, too slow to differentiate for every row and
 constant.  How it moves with the constants is nearly how a static batch of as many sequences does:
-its whole time for a time per token or a rate, the prefill of one prompt for a first token.  So a
+its whole time for a time per token, the prefill of one prompt for a first token.  A rate is fitted
+as the time it leaves for a token, so that what is slower is larger.  So a
 fit moves along those slopes, and every row is simulated anew where it came to, until that changes
 little.  Only the way there is approximate: what is compared with a measurement is simulated.
 """
@@ -52,7 +53,8 @@ class Served:
     def settled(self, cal: Calibration) -> tuple[Served, float]:
         """Simulated anew, and the median change of a prediction."""
         told = [seen(r, self.shelf, cal) for r in self.runs]
-        levels = np.array([told[i][k] for i, (_, k) in zip(self.of, self.keys, strict=True)])
+        pairs = zip(self.of, self.keys, strict=True)
+        levels = np.array([_time(q, told[i][k]) for i, (q, k) in pairs])
         # What cannot be run here after all says nothing.
         levels = np.where(np.isfinite(levels) & (levels > 0), levels, self.measured)
         alone = self._slopes(cal)
@@ -79,7 +81,12 @@ class Served:
 def _slope(quantity: str, i: int, loaded: Seconds, single: Seconds, outside: Floats) -> Floats:
     if quantity == "ttft":
         return np.asarray(single.ttft[..., i] + outside)
-    return 1 / loaded.e2e[..., i] if quantity == "rate" else loaded.e2e[..., i]
+    return loaded.e2e[..., i]
+
+
+def _time(quantity: str, value: float) -> float:
+    """What is told, as a time."""
+    return 1 / value if quantity == "rate" else value
 
 
 def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | None:
@@ -97,7 +104,7 @@ def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | 
             cases.why[row] = "no measured value"
             continue
         for q, k in own:
-            values.append((len(runs), q, k, row, told[k], q == "ttft" and one.load > 1))
+            values.append((len(runs), q, k, row, _time(q, told[k]), q == "ttft" and one.load > 1))
         runs.append(one)
     return _served(cases, runs, values, shelf) if values else None
 

@@ -210,7 +210,7 @@ def _maximise(rows: Rows, used: Bools, wide: Prior, at: _At, more: float = 0.0) 
         np.hypot(rows.noise[used], more),
         "runs",
     )
-    return maximise([observed], wide)
+    return maximise([observed], wide, seen=0)  # `_residual` expects some itself
 
 
 def _posterior(
