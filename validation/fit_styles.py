@@ -80,7 +80,15 @@ def fit(name: str, rows: list[tuple[Point, float]]) -> Calibration:
         "residual is set to what such models miss by, not found from these rows",
         f"mostly prior: {weak}",
     )
-    return replace(found, rows=len(rows), date=DATE, residual=SCATTER[name], notes=notes)
+    return replace(
+        found,
+        rows=len(rows),
+        date=DATE,
+        residual=SCATTER[name],
+        spreads={},
+        offsets={},
+        notes=notes,
+    )
 
 
 def main() -> None:

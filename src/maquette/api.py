@@ -155,7 +155,7 @@ def deployment(
         lambda: engines.engine(engine or engines.DEFAULT),
     )
     chosen = chosen if engine else engines.engine(engines.default(where.machine))
-    found = calibrations.find(where.machine, chosen.name, calibration).of(config.name)
+    found = calibrations.find(where.machine, chosen.name, calibration)
     if others:
         raise InputError(Fault("on", f"{1 + len(others)} systems are named", "one"))
     apart = Wish(prefill_tp, prefill_pp) if prefill_replicas else None
@@ -390,7 +390,7 @@ def winner(answer: Answer) -> Simulation | None:
     schedule = lower(program(of), chosen)
     memory = fits(schedule, where.machine, chosen, plan)
     assert isinstance(memory, Memory)  # it was simulated
-    cal = calibrations.find(where.machine, plan.engine, question.calibrations).of(of.name)
+    cal = calibrations.find(where.machine, plan.engine, question.calibrations)
     held = Deployment(of, where, chosen, plan, schedule, cal, memory)
     if len(question.requests) > found.metrics.requests:  # the search looked at the first ones only
         return simulation.run(held, question.requests, question.targets, seed=question.seed)

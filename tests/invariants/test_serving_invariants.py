@@ -246,6 +246,8 @@ def test_13_outside_the_engine(case: Case, ms: int) -> None:
         for name in ("scheduled_ns", "first_token_ns", "finish_ns"):
             before, after = getattr(near, name), getattr(far, name)
             assert np.array_equal(np.where(before < 0, before, before + ms * 10**6), after)
+        # Nobody waits for a place there.
+        assert np.allclose(latencies(near)["queue"], latencies(far)["queue"], atol=1e-9)
     else:
         alone = replace(case.requests, concurrency=1)
         lone = simulate(alone, away((constant(0.01),)))

@@ -131,11 +131,13 @@ def test_any_value_is_read_or_refused(name, data, value):
         ({"quant_method": "mxfp4"}, "mxfp4", "experts"),
         ({"quant_method": "compressed-tensors", "config_groups": {
             "group_0": {"weights": {"num_bits": 8, "type": "float"}}}}, "fp8", "linear"),
-        # What is left out of quantisation: attention's projections, or only norms beside it.
+        # What is left out of quantisation: attention's projections, or only what is beside them.
         ({"quant_method": "fbgemm_fp8", "modules_to_not_convert": [
-            "model.layers.0.self_attn.q_proj", "lm_head"]}, "fp8", "feed-forward"),
+            *(f"model.layers.{i}.self_attn.q_proj" for i in range(2)), "lm_head"]},
+         "fp8", "feed-forward"),
         ({"quant_method": "fp8", "modules_to_not_convert": [
-            "model.layers.0.self_attn.q_norm", "model.layers.0.post_attention_layernorm"]},
+            "model.layers.0.self_attn.q_norm", "model.layers.0.post_attention_layernorm",
+            "vision_tower.layers.0.self_attn.k_proj", "model.layers.1.self_attn.q_proj"]},
          "fp8", "linear"),
         ({"quant_method": "compressed-tensors", "ignore": ["re:.*self_attn.*"], "config_groups": {
             "group_0": {"weights": {"num_bits": 4, "type": "int"}}}}, "int4", "feed-forward"),

@@ -66,7 +66,7 @@ def test_draws_have_the_covariance_of_the_posterior():
 
 def test_what_is_certain_varies_with_the_requests_only(deployment):
     cal = replace(deployment.calibration, covariance=CERTAIN, residual=0.0)
-    found = run(replace(deployment, calibration=cal), sent(6.0), draws=4).forecast
+    found = run(replace(deployment, known=cal), sent(6.0), draws=4).forecast
     assert found.streams == 4
     for name, held in found.constants.items():
         assert held.low == pytest.approx(held.high), name

@@ -12,7 +12,7 @@ from maquette.catalogue.write_calibrations import write as write_calibrations
 from maquette.errors import InputError
 from maquette.price.calibration import NAMES, PARAMETERS, first_principles
 from maquette.validate.calibrate import calibrate
-from maquette.validate.fit import Prior, _scatter, prior
+from maquette.validate.fit import Prior, _Group, _offsets, _scatter, prior
 from maquette.validate.static import prepare, seconds
 from maquette.validate.validation import validate
 from validate.synthetic import HEADINGS, SHAPES, TRUTH, grid, rows, truth, write
@@ -96,6 +96,26 @@ def test_rows_of_a_version_err_together_and_who_names_it_has_its_price(known, tm
     assert old - new == pytest.approx(np.log(1.06 / 0.96), abs=0.02)
     assert cal.of(version="0.7.1").residual < cal.residual
     assert fit.held_out is not None and fit.held_out.ape_p50 < 0.015
+
+
+def test_a_model_of_one_version_and_that_version_share_what_rows_say():
+    """Two models, each of a version of its own, 0.2 to either side: who is odd nobody knows."""
+    rows = [np.arange(100), np.arange(100, 200)]
+    groups = [_Group(kind, f"{i}", r) for kind in ("model", "version") for i, r in enumerate(rows)]
+    gaps = np.repeat([0.2, -0.2], 100)
+    wide = np.array([0.10, 0.10, 0.05, 0.05])
+    found = _offsets(gaps, np.full(200, 0.05), groups, wide)
+    np.testing.assert_allclose(found.mean, [0.16, -0.16, 0.04, -0.04], atol=0.002)
+    # What both say together is known, and neither alone.
+    np.testing.assert_allclose(np.sqrt(found.variance), 0.045, atol=0.002)
+
+
+def test_rows_that_state_much_say_little_of_the_scatter():
+    rng = np.random.default_rng(0)
+    gaps = rng.normal(0, 0.1, 200)
+    stated = np.concatenate([gaps, rng.normal(0, 0.1, 2000)])
+    sigma = np.concatenate([np.zeros(200), np.full(2000, 0.5)])
+    assert _scatter(stated, sigma) == pytest.approx(_scatter(gaps, np.zeros(200)), rel=0.25)
 
 
 def test_a_version_moves_every_time_by_one_factor(known):

@@ -64,6 +64,26 @@ def test_a_loop_of_clients_tells_the_constants(known, tmp_path):
     assert fit.fitted.ape_p50 < 0.02
 
 
+def test_a_rate_below_and_a_time_above_say_the_same_of_a_model(known, tmp_path):
+    """Offsets are of times: a model that is slow all at once has a positive one."""
+    lines = [
+        f"H100,vllm,{model},1,1,{n},256,{out},pinned,{{}}\n"
+        for model in ("llama-3-8b", "qwen2-7b", "mistral-7b")
+        for n, out in ((16, 64), (32, 64), (64, 128))
+    ]
+    folder = measured(known, tmp_path, "offline.csv", OFFLINE, lines)
+    text = (folder / "offline.csv").read_text().splitlines()
+    for i, line in enumerate(text):
+        *head, rate = line.split(",")
+        if "qwen2-7b" in line:
+            text[i] = ",".join([*head, str(float(rate) / 1.15)])
+    (folder / "offline.csv").write_text("\n".join(text) + "\n")
+    (fit,) = calibrate(folder, known, everything=True).fits
+    off = {name: mean for name, (mean, _) in fit.calibration.offsets["model"].items()}
+    others = (off["llama-3-8b"] + off["mistral-7b"]) / 2
+    assert off["qwen2-7b"] - others == pytest.approx(np.log(1.15), abs=0.04)
+
+
 def test_what_requests_take_outside_the_engine_is_told_by_first_tokens(known, tmp_path):
     """Time per token knows nothing of it; other constants are the prior's here."""
     slow = first_principles("h100-sxm", "vllm")

@@ -105,6 +105,15 @@ def _faults(cal: Calibration, where: str) -> Iterable[Fault]:
         yield Fault(f"{where}.covariance", "has another shape", f"{len(NAMES)} rows of as many")
     elif not np.allclose(matrix, np.transpose(matrix)) or np.linalg.eigvalsh(matrix).min() < -1e-9:
         yield Fault(f"{where}.covariance", "is not symmetric and positive semidefinite")
+    for kind, known in cal.offsets.items():
+        if kind not in cal.spreads and known:
+            yield Fault(f"{where}.offsets.{kind}", "has no spread", f"spreads.{kind}")
+        for name, (_, sd) in known.items():
+            if sd < 0:
+                yield Fault(f"{where}.offsets.{kind}.{name}", f"deviates by {sd:g}", "0 or more")
+    for kind, spread in cal.spreads.items():
+        if spread < 0:
+            yield Fault(f"{where}.spreads.{kind}", f"is {spread:g}", "0 or more")
     if cal.residual < 0:
         yield Fault(f"{where}.residual", f"is {cal.residual:g}", "0 or more")
 

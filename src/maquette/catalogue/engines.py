@@ -27,7 +27,8 @@ def names() -> tuple[str, ...]:
 def engine(name_or_path: str) -> Engine:
     """The engine of that name or alias (in any case), or in the file at that path.
 
-    NAME@VERSION is the engine at a version: the core it had then, priced as rows of that version
+    NAME@VERSION is the engine at a version: the core it had then (one with options of its own, such
+    as vllm-0.14, is named itself), priced as rows of that version
     are where a calibration knows any.  UnknownName names the nearest engines; InputError lists
     every fault of a file, or says that a version is none.
 
@@ -55,7 +56,7 @@ def core(name: str) -> str:
     return name.partition("@")[0]
 
 
-_VERSION = re.compile(r"v?(\d+)(?:\.(\d+))?")
+_VERSION = re.compile(r"v?(\d+)(?:\.(\d+)|$)")
 # Engines that changed their core: name → (below this version, the catalogue's name), oldest first.
 _CORES: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
     # No graphs of decode steps before 0.4; another engine core before 0.8.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -19,6 +20,7 @@ from maquette.models.config import (
 )
 from maquette.models.keys import Keys
 
+ELSEWHERE = ("norm", "indexer", "vision", "visual", "audio")  # no projections of a decoder's layers
 ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
@@ -175,7 +177,7 @@ def published_format(k: Keys) -> tuple[str, Quantised]:
     method = q.choice("quant_method", methods)
     if method == "mxfp4":
         return "mxfp4", "experts"
-    which: Quantised = "feed-forward" if _leaves_attention(q) else "linear"
+    which: Quantised = "feed-forward" if _leaves_attention(q, k) else "linear"
     if method in ("fp8", "fbgemm_fp8"):
         return "fp8", which
     if method == "compressed-tensors":
@@ -193,8 +195,15 @@ def published_format(k: Keys) -> tuple[str, Quantised]:
     return name or "bf16", which
 
 
-def _leaves_attention(q: Keys) -> bool:
-    """Whether projections of attention are among what a quantised checkpoint leaves as it was."""
+def _leaves_attention(q: Keys, k: Keys) -> bool:
+    """Whether a quantised checkpoint leaves attention's projections as they were, in most layers.
+
+    Parts of it that are no projection of the decoder's, or of a layer or two, do not count.
+    """
     lists = ("modules_to_not_convert", "ignored_layers", "ignore")
     left = [str(x) for name in lists if q.has(name) for x in q.items(name)]
-    return any("self_attn" in x and "norm" not in x for x in left)
+    own = [x for x in left if "self_attn" in x and not any(w in x for w in ELSEWHERE)]
+    numbers = [re.search(r"layers\.(\d+)\.", x) for x in own]
+    if any(n is None for n in numbers):
+        return True
+    return 2 * len({n[1] for n in numbers if n}) > k.count("num_hidden_layers", 1)

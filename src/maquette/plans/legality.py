@@ -214,6 +214,8 @@ def adjusted(base: Policy, changes: Mapping[str, Any]) -> Policy:
             a size or a spread below zero.
     """
     found = replace(base, **{k: v for k, v in changes.items() if v is not None})
+    if not changes.get("max_seqs"):  # the engine's own number of them gives way
+        found = replace(found, max_seqs=max(min(found.max_seqs, found.max_batched_tokens), 1))
     if found.chunked_prefill and not base.chunked_prefill and not changes.get("scheduler"):
         found = replace(found, scheduler="continuous")
     if found.scheduler != "prefill-first" and not changes.get("admission"):

@@ -218,12 +218,16 @@ def first_principles(machine: str, engine: str, style: Style = "kernel") -> Cali
 
 
 def transferred(donor: Calibration, machine: str, widen: float = 0.20) -> Calibration:
-    """Another machine's efficiencies, borrowed: the same fractions, wider intervals."""
+    """Another machine's efficiencies, borrowed: the same fractions, wider intervals.
+
+    Nothing is known of its models and versions.
+    """
     covariance = np.array(donor.covariance) + np.eye(len(NAMES)) * widen**2
     return replace(
         donor,
         machine=machine,
         covariance=tuple(tuple(float(x) for x in row) for row in covariance),
+        offsets={},
         basis="transferred",
         source=f"borrowed from {donor.machine} ({donor.source})",
     )

@@ -13,7 +13,7 @@ else ``max(d + p, h + q) - h``, least for the least `d`: `P` is the lesser of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,7 +41,7 @@ from maquette.price.seconds import walk_seconds
 from maquette.traffic.types import Requests
 
 Floats = NDArray[np.float64]
-GRID = np.unique(np.round(np.geomspace(1, 1024, 41))).astype(float)
+GRID = np.unique(np.round(np.geomspace(1, 4096, 49))).astype(float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,13 +179,12 @@ def curves(
     if how.overlap:
         more = own(schedule, machine, cal, GRID, GRID) - own(schedule, machine, cal, 1.0, 1.0)
 
-    def filling(prompts: float) -> Floats:
+    def filling(prompts: Floats) -> Any:
         """Work of each of `prompts` mean prompts beyond a step which decodes a token anyway."""
         times, chunk = _prefill(schedule, asked, budget, prompts)
         device, host = priced(chunk, none)
         seen = np.maximum(device, host + more) - np.maximum(one[0], one[1] + more)
-        each: Floats = np.maximum(np.minimum(device - one[0], seen), 0.0) * times / prompts
-        return np.where((times > 1) & (prompts > 1), np.inf, each)
+        return np.maximum(np.minimum(device - one[0], seen), 0.0) * times / prompts
 
     prefill = np.min([filling(n) for n in _together(asked, budget)], axis=0)
     # As many requests as may miss the target have at least so many tokens to compute.
@@ -231,13 +230,17 @@ def _chunks(schedule: Schedule, fresh: float, budget: Floats) -> tuple[Floats, E
     return whole, full, rest
 
 
-def _together(asked: Load, budget: Floats) -> Floats:
-    """Numbers of mean prompts in a step: one may fill its last wave badly, several better."""
-    most = max(float(budget.max()) / float(asked.fresh.mean()), 1.0)
-    return np.asarray(2.0 ** np.arange(np.floor(np.log2(most)) + 1))
+def _together(asked: Load, budget: Floats) -> Iterator[Floats]:
+    """Mean prompts in a step, up to a budget of them: one may fill its last wave badly."""
+    most = np.maximum(budget / float(asked.fresh.mean()), 1.0)
+    yield most
+    for doublings in range(int(np.log2(most.max())) + 1):
+        yield np.minimum(2.0**doublings, most)
 
 
-def _prefill(schedule: Schedule, asked: Load, budget: Floats, prompts: float) -> tuple[Floats, Env]:
+def _prefill(
+    schedule: Schedule, asked: Load, budget: Floats, prompts: Floats
+) -> tuple[Floats, Env]:
     """In how many chunks mean prompts are computed together, and the features of the mean chunk.
 
     Steps are convex in tokens, waves apart: equal chunks are the quickest; attention is linear.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from maquette.compiler.lower import lower
 from maquette.compiler.schedule import Schedule
@@ -35,8 +36,13 @@ class Deployment:
     engine: Engine
     plan: Plan
     schedule: Schedule
-    calibration: Calibration
+    known: Calibration  # of the engine on the machine, whatever it runs
     memory: Memory  # of one device of a replica
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What is known, of this model."""
+        return self.known.of(self.model.name)
 
     @property
     def usd_per_hour(self) -> float | None:

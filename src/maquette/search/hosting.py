@@ -124,7 +124,8 @@ class Models:
         if no is not None:
             return no
         plan = Plan(self.precision, mesh, engines.policy(engine, machine), engine=engine.name)
-        found = replica(schedule, machine, engine, plan, self.calibration(where, system))
+        cal = self.calibration(where, system).of(name)
+        found = replica(schedule, machine, engine, plan, cal)
         return found if isinstance(found, Infeasible) else Priced(found, layers)
 
 

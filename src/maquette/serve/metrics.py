@@ -5,7 +5,7 @@
   Requests with one token have none.
 - ITL: a single gap between two tokens of one request; all gaps of all requests, in bins of 1 %.
 - E2E: from arrival to the last token.
-- queue: from arrival to the first step that holds the request.
+- queue: from arrival at the engine to the first step that holds the request.
 
 All are of finished requests, except ITL, which has every gap.  Rates are over the whole
 simulation, from the first arrival to the end of the last step, and count finished requests only:
@@ -90,7 +90,7 @@ def latencies(trace: Trace) -> dict[str, Floats]:
         "ttft": (first - arrival) * 1e-9,
         "tpot": (finish - first)[many] / after[many] * 1e-9,
         "e2e": (finish - arrival) * 1e-9,
-        "queue": (trace.scheduled_ns[done] - arrival) * 1e-9,
+        "queue": (trace.scheduled_ns[done] - arrival - trace.outside_ns) * 1e-9,
     }
 
 
@@ -128,7 +128,7 @@ def summary(
         output_tokens_per_s=PerSecond(float(trace.output_tokens[done].sum()) * rate),
         good_share=None if good is None else good / len(trace.status),
         goodput_per_s=None if good is None else PerSecond(good * rate),
-        mean_running=float((values["e2e"] - values["queue"]).sum()) * rate,
+        mean_running=float((trace.finish_ns - trace.scheduled_ns)[done].sum()) * 1e-9 * rate,
         mean_waiting=float(values["queue"].sum()) * rate,
         cache_hit_rate=float(trace.cached_tokens.sum()) / max(prompts, 1),
         utilisation=trace.busy_ns * 1e-9 * rate / trace.replicas,

@@ -103,6 +103,7 @@ class Simulation:
         rejected, self.warnings = reading.rejections(requests, replicas, policy, disaggregation)
         unit = reading.unit_of(requests, self.replicas, policy)
         outside = quanta(max(r.request for r in prefill or replicas))
+        self.outside_ns = round(outside / QUANTA)
         columns = Columns(
             arrival=reading.arrivals(requests, outside),
             outside=outside,
@@ -217,6 +218,7 @@ class Simulation:
             gap_edges_ns=GAP_EDGES_NS,
             gap_counts=timeline.gap_counts,
             replicas=len(self.replicas),
+            outside_ns=self.outside_ns,
             closed_loop=self.requests.concurrency > 0,
             sustainable_per_s=self._sustainable(status),
             warnings=(*self.warnings, *_outcome_warnings(status, self.policy)),

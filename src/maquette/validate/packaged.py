@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maquette.catalogue.calibrations import family
+from maquette.catalogue.engines import core
 from maquette.errors import Fault, InputError
 from maquette.machines.types import Machine
 from maquette.plans.engine import Engine
@@ -127,7 +128,7 @@ def exact(root: Path, shelf: Shelf, machine: Machine, engine: str, version: str 
 
 def before(cal: Calibration, machine: Machine, engine: Engine) -> Calibration:
     """A calibration that kernels of the installed package go before."""
-    held = exact(folder(), stocked(), machine, engine.name, engine.version)
+    held = exact(folder(), stocked(), machine, core(engine.name), engine.version)
     source = f"{cal.source}; kernels of {held.source} where one has the shape"
     return replace(cal, tables=held, source=source)
 

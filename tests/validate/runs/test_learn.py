@@ -144,6 +144,27 @@ def test_a_written_calibration_is_read_back_and_used(learned, tmp_path):
     assert used["step"] == pytest.approx(learned.after["step"], rel=1e-4)
 
 
+def test_runs_of_one_model_leave_others_open(learned):
+    """What they tell of the machine holds for all; how far another model is off nobody saw."""
+    after = learned.after
+    own, other = after.of("llama-3.1-8b"), after.of("qwen3-32b")
+    assert own.values == after.values == other.values
+    apart = np.sqrt(other.residual**2 - own.residual**2)
+    assert apart == pytest.approx(after.spreads["model"], rel=1e-6)
+
+
+def test_what_was_known_of_a_model_is_not_written_for_all(known):
+    """Runs just as foreseen change no constant, though the model was known to be slow."""
+    found = points(runs()[:3], api.deployment, known)
+    general = found[0].deployment.known
+    odd = replace(general, spreads={"model": 0.1}, offsets={"model": {"llama-3.1-8b": (0.2, 0.01)}})
+    slow = [replace(p, deployment=replace(p.deployment, known=odd)) for p in found]
+    fitted = learn(measure(slow, odd), hold_out=False).after
+    gap = _short_step(fitted) / _short_step(odd) - 1
+    assert abs(gap) < 0.05
+    assert fitted.offsets["model"]["llama-3.1-8b"] == (0.2, 0.01)
+
+
 def test_seen_is_what_clients_report(measured):
     """Against the columns of a trace, by hand."""
     from maquette.serve.simulate import simulate

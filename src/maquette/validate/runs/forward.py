@@ -187,7 +187,7 @@ def _statistic(x: Floats, name: str) -> float:
 def predict(points: Sequence[Point], cal: Calibration, seed: int = 0) -> Floats:
     """Logarithms of what a client would see of every point, in the order of their keys."""
     fleets = {id(p.deployment): p.deployment for p in points}
-    priced = {key: d.fleet(cal) for key, d in fleets.items()}
+    priced = {key: d.fleet(cal.of(d.model.name)) for key, d in fleets.items()}
     found: list[float] = []
     for point in points:
         fleet, policy = priced[id(point.deployment)], point.deployment.plan.policy

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from maquette.catalogue.calibrations import HOST
 from maquette.price.calibration import NAMES, PARAMETERS, Calibration
-from maquette.validate.fit import Fitted, Observed, Prior, maximise
+from maquette.validate.fit import OFFSETS, Fitted, Observed, Prior, maximise
 from maquette.validate.runs.forward import Point, predict
 from maquette.validate.runs.types import Key
 from maquette.validate.score import NOISE_FLOORS
@@ -81,7 +81,7 @@ def learn(
     points: Sequence[Point], progress: Progress = lambda *_: None, hold_out: bool = True
 ) -> Learned:
     """Update the calibration of points that share it; without `hold_out` no point is told apart."""
-    before = points[0].deployment.calibration
+    before = _of_models(points[0].deployment.known, points)
     fold = _folds(points) if hold_out else np.zeros(len(points), np.int64)
     folds = int(fold.max()) + 1
     search = _Search(
@@ -110,6 +110,7 @@ def foretell(
     points: Sequence[Point], cal: Calibration, progress: Progress = lambda *_: None
 ) -> tuple[Rows, Told]:
     """What a calibration says of runs it has not seen, with intervals; nothing is fitted."""
+    cal = _of_models(cal, points)
     search = _Search(points, cal, progress, 2 + len(NAMES) + SEEDS)
     rows = _rows(points, search)
     start = search.at(cal.vector)
@@ -118,6 +119,16 @@ def foretell(
     )
     progress("simulating", search.total, search.total)
     return rows, told
+
+
+def _of_models(cal: Calibration, points: Sequence[Point]) -> Calibration:
+    """The constants of any model, with what they leave unexplained of those that were run."""
+    left = max(cal.of(name).residual for name in _models(points))
+    return replace(cal, residual=left)
+
+
+def _models(points: Sequence[Point]) -> list[str]:
+    return sorted({p.deployment.model.name for p in points})
 
 
 def _folds(points: Sequence[Point]) -> NDArray[np.int64]:
@@ -297,13 +308,17 @@ def _calibration(
     count = int(rows.fitted.sum())
     versions = {p.run.said.version for p in rows.points} - {None}
     said = f"{count} values of {len(rows.points)} measured runs; before: {before.source}"
+    offsets = dict(before.offsets.get("model", {}))
+    own = {name: offsets.get(name, (0.0, 0.0)) for name in _models(rows.points)}
+    spread = before.spreads.get("model", OFFSETS["model"])
+    others = spread**2 - max(sd for _, sd in own.values()) ** 2
     return replace(
         before.at(found.logs),
         version=", ".join(sorted(map(str, versions))) or before.version,
         covariance=tuple(tuple(float(x) for x in row) for row in found.covariance),
-        residual=residual,
-        spreads={},
-        offsets={},
+        residual=float(np.sqrt(residual**2 + max(others, 0.0))),
+        spreads={"model": spread},
+        offsets={"model": {**offsets, **own}},
         basis="fitted",
         rows=count,
         source=said,
