@@ -79,7 +79,7 @@ def test_missed_latencies_are_marked(answer):
 
 
 def test_the_nearest_plan_says_what_is_missing(stream, capsys):
-    found = mq.plan("llama-3.1-8b", on="h100", traffic=stream, ttft=0.5, tpot=0.0085)
+    found = mq.plan("llama-3.1-8b", on="h100", traffic=stream, ttft=0.5, tpot=0.0080)
     assert found.winner is None and found.outcomes
     out = printed(found, capsys)
     assert "No plan keeps the targets; the nearest" in out and "missing   TPOT p99" in out

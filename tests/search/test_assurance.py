@@ -17,12 +17,12 @@ from maquette.search.plan import _grounds, plan, silent
 from maquette.search.types import Question, Targets
 from maquette.traffic import generate, synthetic
 
-TARGETS = Targets(0.4, 0.011, 95.0)
+TARGETS = Targets(0.4, 0.0092, 95.0)
 
 
 def question(confidence):
     requests = generate(synthetic(rate=6.0, input_tokens=400, output_tokens=60), 120, seed=3)
-    on = systems("h100x4")
+    on = systems("h100x2")
     return Question(model("llama-3.1-8b"), on, requests, TARGETS, confidence=confidence)
 
 

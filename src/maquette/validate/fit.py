@@ -138,8 +138,7 @@ def maximise(
     What is expected of their scatter counts as `seen` rows.
     """
     blank = first_principles("", "")
-    fraction = np.array([p[2] for p in PARAMETERS.values()])
-    upper = np.where(fraction, 0.0, np.inf)
+    upper = np.where([p[2] for p in PARAMETERS.values()], 0.0, np.inf)
     logs = np.minimum(before.mean if near is None else near.logs, upper - 1e-3)
     measured = np.log(np.concatenate([o.measured for o in observed]))
     stated = np.concatenate([o.sigma for o in observed])
