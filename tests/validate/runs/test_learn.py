@@ -161,7 +161,7 @@ def test_what_was_known_of_a_model_is_not_written_for_all(known):
     slow = [replace(p, deployment=replace(p.deployment, known=odd)) for p in found]
     fitted = learn(measure(slow, odd), hold_out=False).after
     gap = _short_step(fitted) / _short_step(odd) - 1
-    assert abs(gap) < 0.05
+    assert abs(gap) < 0.08  # and not 0.2: two runs at 2 % noise
     assert fitted.offsets["model"]["llama-3.1-8b"] == (0.2, 0.01)
 
 

@@ -33,7 +33,9 @@ SEEDS = 3  # further draws of the traffic, for how much a measured mean scatters
 # to first token with it, by about 1 %: over short steps that drowns slopes.
 STEP = 0.2
 MOST_STEPS, FARTHEST = 5, 0.7  # of the search, and how far one goes in any log parameter
-ROUNDS = 4  # how often slopes are measured anew
+# What is not told apart from noise, of a logarithm: much at first, as far from the optimum a loss
+# that forgives large gaps has many; slopes are measured anew for each.
+WIDTHS = (0.3, 0.1, 0.0, 0.0)
 SETTLED = 0.05  # steps of so few prior deviations are none …
 GAIN = 1.0  # … and twice a log probability of so little more is none either
 # What the overheads of one host, engine version and set of flags differ from others of their kind:
@@ -177,20 +179,25 @@ class _Search:
 
         Slopes are measured anew where steps along the old ones lead no further.
         """
-        loss = _loss(rows, used, wide, at.logs, at.said)
-        for left in reversed(range(ROUNDS)):
-            at, settled = self._descend(rows, used, wide, at)
-            reached = _loss(rows, used, wide, at.logs, at.said)
-            if settled or loss - reached < GAIN or not left:
+        fresh = True
+        for width in WIDTHS:
+            if not fresh:
+                at = replace(at, slopes=self.slopes(at.logs, at.said))
+            loss = _loss(rows, used, wide, at.logs, at.said, width)
+            at, settled = self._descend(rows, used, wide, at, width)
+            gain = loss - _loss(rows, used, wide, at.logs, at.said, width)
+            if not width and (settled or gain < GAIN):
                 break
-            at, loss = replace(at, slopes=self.slopes(at.logs, at.said)), reached
+            fresh = gain < GAIN
         return at
 
-    def _descend(self, rows: Rows, used: Bools, wide: Prior, at: _At) -> tuple[_At, bool]:
+    def _descend(
+        self, rows: Rows, used: Bools, wide: Prior, at: _At, width: float
+    ) -> tuple[_At, bool]:
         """Steps along slopes that each step corrects; whether the last one had nowhere to go."""
-        loss, refused = _loss(rows, used, wide, at.logs, at.said), 0
+        loss, refused = _loss(rows, used, wide, at.logs, at.said, width), 0
         for _ in range(MOST_STEPS):
-            step = _maximise(rows, used, wide, at).logs - at.logs
+            step = _maximise(rows, used, wide, at, width).logs - at.logs
             step *= min(1.0, FARTHEST / max(float(np.abs(step).max()), 1e-12))
             if np.abs(step / wide.sd).max() < SETTLED:
                 return at, True
@@ -198,7 +205,7 @@ class _Search:
             if np.abs(step).max() > STEP:
                 away = there - at.said - at.slopes @ step
                 at = replace(at, slopes=at.slopes + np.outer(away, step) / float(step @ step))
-            reached = _loss(rows, used, wide, at.logs + step, there)
+            reached = _loss(rows, used, wide, at.logs + step, there, width)
             if reached < loss:
                 at, loss = replace(at, logs=at.logs + step, said=there), reached
             elif (refused := refused + 1) > 1:
@@ -232,9 +239,9 @@ def _posterior(
     return _maximise(rows, used, wide, at, residual), residual
 
 
-def _loss(rows: Rows, used: Bools, wide: Prior, x: Floats, said: Floats) -> float:
+def _loss(rows: Rows, used: Bools, wide: Prior, x: Floats, said: Floats, width: float) -> float:
     """Negative log probability up to constants, with the scatter of a calibration's first look."""
-    gap = (rows.measured - said)[used] / np.hypot(rows.noise[used], 0.05)
+    gap = (rows.measured - said)[used] / np.hypot(rows.noise[used], max(width, 0.05))
     away = np.linalg.solve(np.linalg.cholesky(wide.covariance), x - wide.mean)
     return float(np.sum(np.log1p(gap**2 / 4) * 5) + away @ away)
 
