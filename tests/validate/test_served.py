@@ -145,15 +145,13 @@ def test_lengths_are_as_a_row_says(known, tmp_path, said, spread):
 def test_requests_ahead_are_not_measured(known, tmp_path):
     """In a closed loop the wave in which all begin waits for its prompts; later ones wait less."""
     heads = CLOSED.replace("requests,", "requests,unmeasured_requests,", 1)
-    text = heads + "".join(
-        f"H100,vllm,0.10,llama-3-8b,1,32,320,{n},1500,200,1,1\n" for n in (0, 64)
-    )
+    text = heads + "".join(f"H100,vllm,0.10,llama-3-8b,1,32,96,{n},1500,200,1,1\n" for n in (0, 64))
     (tmp_path / "x.csv").write_text(text)
     cases = resolve(read(tmp_path).tables[0], known)
     with_all, later = (
         seen(run_of(cases, cases.subject[i], i, known), known, truth(engine="vllm")) for i in (0, 1)
     )
-    assert later["ttft", "mean"] < 0.95 * with_all["ttft", "mean"]
+    assert later["ttft", "mean"] < 0.8 * with_all["ttft", "mean"]
 
 
 def test_many_calibrations_in_one_walk_are_those_one_by_one(known):

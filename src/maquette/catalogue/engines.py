@@ -28,9 +28,9 @@ def engine(name_or_path: str) -> Engine:
     """The engine of that name or alias (in any case), or in the file at that path.
 
     NAME@VERSION is the engine at a version: the core it had then (one with options of its own, such
-    as vllm-0.14, is named itself), priced as rows of that version
-    are where a calibration knows any.  UnknownName names the nearest engines; InputError lists
-    every fault of a file, or says that a version is none.
+    as vllm-0.14, is named itself), priced as rows of that version are where a calibration knows
+    any.  UnknownName names the nearest engines; InputError lists every fault of a file, or says
+    that a version is none.
 
     >>> engine("vLLM").policy.block_size
     16

@@ -233,9 +233,9 @@ def _chunks(schedule: Schedule, fresh: float, budget: Floats) -> tuple[Floats, E
 def _together(asked: Load, budget: Floats) -> Iterator[Floats]:
     """Mean prompts in a step, up to a budget of them: one may fill its last wave badly."""
     most = np.maximum(budget / float(asked.fresh.mean()), 1.0)
-    yield most
-    for doublings in range(int(np.log2(most.max())) + 1):
+    for doublings in range(int(np.ceil(np.log2(most.max())))):
         yield np.minimum(2.0**doublings, most)
+    yield most
 
 
 def _prefill(

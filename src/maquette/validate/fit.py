@@ -230,7 +230,7 @@ def _offsets(gaps: Floats, sd: Floats, groups: Sequence[_Group], wide: Floats) -
         weighed = of * weight[:, None]
         known = np.linalg.inv(of.T @ weighed + np.diag(wide**-2.0))
         mean, variance = known @ (weighed.T @ gaps), np.diag(known)
-        left = gaps - of @ mean
+        left = _less(gaps, mean, groups)
     return _Offsets(mean, variance)
 
 

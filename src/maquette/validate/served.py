@@ -2,10 +2,10 @@
 
 What a client sees of a loop or a queue is a simulation, too slow to differentiate for every row and
 constant.  How it moves with the constants is nearly how a static batch of as many sequences does:
-its whole time for a time per token, the prefill of one prompt for a first token.  A rate is fitted
-as the time it leaves for a token, so that what is slower is larger.  So a
-fit moves along those slopes, and every row is simulated anew where it came to, until that changes
-little.  Only the way there is approximate: what is compared with a measurement is simulated.
+its whole time for a time per token, the prefill of one prompt for a first token.  So a fit moves
+along those slopes, and every row is simulated anew where it came to, until that changes little.
+Only the way there is approximate: what is compared with a measurement is simulated.  A rate is
+fitted as the time it leaves for a token, so that what is slower is larger.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def test_intervals_hold_and_are_not_idle(learned):
     rows, told = learned.rows, learned.told_held_out
     z = (rows.measured - told.predicted) / told.sd
     assert 0.6 <= np.mean(np.abs(z) <= 1.2816) <= 1.0
-    assert np.median(told.sd) < 0.17
+    assert np.median(told.sd) < 0.15
 
 
 def test_nothing_is_told_by_the_run_that_is_held_out(measured):

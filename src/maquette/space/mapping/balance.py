@@ -84,7 +84,26 @@ def hurried(
         middle = (low + high) / 2
         fits = max(_over(shares(middle), fabric).values()) <= 1
         low, high = (low, middle) if fits else (middle, high)
-    return shares(high)
+    return _handed_out(shares(high), held, fabric)
+
+
+def _handed_out(
+    shares: tuple[Share, ...], held: Mapping[str, float], fabric: Fabric
+) -> tuple[Share, ...]:
+    """With the units that are left, where they gain most: equal stages ask for more at once."""
+    while True:
+        gains = []
+        for i, s in enumerate(shares):
+            room = s.stage.work / (s.compute + s.stage.chain)
+            if room < 1.0 or s.stage.depth + room < _alone(s.stage):
+                continue
+            more = share(s.stage, held.get(s.stage.name, 0.0), s.stage.depth + room, fabric)
+            given = (*shares[:i], more, *shares[i + 1 :])
+            if more.cycles < s.cycles and max(_over(given, fabric).values()) <= 1:
+                gains.append((s.cycles - more.cycles, -i, given))
+        if not gains:
+            return shares
+        shares = max(gains, key=lambda gain: gain[:2])[2]
 
 
 def _over(shares: Sequence[Share], fabric: Fabric) -> dict[str, float]:
