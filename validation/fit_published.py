@@ -53,8 +53,7 @@ def main() -> None:
         cal = fit.calibration
         values = ", ".join(f"{k} {v:.3g}" for k, v in cal.values.items())
         said = f"{cal.machine} {cal.engine}: {cal.rows} rows, residual {cal.residual:.3f}; {values}"
-        scatter = cal.residual**2 - sum(s**2 for s in cal.spreads.values())
-        agree = scatter < CONTRADICTING**2 and fit.fitted.ape_p50 < UNLIKE
+        agree = cal.scatter < CONTRADICTING**2 and fit.fitted.ape_p50 < UNLIKE
         kept = cal.rows >= LEAST and agree
         print(said if kept else f"left out: {said}", flush=True)
         if kept:

@@ -339,8 +339,9 @@ def plan(
     system where that does not run the vendor's own.  `weights` are the precisions to try (the
     model's own if empty); `policy` holds fields of `Policy` that differ from each engine's own,
     and these the search does not vary; nor does it a size of the mesh or a number of replicas.
-    `confidence` asks for the cheapest plan that keeps the targets in that share of calibrations
-    drawn from the posterior, and not only under the most likely one.
+    `confidence` asks for the cheapest plan that keeps the targets with that chance, over draws of
+    the posterior and what no simulation knows of clients, and not only under the most likely
+    calibration.
     """
     assumed = ttft is None and tpot is None
     given = (ASSUMED.ttft, ASSUMED.tpot) if assumed else (ttft, tpot)

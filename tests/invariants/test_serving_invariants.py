@@ -14,6 +14,8 @@
 12. Dropped requests never raise the throughput.
 13. What a request takes outside the engine comes before all else of it: an open loop happens as
     much later, and a lone client of a closed one waits for it every time.
+14. Servers accept one request at a time: an open loop happens as one whose requests were sent when
+    they were accepted, and no client of a closed one is served sooner after another.
 """
 
 from __future__ import annotations
@@ -255,6 +257,31 @@ def test_13_outside_the_engine(case: Case, ms: int) -> None:
         took = ms * 10**6 + 10**7 * (-(-alone.input_tokens // 4096) + alone.output_tokens - 1)
         assert np.array_equal((lone.finish_ns - lone.arrival_ns)[done], took[done])
         assert np.array_equal(lone.arrival_ns[1:], lone.finish_ns[:-1])
+
+
+@some
+@given(cases, st.integers(1, 200))
+def test_14_servers_accept_one_by_one(case: Case, ms: int) -> None:
+    def slow(replicas: tuple[Replica, ...]) -> tuple[Replica, ...]:
+        return tuple(replace(r, accept=ms * 1e-3 * len(replicas)) for r in replicas)
+
+    policy = replace(case.policy, timeout_s=None)
+    split = case.split and replace(case.split, prefill=slow(case.split.prefill))
+    found = run(replace(case, policy=policy, replicas=slow(case.replicas), split=split))
+    if not case.requests.concurrency:
+        spaced = np.arange(len(case.requests)) * ms * 10**6
+        sent = case.requests.arrival_ns - case.requests.arrival_ns[0]
+        spaced += np.maximum.accumulate(sent - spaced)
+        sent_then = replace(case.requests, arrival_ns=spaced)
+        later = run(replace(case, policy=policy, requests=sent_then))
+        assert np.array_equal(found.arrival_ns, sent)
+        for name in ("scheduled_ns", "first_token_ns", "finish_ns"):
+            assert np.array_equal(getattr(found, name), getattr(later, name))
+    else:
+        quick = replace(constant(1e-9), accept=ms * 1e-3)
+        many = simulate(replace(case.requests, concurrency=len(case.requests)), (quick,))
+        times = np.sort(many.scheduled_ns[many.scheduled_ns >= 0])
+        assert np.all(np.diff(times) >= ms * 10**6)
 
 
 def test_traces_pickle_and_have_plain_columns() -> None:

@@ -15,7 +15,7 @@ from maquette.errors import InputError
 from maquette.models.decoder import program
 from maquette.plans.legality import adjusted, capturable
 from maquette.plans.types import Mesh, Plan, Policy
-from maquette.price.calibration import first_principles
+from maquette.price.calibration import first_principles, unserved
 from maquette.price.captured import captured, largest
 from maquette.price.environment import (
     batch_environment,
@@ -25,11 +25,13 @@ from maquette.price.environment import (
     uniform,
 )
 from maquette.price.host import launches
+from maquette.price.memory import memory
 from maquette.price.rates import formats
-from maquette.price.replica import stages, step_model
+from maquette.price.replica import replica, stages, step_model
 from maquette.price.seconds import walk_seconds
 from maquette.price.skew import slowest, stretch
 from maquette.search.bounds import GRID, curves, load
+from maquette.serve.simulate import simulate
 from maquette.traffic.spec import generate, synthetic
 
 H100 = machine("h100-sxm")
@@ -267,3 +269,39 @@ def test_policies_say_what_can_be():
     with pytest.raises(InputError) as caught:
         adjusted(Policy(), {"graphs": "some", "jitter": -1.0, "reserve": float("nan")})
     assert [f.where for f in caught.value.faults] == ["graphs", "reserve", "jitter"]
+
+
+@pytest.mark.parametrize("graphs", ["full", "none"])
+def test_no_step_is_shorter_than_sending_its_tokens(graphs):
+    """One server sends the tokens of all lanes; what a device takes longer for hides it."""
+    schedule, plan, found = deployed(mesh=Mesh(pp=2), graphs=graphs)
+    slow = replace(CAL, values={**CAL.values, "stream": 1e-4})
+    without, with_ = (
+        replica(schedule, H100, found, plan, cal).step for cal in (unserved(CAL), slow)
+    )
+    sent = np.arange(plan.policy.max_seqs + 1) * 1e-4 * 2
+    least = without.floor.decoding if without.floor else 0.0
+    assert np.array_equal(with_.floor.decoding, np.maximum(least, sent))
+    assert np.array_equal(with_.floor.sent, sent)
+    if without.floor:  # beside launching, not after it
+        assert np.array_equal(with_.floor.seqs, without.floor.seqs)
+        assert np.array_equal(with_.floor.chunk, without.floor.chunk)
+    assert np.array_equal(with_.tokens, without.tokens) and with_.overhead == without.overhead
+    one = replica(schedule, H100, found, replace(plan, mesh=ONE), slow)
+    apart = generate(synthetic(rate=1e4, input_tokens=8, output_tokens=200), 200, seed=0)
+    trace = simulate(apart, [one], plan.policy)
+    assert apart.output_tokens.sum() / (trace.end_ns * 1e-9) < 1e4
+    quick = replica(schedule, H100, found, replace(plan, mesh=ONE), unserved(CAL))
+    assert simulate(apart, [quick], plan.policy).end_ns < trace.end_ns
+
+
+def test_passes_of_a_step_take_the_memory_of_one():
+    found = engine("lmdeploy-0.2")
+    schedule, plan = lower(program(model("llama-2-7b")), found), Plan(policy=found.policy)
+    budget = found.policy.max_batched_tokens
+    assert found.pass_tokens < budget
+    held = [
+        memory(schedule, H100, replace(found, pass_tokens=n), plan).activations
+        for n in (None, budget, found.pass_tokens)
+    ]
+    assert held[0] == held[1] > 5 * held[2]

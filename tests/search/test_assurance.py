@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import log
 
 import pytest
+from scipy.stats import norm
 
 from maquette import api
 from maquette.catalogue.machines import systems
@@ -12,12 +14,12 @@ from maquette.catalogue.models import model
 from maquette.errors import InputError
 from maquette.search.assurance import DRAWS, assured, common
 from maquette.search.bounds import load
-from maquette.search.evaluate import judge, missed, run
+from maquette.search.evaluate import chance, figures, judge, run
 from maquette.search.plan import _grounds, plan, silent
 from maquette.search.types import Question, Targets
 from maquette.traffic import generate, synthetic
 
-TARGETS = Targets(0.4, 0.0092, 95.0)
+TARGETS = Targets(1.0, 0.0105, 95.0)
 
 
 def question(confidence):
@@ -45,7 +47,7 @@ def test_confidence_costs_no_less(answers):
 
 
 def test_what_is_not_sure_enough_says_so(answers):
-    unsure = [o for o in answers[0.95].outcomes if any("calibration draws" in m for m in o.misses)]
+    unsure = [o for o in answers[0.95].outcomes if any("a chance of" in m for m in o.misses)]
     assert unsure
     assert all(not o.meets and o.probability < 0.95 and o.margin < 1 for o in unsure)
 
@@ -78,8 +80,9 @@ def test_the_share_is_that_of_all_draws():
     outcome = judge(setting, candidate, trace)
     draws = common(setting, candidate, trace, 0)
     assert len(draws) == DRAWS
-    kept = sum(not missed(run(setting, candidate, c), TARGETS) for c in draws) / DRAWS
-    assert assured(outcome, setting, max(kept, 0.05), draws).probability == kept
+    beside = setting.calibration.unexplained
+    kept = sum(chance(run(setting, candidate, c), TARGETS, beside) for c in draws) / DRAWS
+    assert assured(outcome, setting, max(kept, 0.05), draws).probability == pytest.approx(kept)
     assert assured(outcome, setting, max(kept, 0.05), draws).meets == (kept > 0)
 
 
@@ -87,3 +90,19 @@ def test_the_share_is_that_of_all_draws():
 def test_a_share_is_between_0_and_1(share):
     with pytest.raises(InputError, match="confidence"):
         api.plan("llama-3.1-8b", "h100", confidence=share)
+
+
+def test_what_no_simulation_knows_of_clients_lowers_the_chance():
+    """Of certain constants the chance is a normal's, and confidence asks for so much room."""
+    asked = question(None)
+    (ground,) = _grounds(asked, asked.requests, load(asked.requests, 95.0), silent)
+    doubtful = replace(ground.setting.calibration, unexplained={"open ttft": 0.4})
+    setting = replace(ground.setting, calibration=doubtful)
+    candidate = max(ground.screened.candidates, key=lambda c: c.cost)
+    outcome = judge(setting, candidate, run(setting, candidate))
+    at = figures(run(setting, candidate), 95.0)["ttft_s"]
+    wide = replace(setting, targets=Targets(at * 1.3, 1.0, 95.0))
+    sure = norm.cdf(log(1.3) / 0.4)
+    found = assured(outcome, wide, sure - 0.01, [doubtful])
+    assert found.probability == pytest.approx(sure) and found.meets
+    assert not assured(outcome, wide, sure + 0.01, [doubtful]).meets

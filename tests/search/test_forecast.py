@@ -9,7 +9,7 @@ import pytest
 
 import maquette as mq
 from maquette.price.calibration import NAMES, first_principles
-from maquette.price.interval import central, gradient, slower, spread_draws
+from maquette.price.interval import Z80, central, gradient, slower, spread_draws
 from maquette.report import simulated
 from maquette.search.forecast import doubts
 from maquette.search.simulation import run
@@ -65,7 +65,7 @@ def test_draws_have_the_covariance_of_the_posterior():
 
 
 def test_what_is_certain_varies_with_the_requests_only(deployment):
-    cal = replace(deployment.calibration, covariance=CERTAIN, residual=0.0)
+    cal = replace(deployment.calibration, covariance=CERTAIN, residual=0.0, unexplained={})
     found = run(replace(deployment, known=cal), sent(6.0), draws=4).forecast
     assert found.streams == 4
     for name, held in found.constants.items():
@@ -132,3 +132,20 @@ def test_what_to_measure_first_by_hand():
     assert second.share == pytest.approx((0.8 * 0.15) ** 2 / total)
     assert sum(d.share for d in (first, second, third)) == pytest.approx(1)
     assert all(d.share == 0 for d in rest)
+
+
+def test_what_is_unexplained_widens_latencies_and_no_rate_that_is_asked_for(deployment):
+    known = replace(deployment.calibration, unexplained={"open ttft": 0.4, "open tpot": 0.2})
+    plain, wide = (
+        run(replace(deployment, known=cal), sent(4.0), draws=4).forecast
+        for cal in (replace(known, unexplained={}), known)
+    )
+    for name, sd in (("ttft_s", 0.4), ("tpot_s", 0.2), ("e2e_s", 0.2)):
+        own, more = plain.intervals[name], wide.intervals[name]
+        assert more.high > own.high and more.low < own.low
+        told = wide.clients[name]
+        assert np.log(told.high / told.low) / 2 / Z80 == pytest.approx(sd)
+    name = "output_tokens_per_s"
+    assert wide.intervals[name] == plain.intervals[name]
+    assert wide.clients[name].low == wide.clients[name].high
+    assert wide.constants == plain.constants and wide.requests == plain.requests

@@ -56,6 +56,8 @@ def step_model(
         most = 4e-6 if grid else float(own.choice([2e-3, 1e-2, 5e-2]))
         sizes = seqs + 1, tokens + 1, seqs + 1
         floor = Floor(*(np.round(own.random(n) * most, 6) for n in sizes))
+        if own.random() < 0.5:
+            floor = replace(floor, sent=np.round(own.random(seqs + 1) * most, 6))
     return StepModel(
         1e-3 if grid else 1e-3 * float(rng.random()) + 1e-4,
         float(values(1e-3, 1)[0]),

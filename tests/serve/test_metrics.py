@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,3 +124,16 @@ def test_nothing_served_has_no_figures() -> None:
     assert math.isnan(metrics.ttft.mean)
     assert math.isnan(metrics.load)
     assert any("every request was rejected" in w for w in metrics.warnings)
+
+
+def test_no_more_is_sustained_than_servers_accept():
+    requests = Requests(np.arange(50) * 10**6, np.full(50, 8), np.full(50, 2))
+    quick = Replica(StepModel(1e-6, 0.0, np.zeros(65), np.zeros(65), ()), 0, 16, 64, 64, 0.0)
+    slow = replace(quick, accept=0.01)
+    link = Disaggregation((slow, slow, slow), 1e12, 0.0)
+    alone, both, split = (
+        simulate(requests, fleet, disaggregation=found).sustainable_per_s
+        for fleet, found in (((slow,), None), ((slow, slow), None), ((quick,), link))
+    )
+    assert (alone, both, split) == pytest.approx((100, 200, 300))
+    assert simulate(requests, (quick,)).sustainable_per_s > 1000

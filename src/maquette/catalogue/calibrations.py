@@ -37,10 +37,10 @@ SAME_CHIP, OTHER_CHIP = 0.08, 0.20  # … from another machine
 # Whose calibration stands in for an engine that has none on a machine, nearest first.
 KIN = (
     "vllm", "sglang", "tensorrt-llm", "tensorrt-llm-0", "vllm-0.6", "vllm-0.2", "lmdeploy",
-    "deepspeed",
+    "lmdeploy-0.2", "deepspeed",
 )  # fmt: skip
 # What another engine or version changes most.
-HOST = ("launch", "step", "seq", "collective", "dispatch", "token", "request")
+HOST = ("launch", "step", "seq", "collective", "dispatch", "token", "request", "accept", "stream")
 HOST_WIDEN = 1.0
 # Collectives over PCIe and the host reach far less of their link than over links of their own.
 # NCCL's measured all-reduces take 4.5 times as long on an L40S as bytes over the stated bandwidth
@@ -114,6 +114,9 @@ def _faults(cal: Calibration, where: str) -> Iterable[Fault]:
     for kind, spread in cal.spreads.items():
         if spread < 0:
             yield Fault(f"{where}.spreads.{kind}", f"is {spread:g}", "0 or more")
+    for kind, sd in cal.unexplained.items():
+        if sd < 0:
+            yield Fault(f"{where}.unexplained.{kind}", f"is {sd:g}", "0 or more")
     if cal.residual < 0:
         yield Fault(f"{where}.residual", f"is {cal.residual:g}", "0 or more")
 
@@ -154,7 +157,9 @@ def _nearest(machine: Machine, engine: str, pool: Sequence[Calibration]) -> Cali
             moved = transferred(found, machine.name, SAME_CHIP if same_chip else OTHER_CHIP)
             moved = _to_cores(_to_ceiling(moved, donor, machine), donor, machine)
             return _to_host_link(moved, donor, machine)
-    return first_principles(machine.name, engine, machine.style)
+    prior = first_principles(machine.name, engine, machine.style)
+    # Clients are no machine's: what is known of any is as good here.
+    return replace(prior, unexplained=next((c.unexplained for c in pool if c.unexplained), {}))
 
 
 def _to_ceiling(cal: Calibration, donor: Machine, machine: Machine) -> Calibration:

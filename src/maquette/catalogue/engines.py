@@ -63,6 +63,8 @@ _CORES: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
     "vllm": (((0, 4), "vllm-0.2"), ((0, 8), "vllm-0.6")),
     # Compiled plans and a C++ batch manager, before what is written in PyTorch became the default.
     "tensorrt-llm": (((0, 20), "tensorrt-llm-0"),),
+    # All waiting prompts in one step, before max_prefill_token_num (InternLM/lmdeploy#1196).
+    "lmdeploy": (((0, 3), "lmdeploy-0.2"),),
 }
 
 

@@ -56,6 +56,9 @@ def _table(cal: Calibration) -> Iterable[str]:
     if cal.spreads:
         yield "[calibration.spreads]"
         yield from (f"{kind} = {spread:.4g}" for kind, spread in cal.spreads.items())
+    if cal.unexplained:
+        yield "[calibration.unexplained]  # deviation of log(seen / simulated), beyond the residual"
+        yield from (f"{quoted(k)} = {sd:.4g}" for k, sd in cal.unexplained.items())
     for kind, known in cal.offsets.items():
         yield f"[calibration.offsets.{kind}]  # log of the factor on time, its standard deviation"
         yield from (f"{quoted(n)} = [{a:.4g}, {b:.4g}]" for n, (a, b) in known.items())

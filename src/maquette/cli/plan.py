@@ -24,8 +24,9 @@ from maquette.errors import InputError
 @options.traffic
 @options.targets
 @click.option("--confidence", type=Finite(0, 1, min_open=True, max_open=True),
-              metavar="SHARE", help="Keep the targets in this share of calibration draws, such as "
-                                    "0.9, not only at the most likely one.")  # fmt: skip
+              metavar="SHARE", help="Keep the targets with this chance, such as 0.9, over what is "
+                                    "uncertain of calibration and clients; not only at the most "
+                                    "likely calibration.")  # fmt: skip
 @options.outputs
 @options.as_json
 def plan(

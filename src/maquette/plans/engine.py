@@ -97,6 +97,9 @@ class Engine:
     headroom: Headroom | None = None
     capture: Capture | None = None  # None: plans are compiled and launched as one
     frees_windows: bool = False
+    # Tokens of one pass over the layers; a step of more makes several, and needs the memory of one.
+    # None: a step is one pass.
+    pass_tokens: int | None = None
     styles: tuple[Style, ...] = ("kernel",)  # execution styles of the machines it runs on
     # Styles on which a replica takes all devices by default, and not the fewest that hold it.
     spread: tuple[Style, ...] = ()

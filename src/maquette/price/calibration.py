@@ -52,13 +52,22 @@ PARAMETERS: Mapping[str, tuple[float, float, bool, str]] = {
     # Beside all steps: HTTP, chat template, tokens, the way to another process and back.  A few
     # milliseconds in C++ (NIM, 1-4), 20-50 with a server in Python (GPUStack's rows of vLLM).
     "request": (5.0e-3, 1.0, False, "seconds of a request outside the engine"),
+    # A server reads and checks requests and cuts them into tokens in one process.  First tokens of
+    # NIM's clients fit best with 2.4 ms, the most that was tried; others say next to nothing.
+    "accept": (2.0e-3, 0.7, False, "seconds of the server for each request, one after another"),
+    # A server sends tokens one by one: text, JSON and an event of HTTP, in Python.  NIM's of 2024
+    # ends at 10,000 a second, whatever the device could do; others have several processes.
+    "stream": (3.0e-5, 0.8, False, "seconds of the server for each token that it sends"),
 }
 NAMES = tuple(PARAMETERS)
-# Deviation of log("request") from one client and server to another: those of one engine differ by
-# two to three times.
+# What is beside the engine, and its deviation of the logarithm from one client and server to
+# another: those of one engine differ by two to three times.
+OUTSIDE = ("request", "accept", "stream")
 CLIENT = 0.5
 COUNTS = ("rows", "keys")  # neither a fraction nor seconds
-_SLOWER = np.array([-1.0 if PARAMETERS[n][2] else float(n not in COUNTS) for n in NAMES])
+# What one factor of time moves: all of a step, not the server before it.
+_STILL = (*COUNTS, *OUTSIDE)
+_SLOWER = np.array([-1.0 if PARAMETERS[n][2] else float(n not in _STILL) for n in NAMES])
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,9 @@ class Calibration:
     # values say, and its standard deviation.
     spreads: Mapping[str, float] = field(default_factory=dict)
     offsets: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    # By "closed ttft" and the like, what clients of such a load saw beside simulations of it: the
+    # deviation of the logarithm that is neither constants nor residual (`validate.unexplained`).
+    unexplained: Mapping[str, float] = field(default_factory=dict)
     # Measured kernels that go before what these constants say; never part of a file.
     tables: Tables | None = field(default=None, compare=False, repr=False)
 
@@ -129,6 +141,11 @@ class Calibration:
             + " and ".join(named[k] for k in known),
         )
 
+    @property
+    def scatter(self) -> float:
+        """Variance of the residual about models and versions: what rows of one of each keep."""
+        return max(self.residual**2 - sum(s**2 for s in self.spreads.values()), 0.0)
+
     def draws(self, n: int, seed: int) -> list[Calibration]:
         """`n` calibrations drawn from the posterior (log-normal).
 
@@ -165,6 +182,7 @@ def stacked(cals: Sequence[Calibration]) -> Calibration:
 # Their softmax runs beside the products, in other units of the pipeline.
 _PLACED: Mapping[str, tuple[float, float]] = {
     "dispatch": (1e-12, 0.1), "token": (1e-12, 0.1), "attention": (0.50, 0.35),
+    "accept": (2e-4, 1.0), "stream": (5e-6, 1.0),  # a vendor's service has many servers
 }  # fmt: skip
 OTHER_STYLES: Mapping[Style, Mapping[str, tuple[float, float]]] = {
     "spatial": {  # launch: of a placed part, over all sockets that share it; seq: of one, too
@@ -215,6 +233,15 @@ def first_principles(machine: str, engine: str, style: Style = "kernel") -> Cali
         rows=0,
         source="prior of price/calibration.py; no measured row of this machine was used",
     )
+
+
+def unserved(cal: Calibration) -> Calibration:
+    """For a batch without a server: handed over whole, and nobody is sent tokens one by one.
+
+    >>> unserved(first_principles("h100", "vllm"))["stream"]
+    0.0
+    """
+    return replace(cal, values={**cal.values, "accept": 0.0, "stream": 0.0})
 
 
 def transferred(donor: Calibration, machine: str, widen: float = 0.20) -> Calibration:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.price.calibration import NAMES, PARAMETERS, Calibration
+from maquette.price.calibration import NAMES, OUTSIDE, PARAMETERS, Calibration
 
 Floats = NDArray[np.float64]
 STEP = 1e-3  # of a log parameter
@@ -66,14 +66,14 @@ def gradient(price: Callable[[Calibration], Any], cal: Calibration) -> Floats:
     return np.stack(slopes, axis=-1)
 
 
-# Constants that act through another one, which the factor moves already.
-WITHIN = ("rows", "grouped", "keys")
+# Constants that act through another one, which the factor moves already, and those of the server.
+STILL = ("rows", "grouped", "keys", *OUTSIDE)
 
 
 def slower(cal: Calibration, factor: float) -> Calibration:
-    """A calibration under which everything takes `factor` times as long."""
+    """A calibration under which all of a step takes `factor` times as long."""
     signs = np.array([-1.0 if p[2] else 1.0 for p in PARAMETERS.values()])
-    for name in WITHIN:
+    for name in STILL:
         signs[list(PARAMETERS).index(name)] = 0.0
     return cal.at(cal.vector + signs * np.log(factor))
 

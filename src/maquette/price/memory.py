@@ -61,7 +61,7 @@ def memory(schedule: Schedule, machine: Machine, engine: Engine, plan: Plan) -> 
     weights = _weights(schedule, env, share, even)
     cold = weights * (plan.cold or 0.0)
     weights -= cold
-    activations = activation_peak(schedule, env, plan, engine.sampling)
+    activations = activation_peak(schedule, env, plan, engine)
     if machine.style == "spatial" and "activations" not in machine.tiers[machine.main].holds:
         activations = 0.0  # they stream through memory on chip, tile by tile
     if policy.activation_peak is not None:
@@ -132,15 +132,16 @@ def _cached(
 
 
 def activation_peak(
-    schedule: Schedule, env: Mapping[str, Any], plan: Plan, sampling: float = 0.0
+    schedule: Schedule, env: Mapping[str, Any], plan: Plan, engine: Engine
 ) -> float:
     """Bytes the widest section reads and writes of activations at the full token budget.
 
-    Engines profile exactly this: one step of `max_batched_tokens`, then sampling for every
-    sequence, which takes `sampling` bytes for each word of the vocabulary on every device, or the
-    sharded logits in single precision.
+    Engines profile exactly this: one step of `max_batched_tokens`, or one pass of it, then sampling
+    for every sequence, which takes `sampling` bytes for each word of the vocabulary on every
+    device, or the sharded logits in single precision.
     """
-    tokens, seqs = float(plan.policy.max_batched_tokens), float(plan.policy.max_seqs)
+    budget = plan.policy.max_batched_tokens
+    tokens, seqs = float(min(budget, engine.pass_tokens or budget)), float(plan.policy.max_seqs)
     values = {**env, "tokens": tokens, "seqs": seqs, "imbalance": 1.0}
     values |= {f"{k}:{n}": 0.0 for n in schedule.windows for k in ("pairs", "context")}
     if schedule.experts is not None:
@@ -149,7 +150,7 @@ def activation_peak(
     for section in schedule.sections:
         moved = [m for m in (*section.reads, *section.writes) if m.role == "activation"]
         widest = max(widest, sum(float(m.bytes(values)) for m in moved))
-    each = sampling or 4.0 / plan.mesh.tp
+    each = engine.sampling or 4.0 / plan.mesh.tp
     return max(widest, seqs * schedule.vocabulary * each) + float(schedule.width(values)) * tokens
 
 

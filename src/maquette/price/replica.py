@@ -36,8 +36,9 @@ def replica(
     held = fits(schedule, machine, engine, plan)
     if isinstance(held, Infeasible):
         return held
+    step = step_model(schedule, machine, engine, plan, calibration)
     return Replica(
-        step=step_model(schedule, machine, engine, plan, calibration),
+        step=_streamed(step, calibration["stream"] * plan.mesh.lanes),
         kv_blocks=kv_blocks(held, plan),
         block_size=plan.policy.block_size,
         max_seqs=held.seqs,
@@ -45,8 +46,20 @@ def replica(
         kv_bytes_per_token=held.kv_per_token * plan.mesh.devices / plan.mesh.dp,
         state_bytes_per_seq=held.state_per_seq * plan.mesh.devices / plan.mesh.dp,
         request=calibration["request"],
+        accept=calibration["accept"],
         lanes=plan.mesh.lanes,
     )
+
+
+def _streamed(step: StepModel, each: float) -> StepModel:
+    """Steps that a server keeps up with, which sends a token in `each` seconds beside them."""
+    if not each:
+        return step
+    none = np.zeros(step.max_seqs + 1)
+    sent = np.arange(step.max_seqs + 1, dtype=np.float64) * each
+    floor = step.floor or Floor(none, np.zeros_like(step.tokens), none)
+    least = replace(floor, decoding=np.maximum(floor.decoding, sent), sent=sent)
+    return replace(step, floor=least)
 
 
 def kv_blocks(held: Memory, plan: Plan) -> int:

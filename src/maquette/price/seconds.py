@@ -44,7 +44,7 @@ IDEAL = replace(
         "matrix": 1.0, "rows": 0.0, "memory": 1.0, "attention": 1.0, "kv": 1.0, "vector": 1.0,
         "launch": 0.0, "step": 0.0, "seq": 0.0, "link": 1.0, "collective": 0.0,
         "draw": 0.0, "keys": 0.0, "grouped": 1.0, "dispatch": 0.0, "token": 0.0,
-        "request": 0.0,
+        "request": 0.0, "accept": 0.0, "stream": 0.0,
     },
     source="speed of light of the machine's stated peaks",
 )  # fmt: skip

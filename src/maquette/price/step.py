@@ -8,8 +8,9 @@ features are sums over its sequences, so a batch of unlike sequences is priced e
 - for every attention class (full, or clipped to a window) the query-key ``pairs`` and the cached
   ``context`` read, prefill chunks and decoding sequences apart.
 
-A step takes no less than its `Floor`, the time in which the host launches all of it: counted once
-per step, against everything the device does in it.
+A step takes no less than its `Floor`: the time in which the host launches all of it, and that in
+which a server sends its tokens.  Each is counted once per step, against everything the device does
+in it.
 """
 
 from __future__ import annotations
@@ -42,12 +43,19 @@ class Floor:
     """Seconds that a step takes at least: those of the host, its own work and launching.
 
     A step that only decodes `n` sequences has ``decoding[n]``; one with a prefill chunk, `T` tokens
-    and `n` sequences in all, ``chunk[T] + seqs[n]``.
+    and `n` sequences in all, ``chunk[T] + seqs[n]``, or ``sent[n]`` if that is longer: the server
+    sends tokens while the host launches.
     """
 
     decoding: Floats  # (max_seqs + 1,)
     chunk: Floats  # (max_tokens + 1,)
     seqs: Floats  # (max_seqs + 1,)
+    sent: Floats | None = None  # (max_seqs + 1,); part of `decoding` already; None: no server
+
+    def scaled(self, factor: float) -> Floor:
+        """Every duration times `factor`."""
+        sent = None if self.sent is None else self.sent * factor
+        return Floor(self.decoding * factor, self.chunk * factor, self.seqs * factor, sent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +68,7 @@ class StepModel:
     tokens: Floats  # (max_tokens + 1,): everything that depends on the tokens of the step
     seqs: Floats  # (max_seqs + 1,): logits, sampling, recurrent state, host work per sequence
     attention: tuple[Attention, ...]
-    floor: Floor | None = None  # None: nothing is launched, or what is takes no time
+    floor: Floor | None = None  # None: nothing is launched or sent, or what is takes no time
 
     @property
     def max_tokens(self) -> int:
@@ -83,10 +91,7 @@ class StepModel:
             tokens=self.tokens * factor,
             seqs=self.seqs * factor,
             attention=attention,
-            floor=self.floor
-            and Floor(
-                *(x * factor for x in (self.floor.decoding, self.floor.chunk, self.floor.seqs))
-            ),
+            floor=self.floor and self.floor.scaled(factor),
         )
 
 
@@ -106,3 +111,4 @@ class Replica:
     state_bytes_per_seq: float = 0.0
     lanes: int = 1  # batches in flight at once: pipeline stages × attention groups
     request: float = 0.0  # seconds of a request between its client and the engine, beside all steps
+    accept: float = 0.0  # seconds of its server for each request, one after another

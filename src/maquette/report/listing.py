@@ -281,5 +281,5 @@ def calibration_document(cal: Calibration) -> Document:
     values = {name: {"value": value, "low_80": low, "high_80": high}
               for name, low, value, high in _bounds(cal)}  # fmt: skip
     keys = ("machine", "engine", "version", "basis", "rows", "residual", "source", "date", "notes",
-            "spreads", "offsets")  # fmt: skip
+            "spreads", "offsets", "unexplained")  # fmt: skip
     return {**{k: plain(getattr(cal, k)) for k in keys}, "parameters": values}

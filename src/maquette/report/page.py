@@ -108,7 +108,7 @@ def _cards(found: Simulation) -> list[Card]:
         cards.append(Card(f"{name.upper()} p{at:g}", seconds(value), note, aim, kept))
     if found.probability is not None:
         share = percent(found.probability, 0)
-        cards.append(Card("how sure", share, "of calibration draws", "keep the targets",
+        cards.append(Card("how sure", share, "chance that", "the targets are kept",
                           None if found.probability >= 0.5 else False))  # fmt: skip
     m = found.metrics
     rate = f"{digits(m.requests_per_s)} requests/s"

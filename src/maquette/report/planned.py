@@ -222,11 +222,10 @@ def best(answer: Answer, found: Outcome) -> list[tuple[str, str]]:
         aim = f", target {seconds(target)}" if target is not None else ""
         rows.append((label, seconds(value, bounds(found.intervals, f"{name}_s")) + aim))
     if found.probability is not None:
-        few = "only " * (found.probability < 0.5)
-        sure = f"{few}{percent(found.probability, 0)} of calibration draws keep the targets"
+        sure = f"the chance that the targets are kept is {percent(found.probability, 0)}"
         if found.overload is not None and found.overload >= MATERIAL:
-            sure += f", {percent(found.overload, 0)} are overloaded"
-        rows.append(("how sure", f"{sure}; [brackets] hold 80 % of them"))
+            sure += f", that of overload {percent(found.overload, 0)}"
+        rows.append(("how sure", f"{sure}; [brackets] hold 80 %"))
     if answer.doubts:
         rows.append(("measure first", measure_first(answer.doubts)))
     rows.append(("energy", energy(found.joules_per_token)))

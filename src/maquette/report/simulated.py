@@ -92,7 +92,7 @@ def summary(found: Simulation) -> list[tuple[str, str]]:
     if targets.ttft is not None or targets.tpot is not None:
         verdict = "kept" if not found.misses else f"missed: {'; '.join(found.misses)}"
         sure = (
-            f" (kept in {percent(found.probability, 0)} of calibration draws)"
+            f" (kept with a chance of {percent(found.probability, 0)})"
             if found.probability is not None
             else ""
         )
@@ -136,13 +136,15 @@ def knee(drawn: Forecast, m: Metrics) -> list[tuple[str, str]]:
 
 
 def sources(drawn: Forecast, percentile: float) -> str:
-    """What of the spread is of the constants and what of the requests that happen to come."""
+    """What of the spread is of the constants, of the requests that happen to come, of clients."""
     parts = []
     for name in ("ttft", "tpot"):
         key = f"{name}_s"
         if key in drawn.constants and drawn.constants[key].low == drawn.constants[key].low:
             own, luck = (_range(x[key]) for x in (drawn.constants, drawn.requests))
             by = f", other requests {luck}" if drawn.streams > 1 else ""
+            if drawn.clients[key].low < drawn.clients[key].high:
+                by += f", what no simulation knows of clients {_range(drawn.clients[key])}"
             parts.append(f"{name.upper()} p{percentile:g}: constants {own}{by}")
     drawn_of = f"{drawn.draws} calibrations"
     drawn_of += f", {drawn.streams} streams" if drawn.streams > 1 else ""
@@ -154,7 +156,7 @@ def _range(found: Interval) -> str:
 
 
 def forecast_keys(drawn: Forecast | None, percentile: float) -> Document | None:
-    """What was drawn, and what of the intervals is of constants and what of requests."""
+    """What was drawn, and what of the intervals is of constants, of requests and of clients."""
     if drawn is None:
         return None
     keys: Document = {
@@ -164,7 +166,8 @@ def forecast_keys(drawn: Forecast | None, percentile: float) -> Document | None:
         "sustainable_requests_per_s_low_80": drawn.sustainable.low,
         "sustainable_requests_per_s_high_80": drawn.sustainable.high,
     }
-    for what, held in (("constants", drawn.constants), ("requests", drawn.requests)):
+    causes = {"constants": drawn.constants, "requests": drawn.requests, "clients": drawn.clients}
+    for what, held in causes.items():
         keys |= {f"{what}_{k}": v for k, v in interval_keys(held, percentile).items()}
     for name, value in drawn.medians.items():
         short = name.removesuffix("_s")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
 
 from maquette.price.calibration import Calibration
 from maquette.price.interval import Floats, spread_draws
-from maquette.search.evaluate import Setting, missed, run
+from maquette.search.evaluate import Setting, chance, run
 from maquette.search.fleet import fleet
 from maquette.search.forecast import knee_slope
 from maquette.search.types import Candidate, Outcome
@@ -36,21 +35,21 @@ def knee(setting: Setting, candidate: Candidate, trace: Trace) -> Floats:
 def assured(
     outcome: Outcome, setting: Setting, confidence: float, drawn: Sequence[Calibration]
 ) -> Outcome:
-    """The outcome, a miss unless the targets hold in a share `confidence` of drawn calibrations.
+    """The outcome, a miss unless the targets are kept with a chance of `confidence`.
 
     Every plan is tried under the same draws and requests, the slowest first.  A plan that can no
     longer reach the share is tried no further: its `probability` is then the most it could have
     reached.
     """
-    need = ceil(confidence * len(drawn) - 1e-9)
-    lost = 0
+    need, beside = confidence * len(drawn) - 1e-9, setting.calibration.unexplained
+    lost = 0.0
     for cal in reversed(drawn):
-        lost += bool(missed(run(setting, outcome.candidate, cal), setting.targets))
+        lost += 1 - chance(run(setting, outcome.candidate, cal), setting.targets, beside)
         if len(drawn) - lost < need:
             break
     share = (len(drawn) - lost) / len(drawn)
     if len(drawn) - lost >= need:
         return replace(outcome, probability=share)
-    miss = f"targets kept in at most {share:.0%} of calibration draws < {confidence:.0%}"
+    miss = f"targets kept with a chance of at most {share:.0%} < {confidence:.0%}"
     margin = min(outcome.margin, share / confidence)
     return replace(outcome, meets=False, misses=(miss,), probability=share, margin=margin)

@@ -8,7 +8,8 @@ step of the mean batch.
 
 A step is the longer of what the device does and what the host does, ``max(d, h)``; a prompt adds
 ``p`` to the one and ``q`` to the other.  Where decoding is bound by the device it adds `p` or more,
-else ``max(d + p, h + q) - h``, least for the least `d`: `P` is the lesser of the two.
+else ``max(d + p, h + q) - h``, least for the least `d`: `P` is the lesser of the two.  The server
+before an engine is left out: it only makes it slower.
 """
 
 from __future__ import annotations

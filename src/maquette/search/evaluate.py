@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
+from statistics import NormalDist
 
 import numpy as np
 
@@ -84,6 +87,42 @@ def missed(trace: Trace, targets: Targets) -> tuple[str, ...]:
             label = f"{name.upper()} p{targets.percentile:g}"
             found.append(f"{label} {value * 1e3:.4g} ms > {target * 1e3:.4g} ms")
     return tuple(found)
+
+
+def chance(trace: Trace, targets: Targets, unexplained: Mapping[str, float]) -> float:
+    """The probability that a client of this load sees the targets kept.
+
+    1 or 0 where nothing is unexplained: as simulated.
+    """
+    if (trace.status != FINISHED).any():
+        return 0.0
+    reached, found = figures(trace, targets.percentile), 1.0
+    for name, target in _aims(targets):
+        value, sd = reached[f"{name}_s"], doubt(unexplained, trace, f"{name}_s")
+        if sd > 0 and value > 0:
+            found *= NormalDist().cdf(log(target / value) / sd)
+        elif value > target:
+            return 0.0
+    return found
+
+
+def doubt(unexplained: Mapping[str, float], trace: Trace, figure: str) -> float:
+    """The deviation of one of `figures` that no simulation of such a load explains.
+
+    `unexplained` is a calibration's.  End to end, and tokens per second of a closed loop, follow
+    from time per token; those of an open one are what is asked for.
+    """
+    if figure == "ttft_s" and _alone(trace):
+        return 0.0
+    kind = "closed" if trace.closed_loop else "open"
+    if figure == "output_tokens_per_s" and kind == "open":
+        return 0.0
+    return unexplained.get(f"{kind} {'ttft' if figure == 'ttft_s' else 'tpot'}", 0.0)
+
+
+def _alone(trace: Trace) -> bool:
+    """Whether no request came before the one ahead of it was done: nothing waits."""
+    return bool(np.all(trace.arrival_ns[1:] >= trace.finish_ns[:-1]))
 
 
 def _aims(targets: Targets) -> list[tuple[str, float]]:

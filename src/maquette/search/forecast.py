@@ -3,22 +3,24 @@
 Calibrations are drawn from the posterior, evenly along the direction that moves what the replicas
 sustain (`price.interval.spread_draws`), and generated traffic is drawn with other seeds.  Drawn
 calibrations serve the same requests as the most likely one, so what they change is theirs; what
-streams change is seen under the most likely calibration; both together are their products.  Close
-to saturation the distribution is skewed and the share of it in overload matters more than a point.
+streams change is seen under the most likely calibration; both together are their products, and what
+no simulation knows of clients widens them.  Close to saturation the distribution is skewed and the
+share of it in overload matters more than a point.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import erf, log, sqrt
+from math import exp, log
+from statistics import NormalDist
 
 import numpy as np
 
 from maquette.plans.types import Policy
 from maquette.price.calibration import NAMES, PARAMETERS, Calibration
-from maquette.price.interval import Floats, central, gradient, spread_draws
-from maquette.search.evaluate import figures, missed
+from maquette.price.interval import Z80, Floats, central, gradient, spread_draws
+from maquette.search.evaluate import chance, doubt, figures
 from maquette.search.fleet import Fleet
 from maquette.search.types import Doubt, Interval, Targets
 from maquette.serve.saturation import Load, sustainable
@@ -36,11 +38,12 @@ Simulated = Callable[[Calibration, Requests], Trace]
 class Forecast:
     """Figures by name as central 80 % intervals; see `evaluate.figures` for names and units."""
 
-    intervals: Mapping[str, Interval]  # of constants and requests together
+    intervals: Mapping[str, Interval]  # of constants, requests and clients together
     constants: Mapping[str, Interval]  # with these very requests
     requests: Mapping[str, Interval]  # under the most likely constants; the point where none differ
+    clients: Mapping[str, Interval]  # what no simulation knows of them (`Calibration.unexplained`)
     medians: Mapping[str, float]
-    kept: float  # share of draws that keep the targets
+    kept: float  # the chance that the targets are kept
     sustainable: Interval  # requests per second
     overload: float | None  # probability that more is asked than sustained; None in a closed loop
     draws: int
@@ -78,13 +81,15 @@ def forecast(
         progress(i + 1)
         traces.append(simulated(c, sent[j]))
     moved = [figures(t, at) for t in traces]
-    constants, luck, both, medians = {}, {}, {}, {}
+    constants, luck, clients, both, medians = {}, {}, {}, {}, {}
     for name, value in point.items():
         own = [_ratio(m[name], likely[j][name]) for m, j in zip(moved, of, strict=True)]
         stream = [_ratio(b[name], likely[0][name]) for b in likely]
         product = [x * y for x in own for y in stream]
         constants[name], luck[name] = about(value, own), about(value, stream)
-        both[name] = about(value, product)
+        beside = doubt(cal.unexplained, base[0], name)
+        clients[name] = widened(Interval(value, value), value, beside)
+        both[name] = widened(about(value, product), value, beside)
         known = [x for x in product if np.isfinite(x)]
         medians[name] = value * float(np.median(known)) if known else float("nan")
     able = [float(t.sustainable_per_s) for t in traces]
@@ -92,8 +97,9 @@ def forecast(
         intervals=both,
         constants=constants,
         requests=luck,
+        clients=clients,
         medians=medians,
-        kept=sum(not missed(t, targets) for t in traces) / draws,
+        kept=sum(chance(t, targets, cal.unexplained) for t in traces) / draws,
         sustainable=Interval(*central(able)),
         overload=_overload(base[0], traces),
         draws=draws,
@@ -154,6 +160,18 @@ def about(point: float, ratios: Sequence[float]) -> Interval:
     return Interval(point * min(low, 1.0), point * max(high, 1.0))
 
 
+def widened(told: Interval, point: float, sd: float) -> Interval:
+    """An 80 % interval about a point with a further deviation of the logarithm, independent of it.
+
+    >>> widened(Interval(1.0, 1.0), 1.0, 0.1).high == exp(0.1 * Z80)
+    True
+    """
+    if not (sd > 0 and point > 0 and told.low > 0):
+        return told
+    down, up = np.hypot(np.log([point / told.low, told.high / point]), Z80 * sd)
+    return Interval(point * exp(-down), point * exp(up))
+
+
 def _overload(base: Trace, traces: Sequence[Trace]) -> float | None:
     """The probability that what is offered exceeds what is sustained, by a normal of its logarithm.
 
@@ -167,4 +185,4 @@ def _overload(base: Trace, traces: Sequence[Trace]) -> float | None:
     if len(logs) < len(traces):
         return 1.0
     mean, sd = float(np.mean(logs)), float(np.std(logs))
-    return 0.5 * (1 + erf(mean / (sd * sqrt(2)))) if sd > 0 else float(mean > 0)
+    return NormalDist().cdf(mean / sd) if sd > 0 else float(mean > 0)

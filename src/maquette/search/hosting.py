@@ -18,7 +18,7 @@ from maquette.models.decoder import program
 from maquette.plans.engine import Engine
 from maquette.plans.legality import PRECISIONS, joined, legal, supported
 from maquette.plans.types import Infeasible, Mesh, Plan
-from maquette.price.calibration import Calibration
+from maquette.price.calibration import Calibration, unserved
 from maquette.price.memory import memory
 from maquette.price.replica import replica
 from maquette.serve.composition.closed import Cliffs, cliffs
@@ -124,7 +124,7 @@ class Models:
         if no is not None:
             return no
         plan = Plan(self.precision, mesh, engines.policy(engine, machine), engine=engine.name)
-        cal = self.calibration(where, system).of(name)
+        cal = unserved(self.calibration(where, system).of(name))  # inside the node
         found = replica(schedule, machine, engine, plan, cal)
         return found if isinstance(found, Infeasible) else Priced(found, layers)
 

@@ -43,7 +43,7 @@ class Simulation:
     forecast: Forecast | None = None  # None: nothing was drawn
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     swings: tuple[Swing, ...] | None = None  # None: nobody asked for them
-    probability: float | None = None  # share of draws that keep the targets; None without any
+    probability: float | None = None  # the chance that the targets are kept; None without any
 
     @property
     def output_tokens(self) -> float:

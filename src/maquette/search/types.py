@@ -68,7 +68,7 @@ class Question:
     replicas: int | None = None  # None tries every number
     seed: int = 0
     assumed: bool = False  # the targets are `ASSUMED`: nobody gave any
-    confidence: float | None = None  # share of calibration draws in which targets must hold
+    confidence: float | None = None  # the chance with which targets must be kept
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Outcome:
     usd_per_mtok_output: float
     joules_per_token: Interval
     intervals: Mapping[str, Interval] = field(default_factory=dict)  # of `evaluate.figures`
-    probability: float | None = None  # share of posterior draws that meet the targets
+    probability: float | None = None  # the chance that the targets are kept
     overload: float | None = None  # probability that more is asked than sustained
     margin: float = 0.0  # target over figure, of the tightest target; below 1 it is missed
 

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Protocol
 
 from maquette.plans.types import Routing
-from maquette.serve.clock import ARRIVE, END, FORM, quanta
+from maquette.serve.clock import ARRIVE, END, FORM, QUANTA, quanta
 from maquette.serve.outcomes import Outcomes
 from maquette.serve.sequence import Seq
 from maquette.serve.types import Disaggregation
@@ -38,6 +38,7 @@ class Columns:
 
     arrival: list[int] | None  # at the engine, quanta; None in a closed loop
     outside: int  # quanta from client to engine
+    accept: int  # quanta between two requests that reach the engine, at least
     concurrency: int
     prompt: list[int]
     output: list[int]
@@ -119,6 +120,7 @@ class Cluster:
         self._entry: Pool
         self._decode: Pool
         self._unsent = iter(range(len(columns.prompt)))
+        self._accepts = 0  # in a closed loop: from when on another request reaches the engine
         self._link_free: dict[int, int] = {}  # by prefill replica
         self._transfers: dict[int, tuple[Seq, int]] = {}
 
@@ -154,7 +156,10 @@ class Cluster:
     def _send(self, now: int, requests: int) -> None:
         """In a closed loop, as many clients send their next request."""
         for number in islice(self._unsent, requests):
-            heappush(self._heap, (now + self._columns.outside, ARRIVE, number))
+            self._outcomes.arrive(number, now)
+            at = max(now + self._columns.outside, self._accepts)
+            self._accepts = at + self._columns.accept
+            heappush(self._heap, (at, ARRIVE, number))
 
     def _expect(self, arrival: list[int]) -> None:
         """The next request of an open loop is on its way."""
@@ -166,8 +171,6 @@ class Cluster:
         columns = self._columns
         if columns.arrival:
             self._expect(columns.arrival)
-        else:
-            self._outcomes.arrive(rid, now - columns.outside)
         if rid in columns.rejected:
             self._outcomes.reject(rid)
             if columns.arrival is None:
@@ -177,7 +180,7 @@ class Cluster:
         prompt, output = columns.prompt[rid], columns.output[rid]
         seq = Seq(rid, prompt, output, priority, columns.units(rid))
         if columns.timeout is not None:
-            seq.deadline = now - columns.outside + columns.timeout
+            seq.deadline = self._outcomes.arrival[rid] * QUANTA + columns.timeout
         last = prompt if self._split else prompt + output - 1
         self._submit(self._entry, seq, last, now)
 

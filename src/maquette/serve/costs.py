@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from maquette.price.step import Attention, Floor, StepModel
+from maquette.price.step import Attention, Floats, StepModel
 from maquette.serve.clock import quanta, quanta_of
 
 ENDLESS = 1 << 200  # the last piece of an envelope applies to any context
@@ -65,34 +65,39 @@ def upper_envelope(lines: list[tuple[int, int]]) -> tuple[Piece, ...]:
         at, slope = higher, -steeper
 
 
-def floor_of(model: StepModel) -> Floor:
-    """What steps take at least: nothing where the model says nothing."""
-    if model.floor is not None:
-        return model.floor
+def floor_of(model: StepModel) -> tuple[Floats, Floats, Floats, Floats]:
+    """What steps take at least, the arrays of a `Floor`: zeros where the model says nothing."""
     tokens, seqs = np.zeros(model.max_tokens + 1), np.zeros(model.max_seqs + 1)
-    return Floor(seqs, tokens, seqs)
+    f = model.floor
+    if f is None:
+        return seqs, tokens, seqs, seqs
+    return f.decoding, f.chunk, f.seqs, seqs if f.sent is None else f.sent
 
 
 class Costs:
     """One StepModel in quanta, up to a replica's token budget and sequences."""
 
-    __slots__ = ("_least", "_least_seqs", "attention", "decoding", "prefill", "seqs", "tokens")
+    __slots__ = (
+        "_least", "_least_seqs", "_sent", "attention", "decoding", "prefill", "seqs", "tokens",
+    )  # fmt: skip
 
     def __init__(self, model: StepModel, max_tokens: int, max_seqs: int) -> None:
-        overhead, floor = quanta(model.overhead), floor_of(model)
+        overhead = quanta(model.overhead)
+        decoding, chunk, seqs, sent = floor_of(model)
         self.prefill = quanta(model.prefill)
         # The overhead rides on the tokens: every step has some.
         self.tokens = [overhead + x for x in quanta_of(model.tokens[: max_tokens + 1])]
         self.seqs = quanta_of(model.seqs[: max_seqs + 1])
-        self.decoding = quanta_of(floor.decoding[: max_seqs + 1])  # the floor of such a step
-        self._least = quanta_of(floor.chunk[: max_tokens + 1])
-        self._least_seqs = quanta_of(floor.seqs[: max_seqs + 1])
+        self.decoding = quanta_of(decoding[: max_seqs + 1])  # the floor of such a step
+        self._least = quanta_of(chunk[: max_tokens + 1])
+        self._least_seqs = quanta_of(seqs[: max_seqs + 1])
+        self._sent = quanta_of(sent[: max_seqs + 1])
         self.attention = tuple(AttentionCost(a, max_seqs) for a in model.attention)
 
     def chunked(self, tokens: int, seqs: int, attention: int) -> int:
         """Quanta of a step with a prefill chunk, whose attention takes `attention`."""
         time = self.prefill + self.tokens[tokens] + self.seqs[seqs] + attention
-        return max(time, self._least[tokens] + self._least_seqs[seqs])
+        return max(time, self._least[tokens] + self._least_seqs[seqs], self._sent[seqs])
 
 
 def chunk_pairs(window: int, cached: int, tokens: int) -> int:

@@ -5,7 +5,8 @@
   Requests with one token have none.
 - ITL: a single gap between two tokens of one request; all gaps of all requests, in bins of 1 %.
 - E2E: from arrival to the last token.
-- queue: from arrival at the engine to the first step that holds the request.
+- queue: what a request waits for its server to accept it and for the first step that holds it,
+  beyond the time that each takes outside the engine.
 
 All are of finished requests, except ITL, which has every gap.  Rates are over the whole
 simulation, from the first arrival to the end of the last step, and count finished requests only:

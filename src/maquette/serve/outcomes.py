@@ -30,7 +30,7 @@ class Outcomes:
         def never() -> array[int]:
             return array("q", (-1,)) * requests
 
-        self.arrival = array("q", arrival) or never()  # in a closed loop known as they arrive
+        self.arrival = array("q", arrival) or never()  # in a closed loop known as they are sent
         self.scheduled, self.first, self.finished = (never() for _ in range(3))
         self.replica = never()
         self.cached = array("q", (0,)) * requests

@@ -116,19 +116,20 @@ def _replica_faults(where: str, replica: Replica) -> list[Fault]:
     if seqs > r.max_batched_tokens:
         expected = f"at least max_seqs = {seqs} of a lane"
         faults.append(Fault(f"{where}.max_batched_tokens", f"{r.max_batched_tokens}", expected))
-    if not 0 <= r.request < np.inf:
-        faults.append(Fault(f"{where}.request", f"{r.request}", "0 or more, in seconds"))
+    for name in ("request", "accept"):
+        if not 0 <= (value := getattr(r, name)) < np.inf:
+            faults.append(Fault(f"{where}.{name}", f"{value}", "0 or more, in seconds"))
     if r.lanes > r.max_seqs or 0 < r.kv_blocks < r.lanes:
         faults.append(Fault(f"{where}.lanes", f"{r.lanes}", "a sequence and a KV block for each"))
     return faults
 
 
 def _step_faults(where: str, step: StepModel) -> list[Fault]:
-    floor = floor_of(step)
-    floors = floor.decoding, floor.chunk, floor.seqs
+    floors = floor_of(step)
     parts = [np.array([step.overhead, step.prefill]), step.tokens, step.seqs, *floors]
-    if [x.shape for x in floors] != [step.seqs.shape, step.tokens.shape, step.seqs.shape]:
-        expected = "decoding and seqs one number by sequences, chunk one by tokens"
+    by_seqs, by_tokens = step.seqs.shape, step.tokens.shape
+    if [x.shape for x in floors] != [by_seqs, by_tokens, by_seqs, by_seqs]:
+        expected = "decoding, seqs and sent one number by sequences, chunk one by tokens"
         return [Fault(where, "the floor differs in size", expected)]
     least = np.zeros(step.max_seqs + 1)
     for a in step.attention:
@@ -146,12 +147,15 @@ def _step_faults(where: str, step: StepModel) -> list[Fault]:
     return []
 
 
-def arrivals(requests: Requests, outside: int) -> list[int] | None:
+def arrivals(requests: Requests, outside: int, accept: int) -> list[int] | None:
     """Arrivals at the engine in quanta from when the first was sent; None in a closed loop."""
     if requests.concurrency:
         return None
-    times: list[int] = (requests.arrival_ns - requests.arrival_ns[0]).tolist()
-    return [t * QUANTA + outside for t in times]
+    found, free = [], 0
+    for sent in (requests.arrival_ns - requests.arrival_ns[0]).tolist():
+        found.append(max(sent * QUANTA + outside, free))
+        free = found[-1] + accept
+    return found
 
 
 def limits(replicas: Sequence[Replica], policy: Policy) -> list[int]:

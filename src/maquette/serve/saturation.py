@@ -58,7 +58,22 @@ def sustainable(
     policy: Policy,
     disaggregation: Disaggregation | None = None,
 ) -> float:
-    """Requests per second that all replicas together can end."""
+    """Requests per second that all replicas together can end, and their servers accept."""
+    first = disaggregation.prefill if disaggregation else replicas
+    return min(_ended(load, replicas, policy, disaggregation), _accepted(first))
+
+
+def _accepted(replicas: Sequence[Replica]) -> float:
+    slowest = max(r.accept for r in replicas)
+    return len(replicas) / slowest if slowest else float("inf")
+
+
+def _ended(
+    load: Load,
+    replicas: Sequence[Replica],
+    policy: Policy,
+    disaggregation: Disaggregation | None,
+) -> float:
     if disaggregation is None:
         return sum(_rate(load, r, policy) for r in replicas)
     prefill = replace(load, decodes=0.0, last=load.held, outputs=np.ones(1, np.int64))
@@ -126,9 +141,10 @@ def _base(r: Replica, tokens: Floats, n: Floats) -> Floats:
 
 def _chunked(r: Replica, tokens: Floats, n: Floats, attention: Floats) -> Floats:
     """A step with a prefill chunk."""
-    floor = floor_of(r.step)
+    _, chunk, seqs, sent = floor_of(r.step)
     device = _base(r, tokens, n) + r.step.prefill + attention
-    found: Floats = np.maximum(device, _at(floor.chunk, tokens) + _at(floor.seqs, n))
+    launched = _at(chunk, tokens) + _at(seqs, n)
+    found: Floats = np.maximum(np.maximum(device, launched), _at(sent, n))
     return found
 
 
@@ -165,8 +181,9 @@ def _prefill_cost(load: Load, r: Replica, prompts: Floats, n: Floats) -> Floats:
 
 def _decode_time(load: Load, r: Replica, rows: Floats, live: Floats) -> Floats:
     """A decode step of `rows` sequences, of which `live` read their context."""
+    decoding, *_ = floor_of(r.step)
     device = _base(r, rows, rows) + _reading(load, r, live)
-    found: Floats = np.maximum(device, _at(floor_of(r.step).decoding, rows))
+    found: Floats = np.maximum(device, _at(decoding, rows))
     return found
 
 

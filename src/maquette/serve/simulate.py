@@ -102,11 +102,14 @@ class Simulation:
         self.windows = windows
         rejected, self.warnings = reading.rejections(requests, replicas, policy, disaggregation)
         unit = reading.unit_of(requests, self.replicas, policy)
-        outside = quanta(max(r.request for r in prefill or replicas))
+        first = prefill or replicas  # each has a server of its own
+        outside = quanta(max(r.request for r in first))
+        accept = quanta(max(r.accept for r in first) / len(first))
         self.outside_ns = round(outside / QUANTA)
         columns = Columns(
-            arrival=reading.arrivals(requests, outside),
+            arrival=reading.arrivals(requests, outside, accept),
             outside=outside,
+            accept=accept,
             concurrency=requests.concurrency,
             prompt=requests.input_tokens.tolist(),
             output=requests.output_tokens.tolist(),

@@ -36,10 +36,8 @@ class StepPrice:
     def __init__(self, model: StepModel) -> None:
         self.overhead, self.prefill = quanta(model.overhead), quanta(model.prefill)
         self.tokens = [quanta(x) for x in model.tokens]
-        floor = floor_of(model)
-        self.decoding = [quanta(x) for x in floor.decoding]
-        self.chunk = [quanta(x) for x in floor.chunk]
-        self.chunk_seqs = [quanta(x) for x in floor.seqs]
+        floor = ([quanta(x) for x in column] for column in floor_of(model))
+        self.decoding, self.chunk, self.chunk_seqs, self.sent = floor
         self.seqs = [quanta(x) for x in model.seqs]
         self.windows = [a.window for a in model.attention]
         self.pair = [quanta(a.pair) for a in model.attention]
@@ -345,7 +343,8 @@ class StepLane:
                 lines = zip(price.at[c][:, n], price.slope[c][:, n], strict=True)
                 time += max(at + slope * total for at, slope in lines)
         if self.chunks:
-            return max(time, price.chunk[padded + prefill] + price.chunk_seqs[self.rows])
+            launched = price.chunk[padded + prefill] + price.chunk_seqs[self.rows]
+            return max(time, launched, price.sent[self.rows])
         return max(time, price.decoding[self.rows])
 
     def _record(self, now: int) -> None:

@@ -69,6 +69,6 @@ class Trace:
     gap_counts: Ints
     warnings: tuple[str, ...] = ()
     replicas: int = 1  # decode and prefill ones
-    outside_ns: int = 0  # of each request between its client and the engine, before it can wait
+    outside_ns: int = 0  # of each request between its client and the engine, waiting aside
     closed_loop: bool = False
     sustainable_per_s: float = float("nan")  # requests; a fluid estimate, see `saturation`

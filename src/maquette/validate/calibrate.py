@@ -36,6 +36,7 @@ from maquette.validate.score import Errors
 from maquette.validate.served import served
 from maquette.validate.shelf import Shelf
 from maquette.validate.static import Prepared, Seconds, prepare, seconds
+from maquette.validate.unexplained import unexplained
 
 Bools = NDArray[np.bool_]
 LEAST_ROWS = 4  # of one machine and engine
@@ -121,15 +122,25 @@ def calibrate(
             tasks.append(Task(machine, engine, version, own, kernels))
     if not tasks:
         raise InputError(_nothing(reading, why))
+    all_made = [made(t, _start(shelf, t, update), known) for t in tasks]
+    both = [(one, one.calibration(basis, everything)) for one in all_made]
+    beside = unexplained(both)
     fits = tuple(
         Fit(
-            replace(one.calibration(basis, everything), date=date),
+            replace(cal, date=date, unexplained=_before(cal, shelf, update) | beside),
             one.errors(True) or Errors(0, 0.0, 0.0, 0.0),
             one.errors(False),
         )
-        for one in (made(t, _start(shelf, t, update), known) for t in tasks)
+        for one, cal in both
     )
     return Fits(reading.folder, fits, dict(why.most_common()), reading.skipped, tuple(notes))
+
+
+def _before(cal: Calibration, shelf: Shelf, update: bool) -> dict[str, float]:
+    """What is known of clients before these rows, where a fit starts from what is known."""
+    if not update:
+        return {}
+    return dict(shelf.calibration(shelf.machines[cal.machine], cal.engine).unexplained)
 
 
 def _kernels(

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from maquette.plans.engine import numbered
-from maquette.price.calibration import CLIENT, NAMES, Basis, Calibration, first_principles, minor
+from maquette.price.calibration import (
+    CLIENT,
+    NAMES,
+    OUTSIDE,
+    Basis,
+    Calibration,
+    first_principles,
+    minor,
+)
 from maquette.validate.cases import Subject
 from maquette.validate.fit import Fitted, Observed, Prior, calibration, maximise
 from maquette.validate.rows import Floats, Texts
@@ -156,8 +164,9 @@ def _settled(task: Task, start: Prior) -> Made:
 
 def _of_any_client(held: Fitted, start: Prior) -> Fitted:
     """What others' clients and servers take is not known better than they differ."""
-    covariance, at = held.covariance.copy(), NAMES.index("request")
-    covariance[at, at] = max(covariance[at, at], min(start.covariance[at, at], CLIENT**2))
+    covariance = held.covariance.copy()
+    for at in (NAMES.index(name) for name in OUTSIDE):
+        covariance[at, at] = max(covariance[at, at], min(start.covariance[at, at], CLIENT**2))
     return replace(held, covariance=covariance)
 
 

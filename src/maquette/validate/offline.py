@@ -15,7 +15,7 @@ import numpy as np
 
 from maquette.compiler.lower import lower
 from maquette.plans.types import Infeasible, Mesh, Plan
-from maquette.price.calibration import Calibration
+from maquette.price.calibration import Calibration, unserved
 from maquette.price.replica import replica
 from maquette.price.seconds import IDEAL
 from maquette.price.step import Replica
@@ -93,7 +93,7 @@ def _best(
     best, bound, sd, why = 0.0, 0.0, cal.residual, "no tensor-parallel size divides the devices"
     for tp in (t for t in TENSOR if devices % t == 0):
         plan = Plan(subject.precision, Mesh(tp), policy, engine=engine.name)
-        own = replica(schedule, machine, engine, plan, cal)
+        own = replica(schedule, machine, engine, plan, unserved(cal))
         if isinstance(own, Infeasible):
             why = f"does not fit: {own}"
             continue

@@ -21,12 +21,14 @@ from maquette.validate.cases import Cases, Subject
 from maquette.validate.rows import Floats
 from maquette.validate.serving import Key, Run, chosen, measured, run_of, seen
 from maquette.validate.shelf import Shelf
-from maquette.validate.static import AXES, Batches, Prepared, Seconds, prepare, seconds
+from maquette.validate.static import AXES, Batches, Prepared, prepare, seconds
 
 # Deviations of the logarithm beside the scatter that a fit finds.  What waits for a first token
 # depends on how a client begins and warms up, which rows do not state; the more of it is waiting,
 # the more a small error is amplified.  One alone never waits.
 WAITING = 0.10
+# The longer of device and server, with a slope before it binds: a fit would not find it otherwise.
+SOFT = 4.0
 FITTED = ("ttft", "tpot", "rate")  # e2e follows from these; a p99 says little
 
 
@@ -43,6 +45,7 @@ class Served:
     shelf: Shelf
     loaded: Prepared  # static batches as large as the load
     single: Prepared  # … and of one prompt
+    sent: Floats  # tokens of a batch that a server sends, of each run
     waits: Any  # of each value, whether it is a first token that may wait for others
     base: Floats  # logarithms of what was simulated less those of the slopes there
 
@@ -54,7 +57,7 @@ class Served:
         """Simulated anew, and the median change of a prediction."""
         told = [seen(r, self.shelf, cal) for r in self.runs]
         pairs = zip(self.of, self.keys, strict=True)
-        levels = np.array([_time(q, told[i][k]) for i, (q, k) in pairs])
+        levels = np.array([as_time(q, told[i][k]) for i, (q, k) in pairs])
         # What cannot be run here after all says nothing.
         levels = np.where(np.isfinite(levels) & (levels > 0), levels, self.measured)
         alone = self._slopes(cal)
@@ -74,17 +77,16 @@ class Served:
     def _slopes(self, cal: Calibration) -> Floats:
         loaded, single = seconds(self.loaded, cal), seconds(self.single, cal)
         outside = np.reshape(cal["request"], single.ttft.shape[:-1])
-        pairs = zip(self.keys, self.of, strict=True)
-        return np.stack([_slope(q, i, loaded, single, outside) for (q, _), i in pairs], axis=-1)
+        sending = self.sent * np.reshape(cal["stream"], (*outside.shape, 1))
+        whole = (loaded.e2e**SOFT + sending**SOFT) ** (1 / SOFT)
+        told = [
+            single.ttft[..., i] + outside if q == "ttft" else whole[..., i]
+            for (q, _), i in zip(self.keys, self.of, strict=True)
+        ]
+        return np.stack(told, axis=-1)
 
 
-def _slope(quantity: str, i: int, loaded: Seconds, single: Seconds, outside: Floats) -> Floats:
-    if quantity == "ttft":
-        return np.asarray(single.ttft[..., i] + outside)
-    return loaded.e2e[..., i]
-
-
-def _time(quantity: str, value: float) -> float:
+def as_time(quantity: str, value: float) -> float:
     """What is told, as a time."""
     return 1 / value if quantity == "rate" else value
 
@@ -104,7 +106,7 @@ def served(cases: Cases, subject: Subject, rows: Any, shelf: Shelf) -> Served | 
             cases.why[row] = "no measured value"
             continue
         for q, k in own:
-            values.append((len(runs), q, k, row, _time(q, told[k]), q == "ttft" and one.load > 1))
+            values.append((len(runs), q, k, row, as_time(q, told[k]), q == "ttft" and one.load > 1))
         runs.append(one)
     return _served(cases, runs, values, shelf) if values else None
 
@@ -128,8 +130,13 @@ def _served(
         runs, np.array(runs_of)[fits].tolist(),
         [(q, k) for q, k, f in zip(quantity, key, fits, strict=True) if f],
         np.array(row)[fits], np.array(amount)[fits], none, shelf,
-        loaded, single, np.array(waits)[fits], none,
+        loaded, single, _tokens(runs, loads), np.array(waits)[fits], none,
     )  # fmt: skip
+
+
+def _tokens(runs: Sequence[Run], loads: Floats) -> Floats:
+    each = [float(r.requests.even[0].output_tokens.mean()) * r.streamed for r in runs]
+    return np.asarray(loads * np.array(each))
 
 
 def _batches(runs: Sequence[Run], shelf: Shelf, size: Floats) -> Batches:

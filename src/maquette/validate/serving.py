@@ -11,7 +11,7 @@ import numpy as np
 from maquette.compiler.lower import lower
 from maquette.compiler.schedule import Schedule
 from maquette.plans.types import Infeasible, Mesh, Plan
-from maquette.price.calibration import Calibration
+from maquette.price.calibration import Calibration, unserved
 from maquette.price.interval import Z80, central, gradient, spread_draws
 from maquette.price.replica import replica as price_replica
 from maquette.price.seconds import IDEAL
@@ -31,6 +31,8 @@ SEED = 0
 STATISTICS = ("mean", "p50", "p99")
 DRAWS = 10  # calibrations that a row is simulated under
 TOKEN = 0.02  # seconds between tokens, for a first look at how many sequences a rate keeps busy
+# Whether a server stands before the engine; where nobody says, before loops and rates.
+SERVED = {"yes": True, "no": False}
 TRIED = 800  # requests of each that draws are compared on
 T80 = {n + 1: t for n, t in enumerate((3.078, 1.886, 1.638, 1.533, 1.476), 1)}  # Student's t, 90 %
 Key = tuple[str, str]
@@ -52,6 +54,7 @@ class Run:
     replicas: int
     subject: Subject
     ahead: int  # requests that load the system before one is measured
+    streamed: bool  # a server sends tokens one by one; in a batch offline there is none
 
     @property
     def devices(self) -> int:
@@ -67,10 +70,25 @@ class Run:
         return len(sent) / span * float(sent.output_tokens.mean()) * TOKEN
 
 
+def doubted(run: Run, quantity: str) -> str:
+    """The name that `Calibration.unexplained` has for a quantity under the load of a row.
+
+    A first token of one client alone waits for nothing, and has none; end to end follows from time
+    per token for the most part.
+    """
+    quantity = {"e2e": "tpot", "ttft_p99": "ttft"}.get(quantity, quantity)
+    if quantity == "ttft" and run.load <= 1:
+        return ""
+    if not run.streamed:
+        return f"offline {quantity}"
+    return f"{'closed' if run.requests.even[0].concurrency else 'open'} {quantity}"
+
+
 @dataclass(frozen=True, eq=False)
 class Priced:
     """Replicas of one plan: as predicted, at the speed of light, and under drawn calibrations."""
 
+    cal: Calibration
     own: Replica
     ideal: Replica
     drawn: tuple[Replica, ...]
@@ -163,9 +181,10 @@ def _simulated(
 ) -> tuple[dict[Key, float], dict[str, tuple[float, float]]]:
     """What a client is expected to see, and 80 % intervals of what it measures.
 
-    Three things move a measurement: the constants, the requests that happened to be sent, and
-    what nobody repeats.  Drawn replicas serve the same requests as the predicted one, so that the
-    first two are told apart; queues amplify both, and each is simulated.
+    Four things move a measurement: the constants, the requests that happened to be sent, what
+    nobody repeats, and what no simulation knows (`validate.unexplained`).  Drawn replicas serve
+    the same requests as the predicted one, so that the first two are told apart; queues amplify
+    both, and each is simulated.
     """
     few = [head(r, TRIED) for r in run.requests.drawn]
     base = [_sent(run, priced.own, r) for r in few]
@@ -183,9 +202,19 @@ def _simulated(
         noise = Z80 * floor * (0.5 if lane == "closed" else 1.0)
         if len(few) > 1:  # a few streams tell their spread with Student's t
             noise = max(noise, T80[len(few)] * float(streams.std(ddof=1)) * short)
+        noise = float(np.hypot(noise, Z80 * priced.cal.unexplained.get(doubted(run, name), 0.0)))
         down, up = np.hypot([min(np.log(low), 0.0), max(np.log(high), 0.0)], noise)
         bands[name] = middle[key] * float(np.exp(-down)), middle[key] * float(np.exp(up))
     return middle, bands
+
+
+def _priced(run: Run, shelf: Shelf, cal: Calibration) -> Replica | Infeasible:
+    """The replica of a row under one calibration."""
+    subject = run.subject
+    machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.since)
+    if not run.streamed:
+        cal = unserved(cal)
+    return price_replica(run.schedule, machine, engine, run.plan, cal)
 
 
 def _sent(run: Run, replica: Replica, requests: Requests) -> dict[Key, float]:
@@ -195,11 +224,7 @@ def _sent(run: Run, replica: Replica, requests: Requests) -> dict[Key, float]:
 
 def seen(run: Run, shelf: Shelf, cal: Calibration) -> dict[Key, float]:
     """What a client of a row sees under one calibration, its lengths even."""
-    machine, engine = (
-        shelf.machines[run.subject.machine],
-        shelf.engine(run.subject.engine, run.subject.since),
-    )
-    one = price_replica(run.schedule, machine, engine, run.plan, cal)
+    one = _priced(run, shelf, cal)
     if isinstance(one, Infeasible):
         return dict.fromkeys((k for wanted in WANTED.values() for k in wanted), float("inf"))
     return _sent(run, one, run.requests.even[0])
@@ -208,19 +233,15 @@ def seen(run: Run, shelf: Shelf, cal: Calibration) -> dict[Key, float]:
 def _replicas(run: Run, shelf: Shelf, cal: Calibration) -> Priced | str:
     machine = shelf.machines[run.subject.machine]
     engine = shelf.engine(run.subject.engine, run.subject.since)
-
-    def priced(at: Calibration) -> Replica | Infeasible:
-        return price_replica(run.schedule, machine, engine, run.plan, at)
-
-    own = priced(cal)
+    own = _priced(run, shelf, cal)
     if isinstance(own, Infeasible):
         return f"does not fit: {own}"
     step = typical(run.schedule, machine, engine, run.plan)
     slope = gradient(lambda c: seconds(step, c).e2e, cal)[0]
-    drawn = [priced(at) for at in spread_draws(cal, slope, DRAWS, SEED)]
-    ideal = priced(IDEAL)
+    drawn = [_priced(run, shelf, at) for at in spread_draws(cal, slope, DRAWS, SEED)]
+    ideal = _priced(run, shelf, IDEAL)
     assert not isinstance(ideal, Infeasible)
-    return Priced(own, ideal, tuple(r for r in drawn if not isinstance(r, Infeasible)))
+    return Priced(cal, own, ideal, tuple(r for r in drawn if not isinstance(r, Infeasible)))
 
 
 def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
@@ -232,6 +253,10 @@ def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
     ahead = max(int(table.values("ahead", 0.0)[row]), 0)
     if ahead >= len(requests.even[0]):
         return "all requests come ahead of those measured"
+    said = str(table.words("http")[row]).strip().lower()
+    streamed = SERVED.get(said) if said else table.kind.name != "offline"
+    if streamed is None:
+        return "http is neither yes nor no"
     clients = table.values("concurrency")[row]
     machine, engine = shelf.machines[subject.machine], shelf.engine(subject.engine, subject.since)
     replicas = int(cases.replicas[row])
@@ -261,4 +286,5 @@ def run_of(cases: Cases, subject: Subject, row: int, shelf: Shelf) -> Run | str:
         replicas=replicas,
         subject=subject,
         ahead=ahead,
+        streamed=streamed,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 TEXT: Mapping[str, tuple[str, ...]] = {
+    "http": ("http", "over_http"),
     "hardware": (
         "hardware", "device", "gpu", "accelerator", "system", "machine", "hw", "gpu_type",
         "gpu_name", "device_name", "device_type", "accelerator_name", "hardware_name", "gpu_model",

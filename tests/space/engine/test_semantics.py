@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from unittest.mock import patch
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from maquette.space.engine import Network, simulate, steady
+from maquette.space.engine import Channel, Network, Node, simulate, steady
 from space.engine.compiled import COMPILER
 from space.engine.networks import networks
 from space.engine.oracle import run
@@ -74,3 +75,14 @@ def test_the_order_of_nodes_does_not_matter(network, random):
     assert other.cycles == found.cycles
     assert dict(other.nodes) == dict(found.nodes)
     assert dict(other.high_water) == dict(found.high_water)
+
+
+def test_what_fires_in_one_cycle_without_latency_is_in_one_order():
+    sinks = [Node(f"sink.{c}", "sink", (c,), ()) for c in ("a", "b")]
+    source = Node("source", "source", (), ("a", "b"), interval=0, latency=0, count=6)
+    channels = (Channel("a", depth=1), Channel("b", depth=2))
+    found = {
+        tuple(simulate(Network("tie", nodes, channels)).high_water.items())
+        for nodes in permutations((source, *sinks))
+    }
+    assert len(found) == 1

@@ -15,7 +15,7 @@ from maquette.price.calibration import NAMES
 from maquette.report.runs import document, lines
 from maquette.validate.runs.folder import Found
 from maquette.validate.runs.forward import points, predict, seen
-from maquette.validate.runs.learn import _folds, learn
+from maquette.validate.runs.learn import _folds, _others, learn
 from maquette.validate.runs.types import Load, Run, Said, Spread
 from maquette.validate.runs.update import Updates
 
@@ -187,3 +187,11 @@ def test_what_is_not_said_is_asked_for(known):
     assert len(error.value.faults) == 4  # a model and devices, for each
     with pytest.raises(InputError, match=r"run 0: .*unknown machine"):
         points([replace(runs()[0], said=replace(SAID, on="h1000"))], api.deployment, known)
+
+
+def test_what_is_unexplained_of_loads_that_were_not_run_stays(learned):
+    known = {"closed ttft": 0.5, "open tpot": 0.1, "offline rate": 0.2}
+    before = replace(learned.before, unexplained=known)
+    open_only = replace(learned.rows, points=[p for p in learned.rows.points if p.run.load.rate])
+    assert _others(before, open_only) == {"closed ttft": 0.5, "offline rate": 0.2}
+    assert _others(before, learned.rows) == {"offline rate": 0.2}

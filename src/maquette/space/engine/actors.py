@@ -55,19 +55,22 @@ class Queue:
 
 @dataclass(frozen=True)
 class Plan:
-    """A network ready to be simulated; actors in the order of their nodes."""
+    """A network ready to be simulated; actors in the order of their names."""
 
     actors: tuple[Actor, ...]
     queues: tuple[Queue, ...]
 
 
 def plan(network: Network) -> Plan:
-    """The actors and queues of a network that has been verified."""
+    """The actors and queues of a network that has been verified.
+
+    Actors are in the order of their names: who fires first in a cycle is told by nothing else.
+    """
     numbers = {c.name: i for i, c in enumerate(network.channels)}
     tiers = {t.name: i for i, t in enumerate(network.tiers)}
     queues = [_queue(c, network.writer[c.name]) for c in network.channels]
     actors: list[Actor] = []
-    for node in network.nodes:
+    for node in sorted(network.nodes, key=lambda n: n.name):
         found = Actor(
             node.name,
             node,

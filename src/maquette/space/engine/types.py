@@ -58,7 +58,7 @@ class Stop:
 class Tier:
     """A memory that several nodes share: bytes per cycle in all, and cycles until data are there.
 
-    Requests are served one after another in the order they are made, ties in the order of nodes.
+    Requests are served one after another in the order they are made, ties in the order of names.
     """
 
     name: str

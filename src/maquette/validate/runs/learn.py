@@ -3,9 +3,12 @@
 The prior is the calibration that prices the deployment today, widened by what one system differs
 from others of its kind.  The likelihood compares logarithms of what a client measured and of what
 it sees in a simulation of the same load, with common random numbers.  The maximum is found by
-steps of `fit.maximise` on the linearised simulation (its Jacobian by differences, then Broyden's
-updates); the covariance is Laplace's.  Errors are of points that were not used: of each fold of
-runs by the fit to all others.
+steps of `fit.maximise` on the linearised simulation, the covariance is Laplace's.  Errors are of
+points that were not used: of each fold of runs by the fit to all others.
+
+Which requests share a batch changes with any constant, and what a client sees jumps with it, so
+slopes at a point say little.  A simulation is linearised over a region instead, by a regression
+through draws from it (statistical linearisation, as ensemble smoothers do), and regions shrink.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.catalogue.calibrations import HOST
-from maquette.price.calibration import NAMES, PARAMETERS, Calibration
+from maquette.price.calibration import NAMES, Calibration
 from maquette.validate.fit import OFFSETS, Fitted, Observed, Prior, maximise
 from maquette.validate.runs.forward import Point, predict
 from maquette.validate.runs.types import Key
@@ -29,15 +32,9 @@ Progress = Callable[[str, int, int], None]
 
 FOLDS = 5
 SEEDS = 3  # further draws of the traffic, for how much a measured mean scatters
-# Of a log parameter.  Which requests share a batch changes with any constant, and means of times
-# to first token with it, by about 1 %: over short steps that drowns slopes.
-STEP = 0.2
-MOST_STEPS, FARTHEST = 5, 0.7  # of the search, and how far one goes in any log parameter
-# What is not told apart from noise, of a logarithm: much at first, as far from the optimum a loss
-# that forgives large gaps has many; slopes are measured anew for each.
-WIDTHS = (0.3, 0.1, 0.0, 0.0)
-SETTLED = 0.05  # steps of so few prior deviations are none …
-GAIN = 1.0  # … and twice a log probability of so little more is none either
+REGION = 32  # draws a simulation is linearised over, in mirrored pairs; more than constants
+SHRINKING = (1.0, 0.6, 0.4, 0.3)  # regions one after another, in deviations of the prior
+RIDGE = 0.01  # of a slope, in what one deviation of a region says
 # What the overheads of one host, engine version and set of flags differ from others of their kind:
 # vLLM 0.6 and 0.15 on an H100 differ by 0.35 (launch) and 0.59 (step) in the logarithm.
 HOST_SD = 0.5
@@ -86,20 +83,19 @@ def learn(
     before = _of_models(points[0].deployment.known, points)
     fold = _folds(points) if hold_out else np.zeros(len(points), np.int64)
     folds = int(fold.max()) + 1
-    search = _Search(
-        points, before, progress, 2 + len(NAMES) * 3 + SEEDS + (folds + 1) * MOST_STEPS
-    )
+    fits = 1 + folds * (folds > 1)
+    passes = 3 + len(NAMES) + SEEDS + REGION + fits * (1 + (len(SHRINKING) - 1) * REGION)
+    search = _Search(points, before, progress, passes)
     rows = _rows(points, search)
-    start = search.at(before.vector)
-    first = _At(before.vector, start, search.slopes(before.vector, start))
     wide = _prior(before)
+    first = search.about(wide.mean, wide, SHRINKING[0])
+    start = search.at(before.vector)
     told = _told(start, first.slopes, np.array(before.covariance), before.residual, rows)
     best = search.best(rows, rows.fitted, wide, first)
-    best = replace(best, slopes=search.slopes(best.logs, best.said))
     found, residual = _posterior(before, rows, rows.fitted, wide, best)
     held, constant = None, None
     if folds > 1:
-        held, constant = _held_out(search, rows, fold, wide, first, before)
+        held, constant = _held_out(search, rows, fold, wide, first, start, before)
     after = _calibration(before, found, residual, wide, rows)
     progress("fitting", search.total, search.total)
     return Learned(
@@ -113,12 +109,11 @@ def foretell(
 ) -> tuple[Rows, Told]:
     """What a calibration says of runs it has not seen, with intervals; nothing is fitted."""
     cal = _of_models(cal, points)
-    search = _Search(points, cal, progress, 2 + len(NAMES) + SEEDS)
+    search = _Search(points, cal, progress, 3 + len(NAMES) + REGION + SEEDS)
     rows = _rows(points, search)
-    start = search.at(cal.vector)
-    told = _told(
-        start, search.slopes(cal.vector, start), np.array(cal.covariance), cal.residual, rows
-    )
+    covariance = np.array(cal.covariance)
+    slopes = search.about(cal.vector, Prior(cal.vector, covariance), 1.0).slopes
+    told = _told(search.at(cal.vector), slopes, covariance, cal.residual, rows)
     progress("simulating", search.total, search.total)
     return rows, told
 
@@ -142,11 +137,12 @@ def _folds(points: Sequence[Point]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class _At:
-    """A place of the search."""
+    """A place of the search, or a region about it."""
 
     logs: Floats  # of the parameters
-    said: Floats  # logarithms of what all points see there
+    said: Floats  # logarithms of what all points see, or their mean over the region
     slopes: Floats
+    left: Floats  # what no line through the region says, the deviation of each
 
 
 class _Search:
@@ -157,6 +153,7 @@ class _Search:
     ) -> None:
         self.points, self.cal, self.progress, self.total = points, cal, progress, total
         self.passes = 0
+        self._moving: Bools | None = None
 
     def at(self, logs: Floats, seed: int = 0) -> Floats:
         """Logarithms of what all points see."""
@@ -164,53 +161,46 @@ class _Search:
         self.progress("simulating", min(self.passes, self.total - 1), self.total)
         return predict(self.points, self.cal.at(logs), seed)
 
-    def slopes(self, logs: Floats, there: Floats) -> Floats:
-        """d log(seen) / d log(parameter); fractions are stepped down, so that none exceeds 1."""
-        columns = []
-        for i, name in enumerate(NAMES):
-            moved = logs.copy()
-            step = -STEP if PARAMETERS[name][2] else STEP
-            moved[i] += step
-            columns.append((self.at(moved) - there) / step)
-        return np.stack(columns, axis=1)
+    def about(self, logs: Floats, known: Prior, spread: float) -> _At:
+        """The simulation as a line through a region: a ridge regression of what draws see.
 
-    def best(self, rows: Rows, used: Bools, wide: Prior, at: _At) -> _At:
-        """Where the most probable logarithms are, what is seen there, and the slopes.
-
-        Slopes are measured anew where steps along the old ones lead no further.
+        Draws lie about `logs`, `spread` deviations of what is `known` away.
         """
-        fresh = True
-        for width in WIDTHS:
-            if not fresh:
-                at = replace(at, slopes=self.slopes(at.logs, at.said))
-            loss = _loss(rows, used, wide, at.logs, at.said, width)
-            at, settled = self._descend(rows, used, wide, at, width)
-            gain = loss - _loss(rows, used, wide, at.logs, at.said, width)
-            if not width and (settled or gain < GAIN):
-                break
-            fresh = gain < GAIN
-        return at
+        on = self.moving(known)
+        root = np.linalg.cholesky(known.covariance + np.eye(len(NAMES)) * 1e-12) * spread
+        half = np.random.default_rng(self.passes).standard_normal((REGION // 2, len(NAMES)))
+        away = np.concatenate([half, -half]) @ root.T
+        seen = np.stack([self.at(logs + step) for step in away])
+        mean = seen.mean(axis=0)
+        sd = np.maximum(np.sqrt(np.diag(known.covariance))[on] * spread, 1e-12)
+        by = away[:, on] / sd  # one deviation of a region each
+        gram = by.T @ by + RIDGE * REGION * np.eye(len(sd))
+        told = np.linalg.solve(gram, by.T @ (seen - mean))
+        left = np.sqrt(np.sum((seen - mean - by @ told) ** 2, axis=0) / (REGION - len(sd)))
+        slopes = np.zeros((len(mean), len(NAMES)))
+        slopes[:, on] = (told / sd[:, None]).T
+        return _At(logs, mean, slopes, left)
 
-    def _descend(
-        self, rows: Rows, used: Bools, wide: Prior, at: _At, width: float
-    ) -> tuple[_At, bool]:
-        """Steps along slopes that each step corrects; whether the last one had nowhere to go."""
-        loss, refused = _loss(rows, used, wide, at.logs, at.said, width), 0
-        for _ in range(MOST_STEPS):
-            step = _maximise(rows, used, wide, at, width).logs - at.logs
-            step *= min(1.0, FARTHEST / max(float(np.abs(step).max()), 1e-12))
-            if np.abs(step / wide.sd).max() < SETTLED:
-                return at, True
-            there = self.at(at.logs + step)
-            if np.abs(step).max() > STEP:
-                away = there - at.said - at.slopes @ step
-                at = replace(at, slopes=at.slopes + np.outer(away, step) / float(step @ step))
-            reached = _loss(rows, used, wide, at.logs + step, there, width)
-            if reached < loss:
-                at, loss = replace(at, logs=at.logs + step, said=there), reached
-            elif (refused := refused + 1) > 1:
-                return at, False
-        return at, False
+    def moving(self, known: Prior) -> Bools:
+        """Which constants move anything at all: those of no use to these runs stay as they are."""
+        if self._moving is None:
+            there, sd = self.at(known.mean), np.sqrt(np.diag(known.covariance)) + 0.1
+            moved = [self.at(known.mean - step) for step in np.diag(sd)]
+            self._moving = np.array([not np.array_equal(x, there) for x in moved])
+        return self._moving
+
+    def best(self, rows: Rows, used: Bools, wide: Prior, first: _At) -> _At:
+        """Where the most probable logarithms are, what is seen there, and the slopes about it."""
+        at = first
+        for spread in SHRINKING[1:]:
+            at = self.about(_likely(rows, used, wide, at), wide, spread)
+        logs = _likely(rows, used, wide, at)
+        return replace(at, logs=logs, said=self.at(logs))
+
+
+def _likely(rows: Rows, used: Bools, wide: Prior, at: _At) -> Floats:
+    """The most probable logarithms by a line, which leaves as much unsaid as it does."""
+    return _maximise(rows, used, wide, at, float(np.median(at.left[used]))).logs
 
 
 def _prior(before: Calibration) -> Prior:
@@ -237,13 +227,6 @@ def _posterior(
     """Optimum and covariance with rows that scatter as much as they do, and that scatter."""
     residual = _residual(before, _maximise(rows, used, wide, at), wide, rows, used)
     return _maximise(rows, used, wide, at, residual), residual
-
-
-def _loss(rows: Rows, used: Bools, wide: Prior, x: Floats, said: Floats, width: float) -> float:
-    """Negative log probability up to constants, with the scatter of a calibration's first look."""
-    gap = (rows.measured - said)[used] / np.hypot(rows.noise[used], max(width, 0.05))
-    away = np.linalg.solve(np.linalg.cholesky(wide.covariance), x - wide.mean)
-    return float(np.sum(np.log1p(gap**2 / 4) * 5) + away @ away)
 
 
 def _rows(points: Sequence[Point], search: _Search) -> Rows:
@@ -277,7 +260,7 @@ def _told(said: Floats, slopes: Floats, covariance: Floats, residual: float, row
 
 
 def _held_out(
-    search: _Search, rows: Rows, fold: NDArray[np.int64], wide: Prior, first: _At,
+    search: _Search, rows: Rows, fold: NDArray[np.int64], wide: Prior, first: _At, start: Floats,
     before: Calibration,
 ) -> tuple[Told, Floats]:  # fmt: skip
     """What fits to the other folds say of each fold, and the null model, likewise."""
@@ -291,8 +274,8 @@ def _held_out(
         predicted[out], sd[out] = told.predicted[out], told.sd[out]
         for key in {*rows.key}:
             same = np.array([k == key for k in rows.key])
-            gaps = (rows.measured - first.said)[same & ~out]
-            constant[same & out] = first.said[same & out] + (np.median(gaps) if len(gaps) else 0.0)
+            gaps = (rows.measured - start)[same & ~out]
+            constant[same & out] = start[same & out] + (np.median(gaps) if len(gaps) else 0.0)
     return Told(predicted, sd), constant
 
 
@@ -309,7 +292,10 @@ def _residual(before: Calibration, found: Fitted, wide: Prior, rows: Rows, used:
 def _calibration(
     before: Calibration, found: Fitted, residual: float, wide: Prior, rows: Rows
 ) -> Calibration:
-    """The updated calibration, as a file keeps it."""
+    """The updated calibration, as a file keeps it.
+
+    Its residual is of what these very clients saw: what others left unexplained of such loads goes.
+    """
     share = np.sqrt(np.diag(found.covariance)) / wide.sd
     weak = [n for n, s in zip(NAMES, share, strict=True) if s > 0.8]
     count = int(rows.fitted.sum())
@@ -326,8 +312,15 @@ def _calibration(
         residual=float(np.sqrt(residual**2 + max(others, 0.0))),
         spreads={"model": spread},
         offsets={"model": {**offsets, **own}},
+        unexplained=_others(before, rows),
         basis="fitted",
         rows=count,
         source=said,
         notes=(f"mostly as before: {', '.join(weak)}",) if weak else (),
     )
+
+
+def _others(before: Calibration, rows: Rows) -> dict[str, float]:
+    """What is unexplained of loads that were not run."""
+    run = {"closed" if p.run.load.concurrency else "open" for p in rows.points}
+    return {k: sd for k, sd in before.unexplained.items() if k.partition(" ")[0] not in run}
