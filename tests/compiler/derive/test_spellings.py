@@ -38,8 +38,9 @@ def derived(function, given):
     arrays = {n: x for n, x in arrays.items() if n in captured.graph.inputs}
     arrays |= {n: np.asarray(x) for n, x in captured.constants.items()}
     y = evaluate(found.graph, arrays)[captured.outputs[0]]
-    expected = function(*given).numpy()
-    np.testing.assert_allclose(y.reshape(expected.shape), expected, rtol=2e-4, atol=2e-5)
+    # In 64 bits: torch in 32 has been seen 3e-5 off, twice, where what is tested was right.
+    expected = function(*(x.double() for x in given)).numpy()
+    np.testing.assert_allclose(y.reshape(expected.shape), expected, rtol=2e-5, atol=2e-6)
     return folds(found.graph)
 
 
