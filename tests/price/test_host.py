@@ -31,6 +31,7 @@ from maquette.price.replica import replica, stages, step_model
 from maquette.price.seconds import walk_seconds
 from maquette.price.skew import slowest, stretch
 from maquette.search.bounds import GRID, curves, load
+from maquette.search.explain import sections, shares
 from maquette.serve.simulate import simulate
 from maquette.traffic.spec import generate, synthetic
 
@@ -256,13 +257,48 @@ def test_bounds_are_the_step_model_or_less(name, policy):
     asked = load(generate(synthetic(rate=1, input_tokens=400, output_tokens=60), 20, seed=0), 99.0)
     curve = curves(schedule, H100, found, SMALL, plans, asked)
     for row, plan in enumerate(plans):
-        step = step_model(schedule, H100, found, plan, SMALL)
+        step = replica(schedule, H100, found, plan, SMALL).step
         ours = np.array([priced(step, int(n), asked.held, schedule) for n in GRID if n <= 300])
         bound = np.broadcast_to(curve.step, (len(plans), len(GRID)))[row, : len(ours)]
         assert (bound <= ours * (1 + 1e-9)).all()
         at = [i for i in range(len(ours)) if GRID[i] in (1, 2, 8)]
         if policy.get("captured", 999) >= 8:
             assert bound[at] == pytest.approx(ours[at], rel=1e-6)
+
+
+SLOW = replace(SMALL, values={**SMALL.values, "stream": 1e-4, "accept": 0.02})
+
+
+@pytest.mark.parametrize("mesh", [Mesh(tp=2), Mesh(pp=2)])
+@pytest.mark.parametrize("slow", ["stream", "accept"])
+def test_bounds_know_the_server(mesh, slow):
+    """Steps and rates against the clock, everything asked for at once."""
+    cal = replace(unserved(SMALL), values={**unserved(SMALL).values, slow: SLOW[slow]})
+    schedule, first, found = deployed(mesh=mesh)
+    asked = generate(synthetic(rate=1e4, input_tokens=100, output_tokens=30), 400, seed=0)
+    curve = curves(schedule, H100, found, cal, [first], load(asked, 99.0))
+    one = replica(schedule, H100, found, first, cal)
+    known = [n for n in GRID if n <= 300]
+    ours = [priced(one.step, int(n), load(asked, 99.0).held, schedule) for n in known]
+    assert (curve.step[0, : len(known)] <= np.array(ours) * (1 + 1e-9)).all()
+    if slow == "stream":
+        assert curve.step[0, 30:40] == pytest.approx(1e-4 * mesh.lanes * GRID[30:40])
+    trace = simulate(asked, [one], first.policy)
+    rate, most = len(asked) / (trace.end_ns * 1e-9), curve.rate[0].max()
+    assert rate <= most <= 1.3 * rate
+
+
+@pytest.mark.parametrize("n", [4, 250])
+def test_a_step_explained_adds_up_to_what_the_clock_takes(n):
+    """The server is in it where it is the slowest."""
+    schedule, plan, found = deployed(mesh=Mesh(tp=4))
+    at = int(captured(found.capture, n, 512)[0])
+    parts, more = sections(schedule, H100, found, plan, SLOW, batch=n, new=1.0, context=300)
+    rows = {s.section: s for s in shares(parts, more)}
+    step = replica(schedule, H100, found, plan, SLOW).step
+    took = sum(s.seconds for s in rows.values())
+    assert took == pytest.approx(priced(step, n, 300, schedule), rel=0.02 if at > n else 1e-6)
+    assert ("server" in rows) == (more["server"] > 0) == (n == 250)
 
 
 def test_policies_say_what_can_be():

@@ -9,7 +9,7 @@ import pytest
 
 import maquette as mq
 from maquette.price.calibration import NAMES, first_principles
-from maquette.price.interval import Z80, central, gradient, slower, spread_draws
+from maquette.price.interval import Z80, central, gradient, spread_draws
 from maquette.report import simulated
 from maquette.search.forecast import doubts
 from maquette.search.simulation import run
@@ -53,7 +53,7 @@ def cal_draws(cal, seed):
     rng = np.random.default_rng(seed)
     away = rng.multivariate_normal(np.zeros(len(NAMES)), np.array(cal.covariance), 16)
     noise = np.exp(rng.normal(0.0, cal.residual, 16))
-    return [slower(cal.at(cal.vector + row), x) for row, x in zip(away, noise, strict=True)]
+    return [cal.at(cal.vector + row).slower(x) for row, x in zip(away, noise, strict=True)]
 
 
 def test_draws_have_the_covariance_of_the_posterior():

@@ -110,8 +110,9 @@ def test_one_client_alone_waits_for_nobody():
     alone, two = (run(held, replace(few, concurrency=n)).trace for n in (1, 2))
     assert doubt(KNOWN, alone, "ttft_s") == 0.0
     assert doubt(KNOWN, two, "ttft_s") == KNOWN["closed ttft"]
-    more = {**KNOWN, "closed tpot": 0.1, "open tpot": 0.1}
-    assert doubt(more, alone, "tpot_s") == doubt(more, alone, "output_tokens_per_s") == 0.1
+    more = {**KNOWN, "closed tpot": 0.1, "closed rate": 0.07, "open rate": 0.1}
+    assert doubt(more, alone, "tpot_s") == doubt(more, alone, "e2e_s") == 0.1
+    assert doubt(more, alone, "output_tokens_per_s") == 0.07
     rate = run(held, generate(synthetic(rate=4, input_tokens=400, output_tokens=60), 60, seed=3))
     assert doubt(more, rate.trace, "output_tokens_per_s") == 0.0  # as many as are asked for
 

@@ -65,9 +65,10 @@ NAMES = tuple(PARAMETERS)
 OUTSIDE = ("request", "accept", "stream")
 CLIENT = 0.5
 COUNTS = ("rows", "keys")  # neither a fraction nor seconds
-# What one factor of time moves: all of a step, not the server before it.
-_STILL = (*COUNTS, *OUTSIDE)
-_SLOWER = np.array([-1.0 if PARAMETERS[n][2] else float(n not in _STILL) for n in NAMES])
+# A factor on the time of a step leaves these: one acts through another that it moves (`grouped`
+# through `matrix`), and a server is beside all steps.
+_STILL = (*COUNTS, "grouped", *OUTSIDE)
+_SLOWER = np.array([float(n not in _STILL) * (-1.0 if PARAMETERS[n][2] else 1.0) for n in NAMES])
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,16 @@ class Calibration:
         slower = sum(mean for mean, _ in known.values())
         gained = sum(self.spreads[k] ** 2 - sd**2 for k, (_, sd) in known.items())
         return replace(
-            self.at(self.vector + slower * _SLOWER),
+            self.slower(float(np.exp(slower))),
             residual=max(self.residual**2 - gained, 0.0) ** 0.5,
             offsets={k: v for k, v in self.offsets.items() if k not in known},
             source=f"{self.source}; {np.exp(slower):.3g} times as long, as rows of "
             + " and ".join(named[k] for k in known),
         )
+
+    def slower(self, factor: float) -> Calibration:
+        """This calibration with all of a step taking `factor` times as long."""
+        return self.at(self.vector + _SLOWER * np.log(factor))
 
     @property
     def scatter(self) -> float:
@@ -155,6 +160,24 @@ class Calibration:
         away = rng.multivariate_normal(np.zeros(len(NAMES)), np.array(self.covariance), -(-n // 2))
         mirrored = np.stack([away, -away], axis=1).reshape(-1, len(NAMES))
         return [self.at(self.vector + row) for row in mirrored[:n]]
+
+
+Loop = Literal["offline", "open", "closed"]
+
+
+def doubted(loop: Loop, quantity: str, alone: bool = False) -> str:
+    """The name that `Calibration.unexplained` has for a quantity under a loop; "" for none.
+
+    End to end follows from time per token for the most part.  The first token of one client
+    `alone` waits for nothing, and an open loop has the rate that is asked for.
+
+    >>> doubted("closed", "ttft_p99"), doubted("open", "e2e"), doubted("open", "rate")
+    ('closed ttft', 'open tpot', '')
+    """
+    quantity = {"e2e": "tpot", "ttft_p99": "ttft"}.get(quantity, quantity)
+    if (quantity == "ttft" and alone) or (quantity == "rate" and loop == "open"):
+        return ""
+    return f"{loop} {quantity}"
 
 
 def minor(version: str) -> str:

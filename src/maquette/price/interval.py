@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.price.calibration import NAMES, OUTSIDE, PARAMETERS, Calibration
+from maquette.price.calibration import NAMES, PARAMETERS, Calibration
 
 Floats = NDArray[np.float64]
 STEP = 1e-3  # of a log parameter
@@ -66,18 +66,6 @@ def gradient(price: Callable[[Calibration], Any], cal: Calibration) -> Floats:
     return np.stack(slopes, axis=-1)
 
 
-# Constants that act through another one, which the factor moves already, and those of the server.
-STILL = ("rows", "grouped", "keys", *OUTSIDE)
-
-
-def slower(cal: Calibration, factor: float) -> Calibration:
-    """A calibration under which all of a step takes `factor` times as long."""
-    signs = np.array([-1.0 if p[2] else 1.0 for p in PARAMETERS.values()])
-    for name in STILL:
-        signs[list(PARAMETERS).index(name)] = 0.0
-    return cal.at(cal.vector + signs * np.log(factor))
-
-
 def spread_draws(cal: Calibration, slope: Floats, n: int, seed: int = 0) -> list[Calibration]:
     """`n` calibrations of the posterior, each with its residual error, even along `slope`.
 
@@ -106,7 +94,7 @@ def spread_draws(cal: Calibration, slope: Floats, n: int, seed: int = 0) -> list
         mirrored = i >= n - n // 2
         z = u * along + (-across[n - 1 - i] if mirrored else across[i])
         moved = cal.at(cal.vector + root @ z[:-1])
-        found.append(slower(moved, float(np.exp(cal.residual * z[-1]))))
+        found.append(moved.slower(float(np.exp(cal.residual * z[-1]))))
     return found
 
 

@@ -161,23 +161,20 @@ def _attention(schedule: Schedule, name: str, priced: Priced, idle: Floats) -> I
     lines through the origin and the steeper one is the price.  Sections that see the context but
     no pairs (latents expanded for prompts) come beside the attention, not under it.
     """
-    none = nothing(schedule)
-    one = {**none, "seqs": 1.0}
-    pairs, context = {**one, f"pairs:{name}": UNIT}, {**one, f"context:{name}": UNIT}
-    prefill, decode = priced(one, none), priced(none, one)
-    slopes = [
-        [float(a - b) / UNIT for a, b in zip(priced(*given), without, strict=True)]
-        for given, without in (
-            ((pairs, none), prefill),
-            ((context, none), prefill),
-            ((none, pairs), decode),
-            ((none, context), decode),
-        )
-    ]
+    # Six steps in one walk: a prompt and a decoding sequence; bare, with pairs, with context.
+    prompt, six = np.repeat([1.0, 0.0], 3), np.tile(np.eye(3), 2) * UNIT
+
+    def alone(where: Floats) -> Features:
+        more = {f"pairs:{name}": six[1] * where, f"context:{name}": six[2] * where}
+        return {**nothing(schedule), "seqs": where, **more}
+
+    rows = [np.broadcast_to(p, prompt.shape) for p in priced(alone(prompt), alone(1.0 - prompt))]
+    slopes = [np.delete(r - np.repeat(r[::3], 3), [0, 3]) / UNIT for r in rows]
     attends = [f"pairs:{name}" in s.matrix.symbols for s in schedule.sections]
     for chosen in (True, False):
         pair, read, compute, stream = (
-            sum(x for x, a in zip(row, attends, strict=True) if a is chosen) for row in slopes
+            sum(float(x) for x, a in zip(row, attends, strict=True) if a is chosen)
+            for row in np.array(slopes).T
         )
         if chosen or read or stream:
             slope = (max(compute, stream) * idle)[None, :]

@@ -8,8 +8,10 @@ step of the mean batch.
 
 A step is the longer of what the device does and what the host does, ``max(d, h)``; a prompt adds
 ``p`` to the one and ``q`` to the other.  Where decoding is bound by the device it adds `p` or more,
-else ``max(d + p, h + q) - h``, least for the least `d`: `P` is the lesser of the two.  The server
-before an engine is left out: it only makes it slower.
+else ``max(d + p, h + q) - h``, least for the least `d`: `P` is the lesser of the two.
+
+A server sends the tokens of a step one by one, beside it, and accepts requests one by one: neither
+is ever faster than that, whatever the steps take.
 """
 
 from __future__ import annotations
@@ -174,7 +176,7 @@ def curves(
     def price(prefill: Env, decode: Env) -> Floats:
         return np.asarray(np.maximum(*priced(prefill, decode)))
 
-    step = price(none, _decode(schedule, asked, GRID[None, :]))
+    decoding = price(none, _decode(schedule, asked, GRID[None, :]))
     one = priced(none, {**none, "tokens": 1.0, "seqs": 1.0})
     more = 0.0  # the host's work on other sequences, where it lengthens only its own side
     if how.overlap:
@@ -195,12 +197,16 @@ def curves(
     first = first + np.where(whole > 0, price(full, none) * whole, 0.0) + cal["request"]
     prefill = np.broadcast_to(prefill, (len(plans), len(GRID)))
     first = np.broadcast_to(first, (len(plans), 1))
-    busy = asked.decodes * step + GRID * prefill
     lanes = column["pp"] * column["dp"]  # each has a batch of its own
+    sending = cal["stream"] * lanes * GRID
+    busy = np.maximum(asked.decodes * decoding + GRID * prefill, asked.decodes * sending)
+    rate = GRID * lanes / np.maximum(np.maximum(busy, GRID * lanes * cal["accept"]), 1e-12)
     # Companions' prefills come between its tokens, its own does not.
     waits = np.maximum(GRID - 1, 0) * prefill
-    tpot = step + waits / asked.decodes if asked.decodes else np.zeros_like(busy)
-    return Curve(step, prefill, first, GRID * lanes / np.maximum(busy, 1e-12), tpot)
+    tpot = np.zeros_like(busy)
+    if asked.decodes:
+        tpot = np.maximum(decoding + waits / asked.decodes, sending)
+    return Curve(np.maximum(decoding, sending), prefill, first, rate, tpot)
 
 
 def _decode(schedule: Schedule, asked: Load, batch: Floats) -> Env:

@@ -16,7 +16,6 @@ from maquette.catalogue.requests import requests as requested
 from maquette.errors import Fault, InputError, MaquetteError, nearest
 from maquette.plans.types import Infeasible
 from maquette.price.calibration import Calibration
-from maquette.price.interval import slower
 from maquette.search.forecast import about
 from maquette.search.hosting import Hosted, Models, hosted, nodes
 from maquette.search.types import Interval
@@ -104,7 +103,7 @@ def headline(history: History) -> dict[str, float]:
 def _draw(i: int, n: int, seed: int, cal: Calibration) -> Calibration:
     """One of `n` calibrations of the posterior, with its share of the residual error."""
     noise = np.random.default_rng(seed + 1).normal(0.0, cal.residual, n)
-    return slower(cal.draws(n, seed)[i], float(np.exp(noise[i])))
+    return cal.draws(n, seed)[i].slower(float(np.exp(noise[i])))
 
 
 def _sure(served: Served, others: Sequence[Served]) -> Served:

@@ -11,7 +11,7 @@ import numpy as np
 
 from maquette.compiler.schedule import Schedule
 from maquette.plans.engine import Engine
-from maquette.price.calibration import Calibration
+from maquette.price.calibration import Calibration, Loop, doubted
 from maquette.search.fleet import fleet
 from maquette.search.types import Candidate, Interval, Outcome, Targets
 from maquette.serve.energy import joules
@@ -109,15 +109,11 @@ def chance(trace: Trace, targets: Targets, unexplained: Mapping[str, float]) -> 
 def doubt(unexplained: Mapping[str, float], trace: Trace, figure: str) -> float:
     """The deviation of one of `figures` that no simulation of such a load explains.
 
-    `unexplained` is a calibration's.  End to end, and tokens per second of a closed loop, follow
-    from time per token; those of an open one are what is asked for.
+    `unexplained` is a calibration's.
     """
-    if figure == "ttft_s" and _alone(trace):
-        return 0.0
-    kind = "closed" if trace.closed_loop else "open"
-    if figure == "output_tokens_per_s" and kind == "open":
-        return 0.0
-    return unexplained.get(f"{kind} {'ttft' if figure == 'ttft_s' else 'tpot'}", 0.0)
+    quantity = {"output_tokens_per_s": "rate"}.get(figure, figure.removesuffix("_s"))
+    loop: Loop = "closed" if trace.closed_loop else "open"
+    return unexplained.get(doubted(loop, quantity, _alone(trace)), 0.0)
 
 
 def _alone(trace: Trace) -> bool:

@@ -12,7 +12,7 @@ from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Fact, Machine, Style, System
 from maquette.plans.engine import Engine
 from maquette.plans.types import Plan
-from maquette.price.calibration import Calibration
+from maquette.price.calibration import OUTSIDE, Calibration
 from maquette.price.environment import (
     batch_environment,
     mesh_environment,
@@ -35,7 +35,8 @@ from maquette.traffic.describe import head, scale
 EXPLAINING = 1000  # requests that what-ifs of the winner are run on
 RISE = 1.10
 HOST = ("launch", "step", "seq", "collective", "dispatch", "token")
-BOOSTS = ("memory bandwidth", "compute", "link bandwidth", "memory capacity", "host and launches")
+LESS = {"host and launches": HOST, "server": OUTSIDE}  # what a boost takes a tenth off
+BOOSTS = ("memory bandwidth", "compute", "link bandwidth", "memory capacity", *LESS)
 
 
 def sections(
@@ -48,9 +49,9 @@ def sections(
     batch: float,
     new: float,
     context: float,
-) -> tuple[tuple[Seconds, ...], float]:
+) -> tuple[tuple[Seconds, ...], Mapping[str, float]]:
     """Every section of one step of a lane: `batch` sequences, `new` tokens each, at `context`; and
-    the seconds that waiting for ranks and the host add."""
+    the seconds that waiting for ranks and the host add, and a server that is slower than both."""
     mesh, how = mesh_of(plan), running(engine, machine, [plan])
     env: dict[str, Any] = {
         **mesh_environment(schedule, mesh),
@@ -63,24 +64,26 @@ def sections(
     env |= batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
     found = walk_seconds(schedule, machine, cal, env)
     device = sum(float(s.total) for s in found)
-    more = beside(schedule, machine, cal, how, env, device, prefill is not none)
-    return found, float(more)
+    host = float(beside(schedule, machine, cal, how, env, device, prefill is not none))
+    sending = cal["stream"] * plan.mesh.lanes * batch
+    return found, {"host": host, "server": max(0.0, sending - device - host)}
 
 
-def shares(priced: tuple[Seconds, ...], host: float) -> tuple[Share, ...]:
-    """Where a step's seconds go, the host's too, largest first; what several parts have as one."""
+def shares(priced: tuple[Seconds, ...], beside: Mapping[str, float]) -> tuple[Share, ...]:
+    """Where a step's seconds go, those `beside` it too, largest first; what several parts have as
+    one."""
     seconds: dict[str, np.ndarray[Any, Any]] = {}
     for s in priced:
         row = np.array([float(getattr(s, r)) for r in RESOURCES] + [float(s.total)])
         seconds[s.section.name] = seconds.get(s.section.name, 0.0) + row
-    total = sum(float(row[-1]) for row in seconds.values()) + host
+    total = sum(float(row[-1]) for row in seconds.values()) + sum(beside.values())
     found = [
         Share(
             name, bound(row[:-1].tolist(), float(row[-1])), float(row[-1]), float(row[-1]) / total
         )
         for name, row in seconds.items()
     ]
-    found.append(Share("host", "host", host, host / total))
+    found += [Share(k, k, more, more / total) for k, more in beside.items() if more or k == "host"]
     return tuple(sorted(found, key=lambda s: -s.seconds))
 
 
@@ -98,8 +101,8 @@ def binding(found: tuple[Share, ...], style: Style = "kernel") -> str:
 def boosted(candidate: Candidate, cal: Calibration, what: str) -> tuple[Candidate, Calibration]:
     """The same plan where one resource is 10 % better."""
     machine = candidate.system.machine
-    if what == "host and launches":
-        faster = {n: cal[n] / RISE for n in HOST}
+    if what in LESS:
+        faster = {n: cal[n] / RISE for n in LESS[what]}
         return candidate, replace(cal, values={**cal.values, **faster})
     changed = _more(machine, what)
     return replace(candidate, system=System(changed, candidate.system.devices)), cal
@@ -147,11 +150,12 @@ def explained(
 
     def step(batch: float, new: float, context: float) -> tuple[Share, ...]:
         cal, machine = setting.calibration, candidate.system.machine
-        priced, host = sections(
-            setting.schedule, machine, setting.engine, chosen, cal, batch=batch, new=new,
-            context=context,
+        return shares(
+            *sections(
+                setting.schedule, machine, setting.engine, chosen, cal, batch=batch, new=new,
+                context=context,
+            )
         )  # fmt: skip
-        return shares(priced, host)
 
     progress("explaining", 0, 3)
     slope = knee(setting, candidate, run(setting, candidate))

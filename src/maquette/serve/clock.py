@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 QUANTA = 1 << 30  # in one nanosecond
 PER_SECOND = 1e9 * QUANTA
 HALF = QUANTA >> 1
+WORD = 2.0**63  # quanta that 64 bits hold: some nine seconds
 SHIFT = 30
 
 END, ARRIVE, FORM = 0, 1, 2  # phases of one instant
@@ -37,8 +38,13 @@ def quanta_of(seconds: NDArray[np.float64]) -> list[int]:
 
     >>> quanta_of(np.array([0.0, 1e-9]))
     [0, 1073741824]
+    >>> quanta_of(np.array([9.0])) == [quanta(9.0)]
+    True
     """
-    return [int(x) for x in np.rint(seconds * PER_SECOND).tolist()]
+    whole = np.rint(seconds * PER_SECOND)
+    if whole.max(initial=0.0) < WORD:
+        return list(whole.astype(np.int64).tolist())
+    return [int(x) for x in whole.tolist()]
 
 
 def nanoseconds(time: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from maquette.compiler.lower import lower
 from maquette.compiler.schedule import Schedule
 from maquette.plans.types import Infeasible, Mesh, Plan
-from maquette.price.calibration import Calibration, unserved
+from maquette.price.calibration import Calibration, Loop, doubted, unserved
 from maquette.price.interval import Z80, central, gradient, spread_draws
 from maquette.price.replica import replica as price_replica
 from maquette.price.seconds import IDEAL
@@ -70,18 +70,10 @@ class Run:
         return len(sent) / span * float(sent.output_tokens.mean()) * TOKEN
 
 
-def doubted(run: Run, quantity: str) -> str:
-    """The name that `Calibration.unexplained` has for a quantity under the load of a row.
-
-    A first token of one client alone waits for nothing, and has none; end to end follows from time
-    per token for the most part.
-    """
-    quantity = {"e2e": "tpot", "ttft_p99": "ttft"}.get(quantity, quantity)
-    if quantity == "ttft" and run.load <= 1:
-        return ""
-    if not run.streamed:
-        return f"offline {quantity}"
-    return f"{'closed' if run.requests.even[0].concurrency else 'open'} {quantity}"
+def unknown(run: Run, quantity: str) -> str:
+    """The name that `Calibration.unexplained` has for a quantity of a row."""
+    loop: Loop = "closed" if run.requests.even[0].concurrency else "open"
+    return doubted(loop if run.streamed else "offline", quantity, alone=run.load <= 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +194,7 @@ def _simulated(
         noise = Z80 * floor * (0.5 if lane == "closed" else 1.0)
         if len(few) > 1:  # a few streams tell their spread with Student's t
             noise = max(noise, T80[len(few)] * float(streams.std(ddof=1)) * short)
-        noise = float(np.hypot(noise, Z80 * priced.cal.unexplained.get(doubted(run, name), 0.0)))
+        noise = float(np.hypot(noise, Z80 * priced.cal.unexplained.get(unknown(run, name), 0.0)))
         down, up = np.hypot([min(np.log(low), 0.0), max(np.log(high), 0.0)], noise)
         bands[name] = middle[key] * float(np.exp(-down)), middle[key] * float(np.exp(up))
     return middle, bands

@@ -17,7 +17,7 @@ from maquette.price.calibration import CLIENT, Calibration
 from maquette.price.interval import Z80
 from maquette.validate.fitting import Block, Made
 from maquette.validate.served import as_time
-from maquette.validate.serving import doubted, seen
+from maquette.validate.serving import seen, unknown
 
 LEAST = 10  # values that tell how far they scatter
 Gap = tuple[float, float]  # log(measured / simulated), and the deviation an interval of it has
@@ -44,7 +44,7 @@ def _gaps(block: Block, cal: Calibration) -> Iterable[tuple[str, Gap]]:
     told: dict[int, dict[tuple[str, str], float]] = {}
     values = zip(held.keys, held.of, block.measured, block.version, block.calibration, strict=True)
     for (quantity, key), run, measured, version, fitted in values:
-        name = doubted(held.runs[run], quantity)
+        name = unknown(held.runs[run], quantity)
         if not (fitted and name):
             continue
         if run not in told:
