@@ -12,7 +12,16 @@ from maquette.catalogue.write_calibrations import write as write_calibrations
 from maquette.errors import InputError
 from maquette.price.calibration import NAMES, PARAMETERS, first_principles
 from maquette.validate.calibrate import calibrate
-from maquette.validate.fit import Prior, _Group, _offsets, _scatter, prior
+from maquette.validate.fit import (
+    Observed,
+    Prior,
+    _Group,
+    _Offsets,
+    _offsets,
+    _scatter,
+    maximise,
+    prior,
+)
 from maquette.validate.static import prepare, seconds
 from maquette.validate.validation import validate
 from validate.synthetic import HEADINGS, SHAPES, TRUTH, grid, rows, truth, write
@@ -103,7 +112,7 @@ def test_a_model_of_one_version_and_that_version_share_what_rows_say():
     rows = [np.arange(100), np.arange(100, 200)]
     groups = [_Group(kind, f"{i}", r) for kind in ("model", "version") for i, r in enumerate(rows)]
     gaps = np.repeat([0.2, -0.2], 100)
-    wide = np.array([0.10, 0.10, 0.05, 0.05])
+    wide = _Offsets(np.zeros(4), np.array([0.10, 0.10, 0.05, 0.05]) ** 2)
     found = _offsets(gaps, np.full(200, 0.05), groups, wide)
     np.testing.assert_allclose(found.mean, [0.16, -0.16, 0.04, -0.04], atol=0.002)
     # What both say together is known, and neither alone.
@@ -140,16 +149,36 @@ def test_a_handful_of_rows_corrects_what_is_known(known, tmp_path):
     for seed in range(4):
         drawn = np.random.default_rng(seed).multivariate_normal(before.mean, before.covariance)
         true = start.at(np.minimum(drawn, most))
-        write(tmp_path / "x.csv", rows(known, models=("llama-3-8b",), true=true)[::4])
+        seen = true.of("llama-3-8b", "0.6")
+        write(tmp_path / "x.csv", rows(known, models=("llama-3-8b",), true=seen)[::4])
         (fit,) = calibrate(tmp_path, known, everything=True, update=True).fits
         assert fit.held_out is None
         assert np.all(np.sqrt(np.diag(fit.calibration.covariance)) <= before.sd * 1.001)
         took, *said = (
-            seconds(steps, c.of("llama-3-8b")).e2e for c in (true, start, fit.calibration)
+            seconds(steps, c.of("llama-3-8b", "0.6")).e2e for c in (true, start, fit.calibration)
         )
         gaps.append([np.median(np.abs(np.log(x / took))) for x in said])
     first, last = np.mean(gaps, axis=0)
     assert last < 0.6 * first
+
+
+def test_what_is_known_of_models_and_versions_is_a_prior_of_an_update():
+    """Rows about one model: in closed form, as nothing else moves; others stay as they were."""
+    known = {"model": {"a": (0.2, 0.05), "b": (-0.1, 0.02)}, "version": {"0.7": (0.1, 0.03)}}
+    still = replace(
+        Prior.of(truth()), covariance=np.eye(len(NAMES)) * 1e-12, spreads={"model": 0.1},
+        offsets=known,
+    )  # fmt: skip
+    rows = Observed(np.full(9, np.exp(0.3)), lambda cal: np.ones(9), np.zeros(9), "x", model="a")
+    found = maximise([rows], still)
+    mean, sd = found.offsets["model"]["a"]
+    assert 0.2 < mean < 0.3 and sd < 0.05
+    weight = sd**2 / 0.05**2  # of what was known
+    assert mean == pytest.approx(weight * 0.2 + (1 - weight) * 0.3, rel=1e-3)
+    assert found.offsets["model"]["b"] == known["model"]["b"]
+    assert found.offsets["version"] == known["version"]
+    fresh = maximise([rows], replace(still, offsets={}, spreads={})).offsets["model"]
+    assert set(fresh) == {"a"} and fresh["a"][0] > mean
 
 
 def test_what_rows_do_not_tell_stays_prior_and_is_said(fits):

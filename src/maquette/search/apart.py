@@ -1,7 +1,7 @@
 """Plans that prefill and decode on replicas of their own, priced without simulation.
 
 Decoding is then never interrupted: a replica with `B` sequences in each lane ends ``B / (O·D(B))``
-requests per second and lane, and prefill replicas ``1 / P`` each.
+requests per second and lane, and prefill replicas ``1 / P`` each, or what their server accepts.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _side(where: Space, curve: Curve, asked: Load, row: int) -> Side:
     return Side(
         option=option,
         first=float(curve.first[row, 0]),
-        fills=lanes / max(float(curve.prefill[row, 0]), 1e-12),
+        fills=min(lanes / max(float(curve.prefill[row, 0]), 1e-12), curve.accepts),
         ends=GRID * lanes / (asked.decodes * curve.step[row]),
         step=curve.step[row],
         most=option.most(asked.kept),

@@ -115,6 +115,7 @@ class Curve:
     first: Floats  # seconds to prefill the percentile's prompt on an idle replica (one column)
     rate: Floats  # requests per second per replica
     tpot: Floats  # seconds per output token
+    accepts: float  # requests per second that one server lets in
 
     def most(self, row: int, batch: float) -> float:
         """The highest rate of a plan at batches up to `batch`."""
@@ -200,13 +201,14 @@ def curves(
     lanes = column["pp"] * column["dp"]  # each has a batch of its own
     sending = cal["stream"] * lanes * GRID
     busy = np.maximum(asked.decodes * decoding + GRID * prefill, asked.decodes * sending)
-    rate = GRID * lanes / np.maximum(np.maximum(busy, GRID * lanes * cal["accept"]), 1e-12)
+    accepts = 1 / max(cal["accept"], 1e-12)
+    rate = np.minimum(GRID * lanes / np.maximum(busy, 1e-12), accepts)
     # Companions' prefills come between its tokens, its own does not.
     waits = np.maximum(GRID - 1, 0) * prefill
     tpot = np.zeros_like(busy)
     if asked.decodes:
         tpot = np.maximum(decoding + waits / asked.decodes, sending)
-    return Curve(np.maximum(decoding, sending), prefill, first, rate, tpot)
+    return Curve(np.maximum(decoding, sending), prefill, first, rate, tpot, accepts)
 
 
 def _decode(schedule: Schedule, asked: Load, batch: Floats) -> Env:

@@ -68,10 +68,13 @@ class Observed:
 
 @dataclass(frozen=True)
 class Prior:
-    """Mean and covariance of the logarithm of every parameter, in the order of NAMES."""
+    """Mean and covariance of the logarithm of every parameter, in the order of NAMES; and what is
+    known of the offsets of models and versions, as a `Calibration` has it."""
 
     mean: Floats
     covariance: Floats
+    spreads: Mapping[str, float] = field(default_factory=dict)
+    offsets: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def sd(self) -> Floats:
@@ -80,7 +83,7 @@ class Prior:
     @staticmethod
     def of(cal: Calibration) -> Prior:
         """What a calibration already says."""
-        return Prior(cal.vector, np.array(cal.covariance))
+        return Prior(cal.vector, np.array(cal.covariance), cal.spreads, cal.offsets)
 
 
 def prior(machine: Machine) -> Prior:
@@ -151,14 +154,16 @@ def maximise(
         predicted = np.concatenate([_under(o, cals, many) for o in observed], axis=1)
         return np.asarray(measured - np.log(predicted))
 
-    groups = _groups(observed)
-    wide = np.array([OFFSETS[g.kind] for g in groups])
+    groups = _groups(observed, before)
+    spreads = {**OFFSETS, **before.spreads}
+    expected = _expected(groups, before, spreads)
 
     def weighed(x: Floats, gap: Floats) -> Floats:
         sd = np.hypot(stated, scatter)
-        offsets = _offsets(gap, sd, groups, wide).mean
+        offsets = _offsets(gap, sd, groups, expected).mean
         bent = bend(_less(gap, offsets, groups) / sd)
-        return np.concatenate([bent, offsets / wide, whiten @ (x - before.mean)])
+        moved = (offsets - expected.mean) / np.sqrt(expected.variance)
+        return np.concatenate([bent, moved, whiten @ (x - before.mean)])
 
     def residuals(x: Floats) -> Floats:
         return weighed(x, gaps([x])[0])
@@ -177,11 +182,12 @@ def maximise(
         )  # fmt: skip
         logs, before_it = held.x, scatter
         gap = gaps([logs])[0]
-        offsets = _offsets(gap, np.hypot(stated, scatter), groups, wide)
+        offsets = _offsets(gap, np.hypot(stated, scatter), groups, expected)
         scatter = _scatter(_less(gap, offsets.mean, groups), stated, seen)
-        spreads = {kind: _spread(kind, groups, offsets) for kind in OFFSETS}
-        wide, wide_before = np.array([spreads[g.kind] for g in groups]), wide
-        still = abs(scatter / before_it - 1) < 0.05 and np.allclose(wide, wide_before, rtol=0.1)
+        spreads = {kind: _spread(kind, groups, offsets, before) for kind in OFFSETS}
+        expected, first = _expected(groups, before, spreads), expected
+        still = np.allclose(expected.variance**0.5, first.variance**0.5, rtol=0.1)
+        still = still and abs(scatter / before_it - 1) < 0.05
         if bend is _student and still:
             break
     slopes = jacobian(logs)
@@ -192,7 +198,7 @@ def maximise(
         float(np.linalg.norm([scatter, *spreads.values()])),
         len(measured),
         {kind: spread for kind, spread in spreads.items() if spread},
-        _named(groups, offsets),
+        _named(groups, offsets, before),
     )
 
 
@@ -201,25 +207,33 @@ def _under(one: Observed, cals: Sequence[Calibration], many: Calibration) -> Flo
     return one.several(many) if one.several else np.stack([one.predict(c) for c in cals])
 
 
-def _groups(observed: Sequence[Observed]) -> list[_Group]:
+def _groups(observed: Sequence[Observed], before: Prior) -> list[_Group]:
     """The rows of each model, and of each version where there are several to tell apart."""
     found: list[_Group] = []
     for kind, least in (("model", 1), ("version", 2)):
         each = (np.broadcast_to(getattr(o, kind), len(o.measured)) for o in observed)
         names = np.concatenate([n.astype(object) for n in each])
         known = sorted({*map(str, names)} - {""})
-        if len(known) >= least:
+        if len(known) >= least or before.offsets.get(kind):
             found += [_Group(kind, n, np.flatnonzero(names == n)) for n in known]
     return found
 
 
-def _offsets(gaps: Floats, sd: Floats, groups: Sequence[_Group], wide: Floats) -> _Offsets:
+def _expected(groups: Sequence[_Group], before: Prior, spreads: Mapping[str, float]) -> _Offsets:
+    """Offsets before the rows: as known, else somewhere about zero."""
+    new = {kind: (0.0, spread) for kind, spread in spreads.items()}
+    found = [before.offsets.get(g.kind, {}).get(g.name, new[g.kind]) for g in groups]
+    mean, sd = np.array(found, dtype=float).reshape(-1, 2).T
+    return _Offsets(mean, np.maximum(sd, LEAST_SCATTER) ** 2)
+
+
+def _offsets(gaps: Floats, sd: Floats, groups: Sequence[_Group], expected: _Offsets) -> _Offsets:
     """The offsets at which rows are likeliest, all together, found by reweighting.
 
     A model that only one version ran and that version share what their rows say, and know less of
     themselves: variances are marginal.
     """
-    mean, variance, left = np.zeros(len(groups)), np.square(wide), gaps.copy()
+    mean, variance, left = expected.mean, expected.variance, gaps.copy()
     for group in groups:  # weights begin about the middle of each
         left[group.rows] -= float(np.median(left[group.rows]))
     of = np.zeros((len(gaps), len(groups)))
@@ -228,8 +242,9 @@ def _offsets(gaps: Floats, sd: Floats, groups: Sequence[_Group], wide: Floats) -
     for _ in range(SWEEPS if groups else 0):
         weight = (FREEDOM + 1) / (FREEDOM + (left / sd) ** 2) / sd**2
         weighed = of * weight[:, None]
-        known = np.linalg.inv(of.T @ weighed + np.diag(wide**-2.0))
-        mean, variance = known @ (weighed.T @ gaps), np.diag(known)
+        known = np.linalg.inv(of.T @ weighed + np.diag(1 / expected.variance))
+        mean = known @ (weighed.T @ gaps + expected.mean / expected.variance)
+        variance = np.diag(known)
         left = _less(gaps, mean, groups)
     return _Offsets(mean, variance)
 
@@ -242,23 +257,24 @@ def _less(gaps: Floats, offsets: Floats, groups: Sequence[_Group]) -> Floats:
     return left
 
 
-def _spread(kind: str, groups: Sequence[_Group], offsets: _Offsets) -> float:
+def _spread(kind: str, groups: Sequence[_Group], offsets: _Offsets, before: Prior) -> float:
     """Standard deviation of offsets of a kind, what was seen before counting as a few of them.
 
     Groups that rows say nothing about leave it as it was (expectation-maximisation).
     """
     own = np.array([g.kind == kind for g in groups], dtype=bool)
     if not own.any():
-        return 0.0
+        return before.spreads.get(kind, 0.0)
     seen = float((offsets.mean[own] ** 2 + offsets.variance[own]).sum())
-    return float(np.sqrt((SEEN * OFFSETS[kind] ** 2 + seen) / (SEEN + own.sum())))
+    first = before.spreads.get(kind, OFFSETS[kind])
+    return float(np.sqrt((SEEN * first**2 + seen) / (SEEN + own.sum())))
 
 
 def _named(
-    groups: Sequence[_Group], offsets: _Offsets
+    groups: Sequence[_Group], offsets: _Offsets, before: Prior
 ) -> dict[str, dict[str, tuple[float, float]]]:
-    """Offsets and their standard deviations, by kind and name."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    """Offsets and their standard deviations, by kind and name; what was known of others stays."""
+    found = {kind: dict(known) for kind, known in before.offsets.items()}
     for group, mean, variance in zip(groups, offsets.mean, offsets.variance, strict=True):
         found.setdefault(group.kind, {})[group.name] = float(mean), float(np.sqrt(variance))
     return found

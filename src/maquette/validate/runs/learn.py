@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 FOLDS = 5
 SEEDS = 3  # further draws of the traffic, for how much a measured mean scatters
 REGION = 32  # draws a simulation is linearised over, in mirrored pairs; more than constants
-SHRINKING = (1.0, 0.6, 0.4, 0.3)  # regions one after another, in deviations of the prior
+SHRINKING = (1.0, 0.5, 0.3)  # regions one after another, in deviations of the prior
 RIDGE = 0.01  # of a slope, in what one deviation of a region says
 # What the overheads of one host, engine version and set of flags differ from others of their kind:
 # vLLM 0.6 and 0.15 on an H100 differ by 0.35 (launch) and 0.59 (step) in the logarithm.
