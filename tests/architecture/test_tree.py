@@ -8,7 +8,7 @@ from pathlib import Path
 
 from architecture.source import ROOT
 
-SKIPPED = {".git", ".venv", "__pycache__", "dist", "report"}
+SKIPPED = {".git", ".venv", ".venv-engine", "__pycache__", "dist", "report", "measured"}
 TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".cfg", ".json", ".csv", ".html", ".sh", ""}
 
 # Spelled in pieces so that this file does not contain what it looks for.

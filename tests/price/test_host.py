@@ -30,7 +30,7 @@ from maquette.price.rates import formats
 from maquette.price.replica import replica, stages, step_model
 from maquette.price.seconds import walk_seconds
 from maquette.price.skew import slowest, stretch
-from maquette.search.bounds import GRID, curves, load
+from maquette.search.bounds import GRID, batch_at, curves, load
 from maquette.search.explain import sections, shares
 from maquette.serve.simulate import simulate
 from maquette.traffic.spec import generate, synthetic
@@ -288,17 +288,53 @@ def test_bounds_know_the_server(mesh, slow):
     assert rate <= most <= 1.3 * rate
 
 
-@pytest.mark.parametrize("n", [4, 250])
-def test_a_step_explained_adds_up_to_what_the_clock_takes(n):
-    """The server is in it where it is the slowest."""
-    schedule, plan, found = deployed(mesh=Mesh(tp=4))
+@pytest.mark.parametrize(
+    ("clients", "inputs", "outputs", "slow"),
+    [
+        (512, 64, 16, {}),  # the door lets fewer in
+        (512, 64, 16, {"stream": 8e-5}),
+        (256, 64, 8, {"stream": 8e-5, "accept": 1e-9}),  # first tokens are a step of few
+        (100, 8000, 10, {}),  # prompts fill every step
+        (64, 500, 100, {"stream": 1e-4}),
+        (32, 200, 2, {"request": 0.05}),
+    ],
+)
+@pytest.mark.parametrize("engine_name", ["vllm", "vllm-0.6", "sglang"])
+def test_a_loop_decodes_no_more_than_its_clients(engine_name, clients, inputs, outputs, slow):
+    cal = replace(CAL, values={**CAL.values, **slow})
+    schedule, plan, found = deployed(found=engine(engine_name))
+    plan = replace(plan, policy=replace(found.policy, max_seqs=512))
+    spec = synthetic(concurrency=clients, input_tokens=inputs, output_tokens=outputs)
+    asked = generate(spec, 6 * clients, seed=0)
+    curve = curves(schedule, H100, found, cal, [plan], load(asked, 99.0))
+    bound = np.interp(curve.looped(0, clients), GRID, curve.tpot[0])
+    trace = simulate(asked, [replica(schedule, H100, found, plan, cal)], plan.policy)
+    took, steps = trace.finish_ns - trace.first_token_ns, asked.output_tokens - 1
+    lasting = slice(clients, -2 * clients)  # the last have fewer beside them
+    assert bound <= took[lasting].sum() * 1e-9 / steps[lasting].sum()
+
+
+def test_a_rate_is_reached_at_the_least_batch():
+    rates = np.minimum(GRID * 2.0, 100.0)
+    assert batch_at(rates, 100.0) == GRID[GRID >= 50][0]
+    assert batch_at(rates, 7.0) == pytest.approx(3.5)
+    assert batch_at(rates, 0.0) == 1.0 and batch_at(rates, 101.0) == GRID[-1]
+
+
+@pytest.mark.parametrize(
+    ("n", "mesh"), [(4, Mesh(tp=4)), (250, Mesh(tp=4)), (100, Mesh(tp=2, pp=2)), (4, Mesh(pp=2))]
+)
+def test_a_step_explained_adds_up_to_what_the_clock_takes(n, mesh):
+    """Handing over is in it, and the server where it is the slowest."""
+    schedule, plan, found = deployed(mesh=mesh)
     at = int(captured(found.capture, n, 512)[0])
     parts, more = sections(schedule, H100, found, plan, SLOW, batch=n, new=1.0, context=300)
     rows = {s.section: s for s in shares(parts, more)}
     step = replica(schedule, H100, found, plan, SLOW).step
     took = sum(s.seconds for s in rows.values())
     assert took == pytest.approx(priced(step, n, 300, schedule), rel=0.02 if at > n else 1e-6)
-    assert ("server" in rows) == (more["server"] > 0) == (n == 250)
+    assert ("server" in rows) == (n >= 100)
+    assert ("to the next stage" in rows) == (mesh.pp > 1)
 
 
 def test_policies_say_what_can_be():

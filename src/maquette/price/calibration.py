@@ -65,8 +65,8 @@ NAMES = tuple(PARAMETERS)
 OUTSIDE = ("request", "accept", "stream")
 CLIENT = 0.5
 COUNTS = ("rows", "keys")  # neither a fraction nor seconds
-# A factor on the time of a step leaves these: one acts through another that it moves (`grouped`
-# through `matrix`), and a server is beside all steps.
+# A factor on the time of a step leaves these: counts are no time, `grouped` acts through `matrix`,
+# which it moves, and a server is beside all steps.
 _STILL = (*COUNTS, "grouped", *OUTSIDE)
 _SLOWER = np.array([float(n not in _STILL) * (-1.0 if PARAMETERS[n][2] else 1.0) for n in NAMES])
 

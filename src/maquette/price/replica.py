@@ -162,10 +162,11 @@ def _attention(schedule: Schedule, name: str, priced: Priced, idle: Floats) -> I
     no pairs (latents expanded for prompts) come beside the attention, not under it.
     """
     # Six steps in one walk: a prompt and a decoding sequence; bare, with pairs, with context.
-    prompt, six = np.repeat([1.0, 0.0], 3), np.tile(np.eye(3), 2) * UNIT
+    prompt = np.repeat([1.0, 0.0], 3)
+    pairs, context = np.tile(np.eye(3)[1:], 2) * UNIT
 
     def alone(where: Floats) -> Features:
-        more = {f"pairs:{name}": six[1] * where, f"context:{name}": six[2] * where}
+        more = {f"pairs:{name}": pairs * where, f"context:{name}": context * where}
         return {**nothing(schedule), "seqs": where, **more}
 
     rows = [np.broadcast_to(p, prompt.shape) for p in priced(alone(prompt), alone(1.0 - prompt))]

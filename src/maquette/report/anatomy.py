@@ -37,6 +37,8 @@ from maquette.search.deployment import Deployment
 from maquette.search.sensitivity import Swing, step_figures, swings
 
 HANDOFF, WAITING, HOST = "to the next stage", "for the slowest rank", "host"
+SERVER = "server"  # which sends tokens beside the step, where it takes longer
+BESIDE = (HOST, SERVER)  # lines whose bound is their name
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def _line(name: str, times: int, row: Sequence[float]) -> Line:
 def _besides(
     deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes, device: Any, prefill: bool
 ) -> list[Line]:
-    """What no section holds: hand-over between pipeline stages, the slowest rank, and the host."""
+    """What no section holds: hand-over between stages, the slowest rank, host and server."""
     schedule, machine = deployment.schedule, deployment.system.machine
     mesh, how, found = mesh_of(deployment.plan), _running(deployment), []
     if mesh["pp"] > 1:
@@ -235,12 +237,17 @@ def _besides(
         light = shapes.sum(stages(schedule, machine, IDEAL, mesh, env))
         hops = mesh["pp"] - 1
         found.append(Line(HANDOFF, hops, 0.0, 0.0, 0.0, way, 0.0, way, light, "link"))
-    more = shapes.sum(beside(schedule, machine, cal, how, env, device, prefill))
+    added = beside(schedule, machine, cal, how, env, device, prefill)
+    sends = cal["stream"] * deployment.plan.mesh.lanes * env["seqs"]
+    more, late = shapes.sum(added), shapes.sum(np.maximum(sends - device - added, 0.0))
     waits = shapes.sum(device * (how.stretch - 1.0))
     if waits:
         found.append(Line(WAITING, 1, 0.0, 0.0, 0.0, waits, 0.0, waits, 0.0, "link"))
     host = more - waits
-    return [*found, Line(HOST, 1, 0.0, 0.0, 0.0, 0.0, host, host, 0.0, "host")]
+    found.append(Line(HOST, 1, 0.0, 0.0, 0.0, 0.0, host, host, 0.0, HOST))
+    if late:
+        found.append(Line(SERVER, 1, 0.0, 0.0, 0.0, 0.0, late, late, 0.0, SERVER))
+    return found
 
 
 def _exchanges(deployment: Deployment, env: Env, shapes: Shapes) -> tuple[Exchange, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Patch
 
-from maquette.report.anatomy import Anatomy, Line, Phase
+from maquette.report.anatomy import BESIDE, Anatomy, Line, Phase
 from maquette.report.ink import BY_RESOURCE, INK, MUTED, SERIES, figure, quiet, svg
 from maquette.report.numbers import percent, seconds
 from maquette.report.scales import logarithmic, percents
@@ -64,7 +64,7 @@ def bounds(found: Anatomy) -> str:
             axes.spines["left"].set_visible(False)
         panels[0].invert_yaxis()
         used = {r for p in phases for ln in p.lines for r in (_inner(ln), "link", "launch")
-                if r in ("host", _inner(ln)) or getattr(ln, r) > 0}  # fmt: skip
+                if r == _inner(ln) or getattr(ln, r) > 0}  # fmt: skip
         handles = [Patch(color=c, label=r) for r, c in BY_RESOURCE.items() if r in used]
         made.legend(handles=handles, loc="outside lower center", ncols=len(handles))
         text = "; ".join(
@@ -91,7 +91,7 @@ def _bars(axes: Any, phase: Phase, names: Sequence[str]) -> None:
         line = lines.get(name)
         if line is None:
             continue
-        rest = (("link", line.link), ("launch", line.launch if line.bound != "host" else 0.0))
+        rest = (("link", line.link), ("launch", line.launch if line.bound not in BESIDE else 0.0))
         busy = max(line.total - sum(x for _, x in rest), 0.0)
         left = 0.0
         for resource, x in ((_inner(line), busy), *rest):
@@ -105,8 +105,8 @@ def _bars(axes: Any, phase: Phase, names: Sequence[str]) -> None:
 
 def _inner(line: Line) -> str:
     """What the kernels of a section wait for."""
-    if line.bound == "host":
-        return "host"
+    if line.bound in BESIDE:
+        return line.bound
     return max(("matrix", "vector", "memory"), key=lambda r: float(getattr(line, r)))
 
 

@@ -21,6 +21,7 @@ _CSS |= {c: f"var(--c{i + 1})" for i, c in enumerate(SERIES)}
 BY_RESOURCE = dict(
     zip(("memory", "matrix", "link", "launch", "vector", "host"), SERIES, strict=True)
 )
+BY_RESOURCE["server"] = BY_RESOURCE["host"]  # beside each other in few steps
 
 # The page's colours for light screens (templates/page.html.j2), for figures that leave it.
 LIGHT = ("#2563b0", "#d98a1f", "#3a9467", "#c2453c", "#7d5ba6", "#7a828c")

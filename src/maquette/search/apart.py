@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.search.bounds import GRID, Curve, Load
+from maquette.search.bounds import GRID, Curve, Load, batch_at
 from maquette.search.space import Option, Space
 from maquette.search.types import Candidate, Targets
 
@@ -32,6 +32,7 @@ class Side:
     ends: NDArray[np.float64]  # requests per second that end, by batch of a lane
     step: NDArray[np.float64]
     most: float  # sequences in a lane
+    decoding: float  # the share of its time that a client alone in a loop decodes
 
     @property
     def top(self) -> float:
@@ -87,6 +88,7 @@ def _side(where: Space, curve: Curve, asked: Load, row: int) -> Side:
         ends=GRID * lanes / (asked.decodes * curve.step[row]),
         step=curve.step[row],
         most=option.most(asked.kept),
+        decoding=float(curve.decoding[row, 0]),
     )
 
 
@@ -115,9 +117,11 @@ def _pair(
         for m in range(least, last + 1):
             if m > room:
                 continue
-            batch = float(np.interp(asked.rate / m, decode.ends, GRID))
+            batch = batch_at(decode.ends, asked.rate / m)
             if asked.concurrency:
-                batch = min(decode.most, max(1.0, asked.concurrency / m / lanes))
+                clients = asked.concurrency / m / lanes * decode.decoding
+                filled = batch_at(decode.ends, n * prefill.fills / m)
+                batch = min(decode.most, max(1.0, min(clients, filled)))
             tpot = float(np.interp(batch, GRID, decode.step))
             rate = min(n * prefill.fills, m * decode.top)
             spare = min(

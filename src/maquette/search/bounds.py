@@ -10,8 +10,8 @@ A step is the longer of what the device does and what the host does, ``max(d, h)
 ``p`` to the one and ``q`` to the other.  Where decoding is bound by the device it adds `p` or more,
 else ``max(d + p, h + q) - h``, least for the least `d`: `P` is the lesser of the two.
 
-A server sends the tokens of a step one by one, beside it, and accepts requests one by one: neither
-is ever faster than that, whatever the steps take.
+A server sends the tokens of a step one by one, beside it, and accepts requests one by one: no step
+is shorter than sending its tokens, and no replica takes more requests than its server accepts.
 """
 
 from __future__ import annotations
@@ -116,11 +116,34 @@ class Curve:
     rate: Floats  # requests per second per replica
     tpot: Floats  # seconds per output token
     accepts: float  # requests per second that one server lets in
+    steady: Floats  # sequences that decode while prompts come as often as they end (one column)
+    decoding: Floats  # the share of its time that a client alone in a loop decodes (one column)
 
     def most(self, row: int, batch: float) -> float:
         """The highest rate of a plan at batches up to `batch`."""
         below = self.rate[row][batch >= GRID].max(initial=0.0)
         return max(float(below), float(np.interp(batch, GRID, self.rate[row])))
+
+    def looped(self, row: int, clients: float) -> float:
+        """Sequences that decode in a lane, at least, of `clients` that send one after another.
+
+        The others wait for prompts to fit beside those, for the server, or for their first token.
+        """
+        served = batch_at(self.rate[row], self.accepts)
+        clients = clients * float(self.decoding[row, 0])
+        return max(1.0, min(clients, float(self.steady[row, 0]), served))
+
+
+def batch_at(rates: Floats, rate: float) -> float:
+    """The least batch of `GRID` at which `rate` requests per second end; its last if none does.
+
+    >>> batch_at(np.minimum(GRID, 8.0), 8.0), batch_at(2 * GRID, 5.0)
+    (8.0, 2.5)
+    """
+    reached = np.flatnonzero(rates >= rate)
+    at = int(reached[0]) if len(reached) else len(rates) - 1
+    near = slice(max(at - 1, 0), at + 1)
+    return float(np.interp(rate, rates[near], GRID[near]))
 
 
 def step_sides(
@@ -199,8 +222,17 @@ def curves(
     prefill = np.broadcast_to(prefill, (len(plans), len(GRID)))
     first = np.broadcast_to(first, (len(plans), 1))
     lanes = column["pp"] * column["dp"]  # each has a batch of its own
+    return _curve(decoding, prefill, first, budget, lanes, asked, cal)
+
+
+def _curve(
+    decoding: Floats, prefill: Floats, first: Floats, budget: Floats, lanes: Floats, asked: Load,
+    cal: Calibration,
+) -> Curve:  # fmt: skip
+    """The curve of steps that only decode, work of prompts beside them, and a server."""
     sending = cal["stream"] * lanes * GRID
-    busy = np.maximum(asked.decodes * decoding + GRID * prefill, asked.decodes * sending)
+    steps = asked.decodes + 1  # each of which sends a token
+    busy = np.maximum(asked.decodes * decoding + GRID * prefill, steps * sending)
     accepts = 1 / max(cal["accept"], 1e-12)
     rate = np.minimum(GRID * lanes / np.maximum(busy, 1e-12), accepts)
     # Companions' prefills come between its tokens, its own does not.
@@ -208,7 +240,17 @@ def curves(
     tpot = np.zeros_like(busy)
     if asked.decodes:
         tpot = np.maximum(decoding + waits / asked.decodes, sending)
-    return Curve(np.maximum(decoding, sending), prefill, first, rate, tpot, accepts)
+    alone = decoding[:, :1]
+    return Curve(
+        step=np.maximum(decoding, sending),
+        prefill=prefill,
+        first=first,
+        rate=rate,
+        tpot=tpot,
+        accepts=accepts,
+        steady=budget / (1 + float(asked.fresh.mean()) / max(asked.decodes, 1e-12)),
+        decoding=asked.decodes * alone / (steps * alone + cal["request"]),
+    )
 
 
 def _decode(schedule: Schedule, asked: Load, batch: Floats) -> Env:

@@ -109,10 +109,10 @@ def chance(trace: Trace, targets: Targets, unexplained: Mapping[str, float]) -> 
 def doubt(unexplained: Mapping[str, float], trace: Trace, figure: str) -> float:
     """The deviation of one of `figures` that no simulation of such a load explains.
 
-    `unexplained` is a calibration's.
+    `unexplained` is a calibration's.  Requests that all come at once are a loop that ends.
     """
     quantity = {"output_tokens_per_s": "rate"}.get(figure, figure.removesuffix("_s"))
-    loop: Loop = "closed" if trace.closed_loop else "open"
+    loop: Loop = "closed" if trace.closed_loop or not np.ptp(trace.arrival_ns) else "open"
     return unexplained.get(doubted(loop, quantity, _alone(trace)), 0.0)
 
 

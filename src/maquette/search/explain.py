@@ -22,6 +22,7 @@ from maquette.price.environment import (
 )
 from maquette.price.host import beside, running
 from maquette.price.rates import formats
+from maquette.price.replica import stages
 from maquette.price.seconds import RESOURCES, Seconds, walk_seconds
 from maquette.price.seconds import binding as bound
 from maquette.search.assurance import knee
@@ -35,7 +36,7 @@ from maquette.traffic.describe import head, scale
 EXPLAINING = 1000  # requests that what-ifs of the winner are run on
 RISE = 1.10
 HOST = ("launch", "step", "seq", "collective", "dispatch", "token")
-LESS = {"host and launches": HOST, "server": OUTSIDE}  # what a boost takes a tenth off
+LESS = {"host and launches": HOST, "server": OUTSIDE}  # constants that a boost divides
 BOOSTS = ("memory bandwidth", "compute", "link bandwidth", "memory capacity", *LESS)
 
 
@@ -49,9 +50,12 @@ def sections(
     batch: float,
     new: float,
     context: float,
-) -> tuple[tuple[Seconds, ...], Mapping[str, float]]:
-    """Every section of one step of a lane: `batch` sequences, `new` tokens each, at `context`; and
-    the seconds that waiting for ranks and the host add, and a server that is slower than both."""
+) -> tuple[tuple[Seconds, ...], Mapping[tuple[str, str], float]]:
+    """Every section of one step of a lane: `batch` sequences, `new` tokens each, at `context`.
+
+    And by name and resource what no section holds: handing over between stages, waiting for ranks
+    and the host, and a server that is slower than all of it.
+    """
     mesh, how = mesh_of(plan), running(engine, machine, [plan])
     env: dict[str, Any] = {
         **mesh_environment(schedule, mesh),
@@ -63,27 +67,31 @@ def sections(
     skew = plan.policy.expert_skew
     env |= batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
     found = walk_seconds(schedule, machine, cal, env)
-    device = sum(float(s.total) for s in found)
+    handed = float(stages(schedule, machine, cal, mesh, env))
+    device = sum(float(s.total) for s in found) + handed
     host = float(beside(schedule, machine, cal, how, env, device, prefill is not none))
     sending = cal["stream"] * plan.mesh.lanes * batch
-    return found, {"host": host, "server": max(0.0, sending - device - host)}
+    return found, {
+        ("to the next stage", "link"): handed,
+        ("host", "host"): host,
+        ("server", "server"): max(0.0, sending - device - host),
+    }
 
 
-def shares(priced: tuple[Seconds, ...], beside: Mapping[str, float]) -> tuple[Share, ...]:
-    """Where a step's seconds go, those `beside` it too, largest first; what several parts have as
-    one."""
+def shares(priced: tuple[Seconds, ...], more: Mapping[tuple[str, str], float]) -> tuple[Share, ...]:
+    """Where a step's seconds go, largest first; what several parts have as one."""
     seconds: dict[str, np.ndarray[Any, Any]] = {}
     for s in priced:
         row = np.array([float(getattr(s, r)) for r in RESOURCES] + [float(s.total)])
         seconds[s.section.name] = seconds.get(s.section.name, 0.0) + row
-    total = sum(float(row[-1]) for row in seconds.values()) + sum(beside.values())
+    total = sum(float(row[-1]) for row in seconds.values()) + sum(more.values())
     found = [
         Share(
             name, bound(row[:-1].tolist(), float(row[-1])), float(row[-1]), float(row[-1]) / total
         )
         for name, row in seconds.items()
     ]
-    found += [Share(k, k, more, more / total) for k, more in beside.items() if more or k == "host"]
+    found += [Share(*name, x, x / total) for name, x in more.items() if x or "host" in name]
     return tuple(sorted(found, key=lambda s: -s.seconds))
 
 

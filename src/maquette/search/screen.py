@@ -11,7 +11,7 @@ import numpy as np
 from maquette.compiler.schedule import Schedule
 from maquette.price.calibration import Calibration
 from maquette.search.apart import apart
-from maquette.search.bounds import GRID, Curve, Load, curves
+from maquette.search.bounds import GRID, Curve, Load, batch_at, curves
 from maquette.search.space import Space, room
 from maquette.search.types import Candidate, FrontierPoint, Targets
 
@@ -67,9 +67,9 @@ def _replicated(
     first = float(curve.first[row, 0])
     held = room(where.system, mesh)
     for n in range(1, held + 1) if replicas is None else range(replicas, min(replicas, held) + 1):
-        batch = float(np.interp(asked.rate / n, curve.rate[row], GRID))
-        if asked.concurrency:  # a closed loop has so many in flight, or as many as there is room
-            batch = min(most, max(1.0, asked.concurrency / n / mesh.lanes))
+        batch = batch_at(curve.rate[row], asked.rate / n)
+        if asked.concurrency:
+            batch = min(most, curve.looped(row, asked.concurrency / n / mesh.lanes))
         tpot = float(np.interp(batch, GRID, curve.tpot[row]))
         if asked.rate / n > top:
             pruned["cannot sustain the rate"] += 1

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 QUANTA = 1 << 30  # in one nanosecond
 PER_SECOND = 1e9 * QUANTA
 HALF = QUANTA >> 1
-WORD = 2.0**63  # quanta that 64 bits hold: some nine seconds
+WORD = 2.0**63  # quanta that a signed word does not hold: some nine seconds
 SHIFT = 30
 
 END, ARRIVE, FORM = 0, 1, 2  # phases of one instant

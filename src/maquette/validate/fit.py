@@ -132,6 +132,10 @@ class _Offsets:
     mean: Floats
     variance: Floats
 
+    @property
+    def sd(self) -> Floats:
+        return np.asarray(np.sqrt(self.variance))
+
 
 def maximise(
     observed: Sequence[Observed], before: Prior, near: Fitted | None = None, seen: int = SEEN
@@ -155,14 +159,13 @@ def maximise(
         return np.asarray(measured - np.log(predicted))
 
     groups = _groups(observed, before)
-    spreads = {**OFFSETS, **before.spreads}
-    expected = _expected(groups, before, spreads)
+    expected = _expected(groups, before, {**OFFSETS, **before.spreads})
 
     def weighed(x: Floats, gap: Floats) -> Floats:
         sd = np.hypot(stated, scatter)
         offsets = _offsets(gap, sd, groups, expected).mean
         bent = bend(_less(gap, offsets, groups) / sd)
-        moved = (offsets - expected.mean) / np.sqrt(expected.variance)
+        moved = (offsets - expected.mean) / expected.sd
         return np.concatenate([bent, moved, whiten @ (x - before.mean)])
 
     def residuals(x: Floats) -> Floats:
@@ -185,21 +188,23 @@ def maximise(
         offsets = _offsets(gap, np.hypot(stated, scatter), groups, expected)
         scatter = _scatter(_less(gap, offsets.mean, groups), stated, seen)
         spreads = {kind: _spread(kind, groups, offsets, before) for kind in OFFSETS}
-        expected, first = _expected(groups, before, spreads), expected
-        still = np.allclose(expected.variance**0.5, first.variance**0.5, rtol=0.1)
-        still = still and abs(scatter / before_it - 1) < 0.05
+        expected, last = _expected(groups, before, spreads), expected
+        still = abs(scatter / before_it - 1) < 0.05 and np.allclose(expected.sd, last.sd, rtol=0.1)
         if bend is _student and still:
             break
-    slopes = jacobian(logs)
-    covariance = np.linalg.inv(slopes.T @ slopes)
     return Fitted(
         logs,
-        (covariance + covariance.T) / 2,
+        _inverse_square(jacobian(logs)),
         float(np.linalg.norm([scatter, *spreads.values()])),
         len(measured),
         {kind: spread for kind, spread in spreads.items() if spread},
         _named(groups, offsets, before),
     )
+
+
+def _inverse_square(slopes: Floats) -> Floats:
+    found = np.linalg.inv(slopes.T @ slopes)
+    return np.asarray((found + found.T) / 2)
 
 
 def _under(one: Observed, cals: Sequence[Calibration], many: Calibration) -> Floats:
@@ -208,7 +213,7 @@ def _under(one: Observed, cals: Sequence[Calibration], many: Calibration) -> Flo
 
 
 def _groups(observed: Sequence[Observed], before: Prior) -> list[_Group]:
-    """The rows of each model, and of each version where there are several to tell apart."""
+    """The rows of each model, and of each version where several are to be told apart or known."""
     found: list[_Group] = []
     for kind, least in (("model", 1), ("version", 2)):
         each = (np.broadcast_to(getattr(o, kind), len(o.measured)) for o in observed)
