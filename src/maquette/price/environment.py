@@ -85,13 +85,15 @@ def batch_environment(
     return env
 
 
-def in_group(batch: Any, mesh: Mapping[str, Any]) -> Any:
-    """Sequences of the fullest attention group when a replica runs `batch`.
+def in_lane(batch: Any, mesh: Mapping[str, Any]) -> Any:
+    """Sequences of the fullest lane when a replica runs `batch`: a lane for every pipeline stage
+    of every attention group.
 
-    >>> in_group(9, {"dp": 4})
-    3.0
+    >>> in_lane(9, {"dp": 4, "pp": 1}), in_lane(9, {"dp": 2, "pp": 4})
+    (3.0, 2.0)
     """
-    return _plain(np.ceil(np.asarray(batch, dtype=float) / np.asarray(mesh["dp"])))
+    lanes = np.asarray(mesh["dp"]) * np.asarray(mesh["pp"])
+    return _plain(np.ceil(np.asarray(batch, dtype=float) / lanes))
 
 
 def uniform(schedule: Schedule, batch: Any, new: Any, context: Any) -> dict[str, Any]:

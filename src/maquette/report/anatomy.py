@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,16 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maquette.price.besides import HANDOFF, HOST, SERVER, besides
+from maquette.price.besides import RESOURCES as RESOURCE_OF
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
     batch_environment,
-    in_group,
+    in_lane,
     mesh_environment,
     mesh_of,
     nothing,
     uniform,
 )
-from maquette.price.host import Running, beside, running
+from maquette.price.host import Running, running
 from maquette.price.interval import Estimate, estimate
 from maquette.price.rates import formats
 from maquette.price.replica import stages
@@ -36,8 +38,6 @@ from maquette.price.work import Env
 from maquette.search.deployment import Deployment
 from maquette.search.sensitivity import Swing, step_figures, swings
 
-HANDOFF, WAITING, HOST = "to the next stage", "for the slowest rank", "host"
-SERVER = "server"  # which sends tokens beside the step, where it takes longer
 BESIDE = (HOST, SERVER)  # lines whose bound is their name
 
 
@@ -183,7 +183,7 @@ def _phase(name: str, deployment: Deployment, shapes: Shapes) -> Phase:
 def _environment(deployment: Deployment, phase: str, shapes: Shapes) -> Env:
     schedule, plan = deployment.schedule, deployment.plan
     mesh = mesh_of(plan)
-    seqs = in_group(shapes.seqs, mesh)
+    seqs = in_lane(shapes.seqs, mesh)
     features, none = uniform(schedule, seqs, shapes.new, shapes.context), nothing(schedule)
     features["tokens"] = _running(deployment).size(features["tokens"])
     prefill, decode = (none, features) if phase == "decode" else (features, none)
@@ -226,28 +226,19 @@ def _line(name: str, times: int, row: Sequence[float]) -> Line:
 
 def _besides(
     deployment: Deployment, env: Env, cal: Calibration, shapes: Shapes, device: Any, prefill: bool
-) -> list[Line]:
-    """What no section holds: hand-over between stages, the slowest rank, host and server."""
-    schedule, machine = deployment.schedule, deployment.system.machine
-    mesh, how, found = mesh_of(deployment.plan), _running(deployment), []
-    if mesh["pp"] > 1:
-        handed = stages(schedule, machine, cal, mesh, env)
-        device = device + handed
-        way = shapes.sum(handed)
-        light = shapes.sum(stages(schedule, machine, IDEAL, mesh, env))
-        hops = mesh["pp"] - 1
-        found.append(Line(HANDOFF, hops, 0.0, 0.0, 0.0, way, 0.0, way, light, "link"))
-    added = beside(schedule, machine, cal, how, env, device, prefill)
-    sends = cal["stream"] * deployment.plan.mesh.lanes * env["seqs"]
-    more, late = shapes.sum(added), shapes.sum(np.maximum(sends - device - added, 0.0))
-    waits = shapes.sum(device * (how.stretch - 1.0))
-    if waits:
-        found.append(Line(WAITING, 1, 0.0, 0.0, 0.0, waits, 0.0, waits, 0.0, "link"))
-    host = more - waits
-    found.append(Line(HOST, 1, 0.0, 0.0, 0.0, 0.0, host, host, 0.0, HOST))
-    if late:
-        found.append(Line(SERVER, 1, 0.0, 0.0, 0.0, 0.0, late, late, 0.0, SERVER))
-    return found
+) -> Iterator[Line]:
+    """What no section holds; the host's line always, others where there is something."""
+    schedule, machine, plan = deployment.schedule, deployment.system.machine, deployment.plan
+    more = besides(schedule, machine, cal, plan, _running(deployment), env, device, prefill)
+    for name, each in more.items():
+        took, bound = shapes.sum(each), RESOURCE_OF[name]
+        way, alone = (took, 0.0) if bound == "link" else (0.0, took)
+        times, light = 1, 0.0
+        if name == HANDOFF:
+            times = plan.mesh.pp - 1
+            light = shapes.sum(stages(schedule, machine, IDEAL, mesh_of(plan), env))
+        if took or name == HOST:
+            yield Line(name, times, 0.0, 0.0, 0.0, way, alone, took, light, bound)
 
 
 def _exchanges(deployment: Deployment, env: Env, shapes: Shapes) -> tuple[Exchange, ...]:

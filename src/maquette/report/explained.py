@@ -11,6 +11,7 @@ from maquette.machines.types import System
 from maquette.price.interval import Estimate
 from maquette.price.replica import kv_blocks
 from maquette.price.seconds import RESOURCES
+from maquette.price.styles import execution
 from maquette.report import doubts
 from maquette.report.anatomy import Anatomy, Exchange, Line, Phase
 from maquette.report.document import Document, milliseconds, plain, stamp
@@ -202,7 +203,9 @@ def _phase_table(title: str, phase: Phase, system: System) -> RenderableType:
         "bound",
         ">of light",
     )
-    rows = [_cells(line, phase.total, system) for line in phase.lines]
+    # Sections of a pipeline run at once: only the whole of them has a least time of its own.
+    alone = not execution(system.machine).pipelined
+    rows = [_cells(line, phase.total, system, alone) for line in phase.lines]
     share = percent(phase.light / phase.total)
     whole = seconds(phase.total)
     rows.append(("all", "", *[""] * len(RESOURCES), whole, "100.0 %", "", share))
@@ -210,9 +213,9 @@ def _phase_table(title: str, phase: Phase, system: System) -> RenderableType:
     return table(title, heads, rows, caption=caption, total=True)
 
 
-def _cells(line: Line, total: float, system: System) -> tuple[str, ...]:
+def _cells(line: Line, total: float, system: System, alone: bool) -> tuple[str, ...]:
     resources = [seconds(x) if (x := getattr(line, r)) else "" for r in RESOURCES]
-    light = percent(line.light / line.total) if line.light and line.total else ""
+    light = percent(line.light / line.total) if alone and line.light and line.total else ""
     share = percent(line.total / total)
     return (line.name, str(line.times), *resources, seconds(line.total), share,
             resource(line.bound, system), light)  # fmt: skip

@@ -222,9 +222,11 @@ def best(answer: Answer, found: Outcome) -> list[tuple[str, str]]:
         aim = f", target {seconds(target)}" if target is not None else ""
         rows.append((label, seconds(value, bounds(found.intervals, f"{name}_s")) + aim))
     if found.probability is not None:
-        sure = f"the chance that the targets are kept is {percent(found.probability, 0)}"
+        sure = f"these requests keep the targets with a chance of {percent(found.probability, 0)}"
+        if q.confidence is not None:
+            sure += f" ({percent(q.confidence, 0)} was asked for)"
         if found.overload is not None and found.overload >= MATERIAL:
-            sure += f", that of overload {percent(found.overload, 0)}"
+            sure += f", more is asked than can last with one of {percent(found.overload, 0)}"
         rows.append(("how sure", f"{sure}; [brackets] hold 80 %"))
     if answer.doubts:
         rows.append(("measure first", measure_first(answer.doubts)))
@@ -337,7 +339,9 @@ def why(answer: Answer, found: Explanation) -> Iterator[RenderableType]:
     yield table("What a decode step waits for", heads, shares)
     yield ""
     heads = ("ten percent more", ">TTFT", ">TPOT", ">sustained rate")
-    yield table("What more would buy", heads, gain_rows(found.gains))
+    caption = f"{answer.question.targets.percentile:g}th percentiles of the same requests, which "
+    caption += "also move by chance"
+    yield table("What more would buy", heads, gain_rows(found.gains), caption=caption)
     if found.runner_up:
         yield ""
         yield pairs("Against the runner-up", [("", line) for line in rivals(answer, found)])

@@ -57,6 +57,7 @@ class Load:
     percentile: float
     rate: float  # requests per second; 0 when nothing is asked: a closed loop, or all at once
     concurrency: float = 0.0  # requests in flight in a closed loop; 0 in an open one
+    together: float = 0.0  # requests that all come at once
 
     @cached_property
     def decodes(self) -> float:
@@ -103,6 +104,7 @@ def load(requests: Requests, percentile: float) -> Load:
         percentile=percentile,
         rate=(len(requests) - 1) / span if open_ else 0.0,
         concurrency=float(requests.concurrency),
+        together=0.0 if open_ or requests.concurrency else float(len(requests)),
     )
 
 

@@ -12,6 +12,8 @@ from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Fact, Machine, Style, System
 from maquette.plans.engine import Engine
 from maquette.plans.types import Plan
+from maquette.price.besides import HOST, SERVER, besides
+from maquette.price.besides import RESOURCES as RESOURCE_OF
 from maquette.price.calibration import OUTSIDE, Calibration
 from maquette.price.environment import (
     batch_environment,
@@ -20,9 +22,8 @@ from maquette.price.environment import (
     nothing,
     uniform,
 )
-from maquette.price.host import beside, running
+from maquette.price.host import running
 from maquette.price.rates import formats
-from maquette.price.replica import stages
 from maquette.price.seconds import RESOURCES, Seconds, walk_seconds
 from maquette.price.seconds import binding as bound
 from maquette.search.assurance import knee
@@ -35,8 +36,8 @@ from maquette.traffic.describe import head, scale
 
 EXPLAINING = 1000  # requests that what-ifs of the winner are run on
 RISE = 1.10
-HOST = ("launch", "step", "seq", "collective", "dispatch", "token")
-LESS = {"host and launches": HOST, "server": OUTSIDE}  # constants that a boost divides
+LAUNCHING = ("launch", "step", "seq", "collective", "dispatch", "token")
+LESS = {"host and launches": LAUNCHING, "server": OUTSIDE}  # constants that a boost divides
 BOOSTS = ("memory bandwidth", "compute", "link bandwidth", "memory capacity", *LESS)
 
 
@@ -50,11 +51,10 @@ def sections(
     batch: float,
     new: float,
     context: float,
-) -> tuple[tuple[Seconds, ...], Mapping[tuple[str, str], float]]:
-    """Every section of one step of a lane: `batch` sequences, `new` tokens each, at `context`.
+) -> tuple[tuple[Seconds, ...], Mapping[str, float]]:
+    """Every section of one step of a lane, and what no section holds (`price.besides`).
 
-    And by name and resource what no section holds: handing over between stages, waiting for ranks
-    and the host, and a server that is slower than all of it.
+    `batch` sequences have `new` tokens each, at `context`.
     """
     mesh, how = mesh_of(plan), running(engine, machine, [plan])
     env: dict[str, Any] = {
@@ -67,18 +67,12 @@ def sections(
     skew = plan.policy.expert_skew
     env |= batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
     found = walk_seconds(schedule, machine, cal, env)
-    handed = float(stages(schedule, machine, cal, mesh, env))
-    device = sum(float(s.total) for s in found) + handed
-    host = float(beside(schedule, machine, cal, how, env, device, prefill is not none))
-    sending = cal["stream"] * plan.mesh.lanes * batch
-    return found, {
-        ("to the next stage", "link"): handed,
-        ("host", "host"): host,
-        ("server", "server"): max(0.0, sending - device - host),
-    }
+    device = sum(float(s.total) for s in found)
+    more = besides(schedule, machine, cal, plan, how, env, device, prefill is not none)
+    return found, {name: float(seconds) for name, seconds in more.items()}
 
 
-def shares(priced: tuple[Seconds, ...], more: Mapping[tuple[str, str], float]) -> tuple[Share, ...]:
+def shares(priced: tuple[Seconds, ...], more: Mapping[str, float]) -> tuple[Share, ...]:
     """Where a step's seconds go, largest first; what several parts have as one."""
     seconds: dict[str, np.ndarray[Any, Any]] = {}
     for s in priced:
@@ -91,12 +85,20 @@ def shares(priced: tuple[Seconds, ...], more: Mapping[tuple[str, str], float]) -
         )
         for name, row in seconds.items()
     ]
-    found += [Share(*name, x, x / total) for name, x in more.items() if x or "host" in name]
+    found += [
+        Share(name, RESOURCE_OF[name], took, took / total)
+        for name, took in more.items()
+        if took or name == HOST
+    ]
     return tuple(sorted(found, key=lambda s: -s.seconds))
 
 
 def binding(found: tuple[Share, ...], style: Style = "kernel") -> str:
     """The resource a step waits for most, in one sentence."""
+    if any(s.section == SERVER for s in found):
+        return (
+            "a decode step lasts until its server has sent the tokens, whatever else it waits for"
+        )
     by_resource: dict[str, float] = {}
     for s in found:
         by_resource[s.resource] = by_resource.get(s.resource, 0.0) + s.share
@@ -253,7 +255,8 @@ def saturation(setting: Setting, outcome: Outcome, most: float = 8.0) -> float |
 def compare(winner: Outcome, other: Outcome) -> tuple[str, ...]:
     """Sentences on what sets the winner apart from another outcome."""
     a, b = winner.candidate, other.candidate
-    name = f"{b.plan.mesh} × {b.plan.replicas} on {b.system.name}"
+    part = f"{b.plan.devices} of " if b.plan.devices < b.system.devices else ""
+    name = f"{b.plan.mesh} × {b.plan.replicas} on {part}{b.system.name}"
     lines = []
     if not other.meets:
         lines.append(f"{name} misses: {'; '.join(other.misses)}")
@@ -269,7 +272,7 @@ def compare(winner: Outcome, other: Outcome) -> tuple[str, ...]:
     rate = b.max_rate / a.max_rate - 1
     lines.append(f"its sustainable rate (bound) is {rate:+.0%}: {b.max_rate:.3g} requests/s")
     lines.append(
-        f"its decode step (bound) is {b.tpot_s * 1e3:.3g} ms against {a.tpot_s * 1e3:.3g} ms "
+        f"its time per token (bound) is {b.tpot_s * 1e3:.3g} ms against {a.tpot_s * 1e3:.3g} ms "
         f"at {b.batch:.0f} and {a.batch:.0f} sequences per replica"
     )
     return tuple(lines)

@@ -13,7 +13,7 @@ from maquette.machines.types import Fact, System
 from maquette.plans.types import Infeasible
 from maquette.price.environment import (
     batch_environment,
-    in_group,
+    in_lane,
     mesh_environment,
     mesh_of,
     nothing,
@@ -138,7 +138,7 @@ def _step(d: Deployment, batch: int, new: int, context: int) -> float:
     schedule, mesh = d.schedule, mesh_of(d.plan)
     machine = d.system.machine
     fixed = {**mesh_environment(schedule, mesh), **formats(machine, d.plan.precision, schedule)}
-    shape, none = uniform(schedule, in_group(batch, mesh), new, context), nothing(schedule)
+    shape, none = uniform(schedule, in_lane(batch, mesh), new, context), nothing(schedule)
     prefill, decode = (none, shape) if new == 1 else (shape, none)
     skew = d.plan.policy.expert_skew
     env = batch_environment(schedule, mesh, prefill=prefill, decode=decode, skew=skew)
