@@ -24,7 +24,7 @@ from maquette.machines.types import Machine, System
 from maquette.models.config import ModelConfig
 from maquette.models.decoder import program
 from maquette.plans.engine import Engine
-from maquette.plans.legality import PRECISIONS, adjusted, native, precision
+from maquette.plans.legality import PRECISIONS, adjusted, native, precision, routed
 from maquette.price.calibration import Calibration
 from maquette.price.memory import Memory, fits
 from maquette.price.seconds import priceable
@@ -161,20 +161,15 @@ def deployment(
     apart = Wish(prefill_tp, prefill_pp) if prefill_replicas else None
     if not apart and (prefill_tp or prefill_pp):
         raise InputError(Fault("prefill_replicas", "is missing", "how many only prefill"))
+    said, kept = together(
+        lambda: precision(weights or native(config.native, where.machine), activations, kv),
+        lambda: adjusted(engines.policy(chosen, where.machine), policy or {}),
+        lambda: routed(config, policy or {}),
+    )[:-1]
     return deploy(
-        config,
-        where,
-        chosen,
-        packaged.before(found, where.machine, chosen) if measured else found,
-        wish=Wish(tp, pp, dp, ep),
-        precision=precision(weights or native(config.native, where.machine), activations, kv),
-        policy=adjusted(engines.policy(chosen, where.machine), policy or {}),
-        replicas=replicas,
-        prefill=apart,
-        prefill_replicas=prefill_replicas or 0,
-        stages=tuple(stages),
-        cold=cold,
-        regions=regions,
+        config, where, chosen, packaged.before(found, where.machine, chosen) if measured else found,
+        wish=Wish(tp, pp, dp, ep), precision=said, policy=kept, replicas=replicas, prefill=apart,
+        prefill_replicas=prefill_replicas or 0, stages=tuple(stages), cold=cold, regions=regions,
     )  # fmt: skip
 
 
@@ -355,6 +350,7 @@ def plan(
         lambda: _share(confidence),
     )[:-1]
     said = {k: v for k, v in (policy or {}).items() if v is not None}
+    routed(config, said)
     question = Question(
         config, where, stream, aims, tuple(e.name for e in chosen), tuple(formats),
         tuple(calibration), said, Wish(tp, pp, dp, ep), replicas, seed, assumed, confidence,

@@ -85,6 +85,45 @@ def test_an_engine_at_a_version_is_the_core_it_had_then():
         engine("vlm@0.9")
 
 
+@pytest.mark.parametrize(
+    "version",
+    ["0.10", "1", "v0.9", "0.6.3.post1", "1.2.0rc1", "0.7a", "0.1.0a1", "0.11.0-rc.1",
+     "0.7.3.dev138+cu121", "2024"],
+)  # fmt: skip
+def test_versions_are_spelled_as_packages_have_them(version):
+    assert engine(f"vllm@{version}").version == version
+
+
+@pytest.mark.parametrize("version", ["", "0.10,sglang", "0.10 sglang", "0.10.", "0.10x", "0.6@0.7"])
+def test_what_only_begins_like_a_version_is_none(version):
+    with pytest.raises(InputError, match="is no version"):
+        engine(f"vllm@{version}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [("vllm-0.6@0.7.2", "vllm-0.6@0.7.2"), ("vllm-0.2@0.3.3", "vllm-0.2@0.3.3"),
+     ("vllm-0.14@0.14", "vllm-0.14@0.14"), ("vllm-async@v0.16", "vllm-0.14@v0.16"),
+     ("tensorrt-llm-0@0.10", "tensorrt-llm-0@0.10"),
+     ("lmdeploy-0.1@0.1.0a1", "lmdeploy-0.2@0.1.0a1"),
+     ("vllm@0.14", "vllm@0.14"), ("sglang@0.3.0", "sglang@0.3.0"), ("vendor@2024", "vendor@2024")],
+)  # fmt: skip
+def test_a_core_may_be_named_with_its_versions(asked, name):
+    assert engine(asked).name == name
+    assert engine(name).name == name  # plans hold what was found, and ask for it again
+
+
+@pytest.mark.parametrize(
+    ("asked", "right"),
+    [("vllm-0.14@0.6", "vllm-0.6"), ("vllm-0.14@0.13", "vllm"), ("vllm-0.6@0.10", "vllm"),
+     ("vllm-0.2@0.6", "vllm-0.6"), ("lmdeploy-0.2@0.7", "lmdeploy"),
+     ("tensorrt-llm-0@1.0", "tensorrt-llm")],
+)  # fmt: skip
+def test_a_core_at_a_version_of_another_names_that(asked, right):
+    with pytest.raises(InputError, match=f"is not the core .* expected {right} \\("):
+        engine(asked)
+
+
 def test_sequences_follow_the_device_where_the_engine_says_so():
     found = [policy(engine("lmdeploy"), machine(m)).max_seqs for m in ("h100", "a100", "l40s")]
     assert found == [512, 256, 128]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,11 +64,11 @@ def test_options_reach_the_plan():
         "--max-batched-tokens", 1024, "--block-size", 32, "--kv-blocks", 500, "--engine", "sglang",
         "--no-prefix-caching", "--routing", "least-outstanding", "--timeout", "90s", "--draws", 0,
         "--memory-utilisation", 0.8, "--activation-peak", "3 GB", "--reserve", "500MB",
-        "--graphs", "none", "--no-overlap", "--jitter", 0.01, "--expert-skew", 0.5, "--json",
+        "--graphs", "none", "--no-overlap", "--jitter", 0.01, "--json",
     ).document  # fmt: skip
     plan, policy = d["plan"], d["plan"]["policy"]
     assert (policy["graphs"], policy["overlap"]) == ("none", False)
-    assert (policy["jitter"], policy["expert_skew"]) == (0.01, 0.5)
+    assert policy["jitter"] == 0.01
     assert (d["memory_activations_gb"], d["memory_reserve_gb"]) == (3.0, 0.5)
     assert d["memory_activations_source"] == d["kv_blocks_source"] == "given"
     assert d["kv_blocks_per_replica"] == 500
@@ -77,6 +79,13 @@ def test_options_reach_the_plan():
     assert policy["prefix_caching"] is False and policy["routing"] == "least-outstanding"
     assert policy["timeout_s"] == 90 and policy["memory_utilisation"] == 0.8
     assert d["engine"].startswith("sglang") and "ttft_p99_ms_low_80" not in d
+
+
+def test_a_skew_of_experts_reaches_the_plan():
+    asked = ("explain", "mixtral-8x7b", "--on", "h100x8", "--ep", 8, "--batch", 8, "--json")
+    even, skewed = (succeed(*asked, *more).document for more in ((), ("--expert-skew", 0.5)))
+    assert skewed["plan"]["policy"]["expert_skew"] == 0.5
+    assert skewed["tpot_ms"] != even["tpot_ms"]
 
 
 def test_prefill_can_have_its_own_replicas():
@@ -218,13 +227,34 @@ def test_version_and_help():
         assert "--help" in succeed(command, "--help").out
 
 
-def test_a_closed_pipe_is_no_error():
-    import subprocess
-    import sys
+def in_shell(line: str) -> tuple[int, str]:
+    """Exit code and stderr of a line of bash in which ``maquette`` is this one."""
+    line = line.replace("maquette", f"{sys.executable} -m maquette", 1)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
 
-    line = f"{sys.executable} -m maquette show machine h100 | head -1"
-    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and not done.stderr
+
+@pytest.mark.parametrize(
+    "command",
+    ["show machines", "explain llama-3.1-8b --on h100 --json", "reproduce --list", "--help",
+     "explain llama-3.1-8b --on h100"],
+)  # fmt: skip
+def test_a_closed_pipe_is_no_error(command):
+    """Whoever reads may leave before the first line, or not be there at all."""
+    assert in_shell(f"maquette {command} | true; exit ${{PIPESTATUS[0]}}") == (0, "")
+    assert in_shell(f"maquette {command} >&-") == (0, "")
+
+
+def test_a_closed_pipe_hides_no_fault():
+    mistaken, left = "maquette show machine h1000", "| true; exit ${PIPESTATUS[0]}"
+    assert in_shell(f"{mistaken} 2>&1 {left}") == in_shell(f"{mistaken} 2>&-") == (2, "")
+    if Path("/dev/full").exists():
+        full = in_shell("maquette show machine h100 >/dev/full")
+        assert full == (2, "error: the disk is full\n")
+    # Warnings that nobody hears lose the result: that is not the silence of a reader who has it.
+    big = "explain llama-3.1-70b --on h100x2 --weights fp8 --batch 200 --context 100000"
+    assert in_shell(f"maquette {big} 2>&1 >/dev/null {left}") == (2, "")
+    assert in_shell(f"FORCE_COLOR=1 maquette show machines {left}") == (0, "")
 
 
 def test_unexpected_errors_name_themselves(monkeypatch):

@@ -53,6 +53,18 @@ def test_source_is_all_there_is_to_compile(file):
     assert 'extern "C" void' in shown
 
 
+def test_the_document_holds_the_source_where_it_is_asked_for(file):
+    asked = ("compile", f"{file}:attention", "--shapes", SHAPES, "--json")
+    plain, document = (succeed(*asked, *more).document for more in ((), ("--source",)))
+    assert document.keys() - plain.keys() == {"source"}
+    assert document["source"].strip() == succeed(*asked[:-1], "--source").out.strip()
+
+
+def test_source_leaves_nothing_to_explain(file):
+    done = call("compile", f"{file}:attention", "--shapes", SHAPES, "--source", "--explain")
+    assert done.code == 2 and "--explain has no meaning with --source" in done.err
+
+
 @pytest.mark.parametrize(
     ("name", "shapes", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -62,9 +63,13 @@ def test_all_missing_keys_at_once():
         ({"head_dim": 5}, "5 rotary features cannot be paired"),
         ({"quantization_config": {"quant_method": "exl2"}}, "'exl2' is not supported"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "3-bit integer weights"),
+        ({"torch_dtype": "float99"}, "torch_dtype: 'float99' is not supported; expected one of "
+                                     "bfloat16, float16, float32"),
+        ({"dtype": "int9"}, "dtype: 'int9' is not supported"),
+        ({"torch_dtype": 16}, "torch_dtype: 16 is not supported"),
         ({"model_type": "mistral"}, "architectures says LlamaForCausalLM and model_type says"),
     ],
-)
+)  # fmt: skip
 def test_contradictions(changes, words):
     assert any(words in f for f in faults({**LLAMA, **changes}))
 
@@ -95,6 +100,53 @@ def test_contradictions(changes, words):
 )
 def test_contradictions_of_families(name, changes, words):
     assert any(words in f for f in faults({**CONFIGS[name], **changes}))
+
+
+def numbers(config: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all numbers of a configuration."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from numbers(value, (*path, key))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield (*path, key)
+
+
+def put(config: dict, path: tuple[str, ...], value: object) -> dict:
+    key, *rest = path
+    return {**config, key: put(config[key], tuple(rest), value) if rest else value}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_cannot_be_read_contradicts_nothing(name):
+    """Every fault of a configuration with one bad number is of that number."""
+    wrong = 0
+    for path in numbers(CONFIGS[name]):
+        try:  # a family does not read every key
+            from_huggingface(put(CONFIGS[name], path, "seven"), "c")
+        except InputError as error:
+            for fault in error.faults:
+                assert fault.where.endswith(f": {path[-1]}") and "'seven' is " in fault.what
+            wrong += 1
+    assert wrong > 4
+
+
+def test_two_contradictions_are_both_said():
+    bad = {"num_attention_heads": 5, "num_kv_heads": 3}
+    both = ("5 does not divide hidden_size = 16", "3 does not divide num_attention_heads = 5")
+    found = faults({**CONFIGS["falcon"], **bad})
+    assert all(any(words in f for f in found) for words in both)
+
+
+def test_no_heads_are_no_heads_to_share():
+    (only,) = faults({**LLAMA, "num_attention_heads": 0})
+    assert only.startswith("c: num_attention_heads: 0 is not a count")
+
+
+@pytest.mark.parametrize("stored", ["bfloat16", "float16", "float32", None])
+def test_a_stored_format_is_served_in_16_bits(stored):
+    plain = from_huggingface(LLAMA, "c")
+    assert from_huggingface({**LLAMA, "torch_dtype": stored}, "c") == plain
+    assert from_huggingface({**LLAMA, "dtype": stored}, "c") == plain
 
 
 def test_neither_architecture_nor_type():
@@ -242,6 +294,8 @@ def test_the_language_model_of_what_also_sees():
     found = from_huggingface(whole, "c")
     assert found.kinds == from_huggingface(text, "c").kinds
     assert (found.family, found.native) == ("llama4_text", "fp8")
+    with pytest.raises(InputError, match="torch_dtype: 'float99' is not supported"):
+        from_huggingface({**whole, "torch_dtype": "float99"}, "c")
     with pytest.raises(InputError, match="text_config: 3 is not an object"):
         from_huggingface({**whole, "text_config": 3}, "c")
     with pytest.raises(UnknownName, match="model_type 'qwen9' is not supported"):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from maquette import api
+from maquette.catalogue.engines import engine, engines
 from maquette.catalogue.models import model
+from maquette.errors import InputError
 from maquette.models.decoder import program
-from maquette.plans.legality import extents, legal, staged
+from maquette.plans.legality import adjusted, capturable, extents, legal, routed, staged
 from maquette.plans.sharding import shards
 from maquette.plans.types import Mesh, Plan
 
@@ -62,3 +67,38 @@ def test_stages_spell_out_the_pipeline(stages, reason):
     assert (found is None) == (reason is None)
     if reason is not None:
         assert reason in str(found)
+
+
+def test_a_captured_size_needs_graphs():
+    vllm = engine("vllm")
+    with pytest.raises(InputError, match="captured: has no meaning where graphs are 'none'"):
+        capturable(vllm, adjusted(vllm.policy, {"graphs": "none", "captured": 512}))
+    capturable(vllm, adjusted(vllm.policy, {"graphs": "decode", "captured": 512}))
+    capturable(vllm, adjusted(vllm.policy, {"graphs": "none"}))
+
+
+def test_what_an_engine_says_itself_is_not_refused():
+    for each in engines():
+        capturable(each, each.policy)
+    eager = replace(engine("vllm"), policy=replace(engine("vllm").policy, captured=64))
+    capturable(eager, adjusted(eager.policy, {"graphs": "none"}))
+
+
+def test_a_skew_needs_experts():
+    with pytest.raises(InputError, match="expert_skew: has no meaning with llama"):
+        routed(model("llama-3.1-8b"), {"expert_skew": 1.0})
+    routed(model("llama-3.1-8b"), {"expert_skew": None, "jitter": 0.1})
+    routed(model("mixtral-8x7b"), {"expert_skew": 1.0})
+
+
+@pytest.mark.parametrize("ask", [api.deployment, api.explain, api.simulate, api.plan])
+@pytest.mark.parametrize("policy", [{"expert_skew": 1.0}, {"graphs": "none", "captured": 512}])
+def test_every_question_refuses_what_means_nothing(ask, policy):
+    with pytest.raises(InputError, match="has no meaning"):
+        ask("llama-3.1-8b", "h100", policy=policy)
+
+
+def test_faults_of_formats_and_policy_come_together():
+    with pytest.raises(InputError) as caught:
+        api.deployment("llama-3.1-8b", "h100", kv="pf8", policy={"expert_skew": 1, "jitter": -1})
+    assert len(caught.value.faults) == 3

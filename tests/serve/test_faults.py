@@ -88,6 +88,29 @@ def test_combinations() -> None:
     assert "requests: there are none" in faults(Requests(empty, empty, empty))
 
 
+SLOW = replace(STEP, overhead=1e9)  # 32 years a step
+
+
+@pytest.mark.parametrize("mode", ["coalesced", "stepwise"])
+def test_what_takes_longer_than_64_bits_hold(mode: str) -> None:
+    """Steps that are recorded, that nobody's request ends with, or that no clock could count."""
+    long = replace(REQUESTS, output_tokens=np.array([9, 10]))
+    age = "the simulation: takes more than 292 years"
+    assert age in faults(long, [replace(GOOD, step=SLOW)], mode=mode)
+    assert age in faults(replace(long, concurrency=1), [replace(GOOD, step=SLOW)], mode=mode)
+    never = [replace(GOOD, step=replace(STEP, overhead=1e10))]
+    assert age in faults(policy=Policy(timeout_s=1.0), replicas=never, mode=mode)
+    assert age in faults(replicas=[replace(GOOD, step=replace(STEP, overhead=1e300))], mode=mode)
+
+
+def test_what_takes_almost_as_long() -> None:
+    # The second comes when the first is under way, and joins a step later.
+    trace = simulate(replace(REQUESTS, output_tokens=np.array([9, 8])), [replace(GOOD, step=SLOW)])
+    assert trace.finish_ns.tolist() == [9 * 10**18, 9 * 10**18]
+    patient = simulate(REQUESTS, [GOOD], Policy(timeout_s=1e300))
+    assert (patient.finish_ns == simulate(REQUESTS, [GOOD]).finish_ns).all()
+
+
 def test_all_faults_at_once() -> None:
     bad = replace(REQUESTS, input_tokens=np.array([0, 0]), concurrency=-1)
     said = faults(bad, [replace(GOOD, block_size=0)], Policy(timeout_s=-1))

@@ -35,6 +35,14 @@ def test_poisson_counts_in_windows_vary_as_their_mean():
     assert counts.var() / counts.mean() == pytest.approx(1, rel=0.06)
 
 
+def test_a_rate_so_low_that_64_bits_do_not_hold_the_times():
+    for process in PROCESSES:
+        with pytest.raises(InputError, match=r"rate: at 1e-12 the 1,000 requests span more than"):
+            arrival_ns(process, 1e-12, GRID[::400])
+    assert arrival_ns(Arrivals("constant"), 1e-8, GRID[:90])[-1] == 89 * 10**17
+    assert len(arrival_ns(Arrivals(), 1e-12, GRID[:0])) == 0
+
+
 def test_bursts_are_a_share_of_long_pauses():
     gaps = unit_gaps(Arrivals("bursts", 13.0, 0.00136), GRID)
     assert (gaps > 30).mean() == pytest.approx(0.00136 * np.exp(-30 / 249), rel=0.05)

@@ -85,6 +85,15 @@ def test_nothing_to_read_is_an_error_that_says_what_would_do(tmp_path):
         read(tmp_path / "nowhere")
 
 
+def test_a_file_that_is_named_itself_is_named_as_it_was(tmp_path):
+    odd = tmp_path / "odd.csv"
+    odd.write_text("a,b\n1,2\n")
+    for asked in (odd, tmp_path):
+        with pytest.raises(InputError) as caught:
+            read(asked)
+        assert [f.where for f in caught.value.faults] == [str(asked), str(odd)]
+
+
 def test_a_number_that_is_none_flags_its_row(tmp_path):
     text = STATIC.format("latency_s", 1) + "H100,vLLM,llama-2-7b,many,10,20,1,1\n"
     table = one(tmp_path, text)

@@ -30,7 +30,7 @@ def engine(name_or_path: str) -> Engine:
     NAME@VERSION is the engine at a version: the core it had then (one with options of its own, such
     as vllm-0.14, is named itself), priced as rows of that version are where a calibration knows
     any.  UnknownName names the nearest engines; InputError lists every fault of a file, or says
-    that a version is none.
+    that a version is none, or none of the core that is named.
 
     >>> engine("vLLM").policy.block_size
     16
@@ -45,9 +45,9 @@ def engine(name_or_path: str) -> Engine:
         raise UnknownName("engine", said, names())
     if not at:
         return _load(name)
-    if not _VERSION.match(version):
+    if not _RELEASE.fullmatch(version):
         raise InputError(Fault("engine", f"{version!r} is no version", "numbers, as in vllm@0.10"))
-    found = _load(engine_at(name, version))
+    found = _load(_core_at(name, version))
     return replace(found, name=f"{found.name}@{version}", version=version)
 
 
@@ -57,6 +57,8 @@ def core(name: str) -> str:
 
 
 _VERSION = re.compile(r"v?(\d+)(?:\.(\d+)|$)")
+# A whole version, as packages have them: 0.10, v0.6.3.post1, 1.2.0rc1, 0.7.3.dev138+cu121.
+_RELEASE = re.compile(r"v?\d+((\.\d+)+([.-]?(a|alpha|b|beta|rc|post|dev)\.?\d*)*(\+[a-z\d._]+)?)?")
 # Engines that changed their core: name → (below this version, the catalogue's name), oldest first.
 _CORES: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
     # No graphs of decode steps before 0.4; another engine core before 0.8.
@@ -74,11 +76,35 @@ def engine_at(name: str, version: str) -> str:
     >>> engine_at("vllm", "0.2.7"), engine_at("vllm", "0.6.1"), engine_at("vllm", "0.15.1")
     ('vllm-0.2', 'vllm-0.6', 'vllm')
     """
-    found = _VERSION.match(version.strip())
-    if not found:
+    at = _at(version)
+    if at is None:
         return name
-    at = int(found[1]), int(found[2] or 0)
     return next((older for below, older in _CORES.get(name, ()) if at < below), name)
+
+
+def _at(version: str) -> tuple[int, int] | None:
+    """The part of a version that cores are told by."""
+    found = _VERSION.match(version.strip())
+    return (int(found[1]), int(found[2] or 0)) if found else None
+
+
+def _core_at(name: str, version: str) -> str:
+    """The catalogue's engine for a version; InputError where `name` is a core of other versions.
+
+    >>> _core_at("vllm", "0.6.1"), _core_at("vllm-0.6", "0.6.1"), _core_at("vllm-0.14", "0.15")
+    ('vllm-0.6', 'vllm-0.6', 'vllm-0.14')
+    """
+    whole = next((n for n in names() if name.startswith(f"{n}-")), name)
+    found = engine_at(whole, version)
+    if name in (whole, found):
+        return found
+    # One with options of its own has no rule above, and holds from its own version on.
+    ruled = {older for _, older in _CORES.get(whole, ())}
+    at, since = _at(version), _at(_load(name).version)
+    if name not in ruled and found == whole and at and since and at >= since:
+        return name
+    what = f"{name} is not the core that {whole} {version} has"
+    raise InputError(Fault("engine", what, found, f"{whole}@{version} is that core"))
 
 
 def default(machine: Machine) -> str:

@@ -16,7 +16,8 @@ from maquette.cli import options
               help="Format of arguments that name none.")  # fmt: skip
 @click.option("--explain", is_flag=True,
               help="Show program, derived, fused and tiled form, and bytes per tier.")  # fmt: skip
-@click.option("--source", is_flag=True, help="Print the generated code and nothing else.")
+@click.option("--source", is_flag=True,
+              help="Print the generated code and nothing else; with --json, add it.")  # fmt: skip
 @options.as_json
 def compile(  # the name of the command
     what: str, shapes: str, dtype: str, explain: bool, source: bool, as_json: bool
@@ -25,6 +26,8 @@ def compile(  # the name of the command
 
     Without --explain, print what each kernel does, how it runs and what binds it.
     """
+    if source and explain:
+        raise click.UsageError("--explain has no meaning with --source, which prints nothing else")
     from maquette import api
     from maquette.cli.printing import publish
     from maquette.cli.user_code import arguments, blamed, load
@@ -35,7 +38,8 @@ def compile(  # the name of the command
     made = api.compile(function)
     with blamed(what):
         made.prepare(*given)
-    if source:
+    if source and not as_json:
         click.echo(made.source)
         return
-    publish(report.document(what, made), report.tables(what, made, explain), as_json)
+    code = {"source": made.source} if source else {}
+    publish(report.document(what, made) | code, report.tables(what, made, explain), as_json)

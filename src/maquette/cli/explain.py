@@ -43,6 +43,7 @@ def explain(
     MODEL is a name of the catalogue or a path to a HuggingFace config.json.
     """
     from maquette import api
+    from maquette.cli import whatifs
     from maquette.cli.failure import warn
     from maquette.cli.printing import publish
     from maquette.report import explained
@@ -54,6 +55,8 @@ def explain(
             policy=options.policy_changes(policy), calibration=own, sensitivity=sensitivity,
             measured=measured,
         )  # fmt: skip
+    idle = whatifs.idle([found.deployment], where, own, energy=False)
     if not as_json:
-        warn(*found.warnings)
-    publish(explained.document(found), explained.tables(found), as_json)
+        warn(*found.warnings, *idle)
+    document = whatifs.told(explained.document(found), idle)
+    publish(document, explained.tables(found), as_json)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from maquette.cli.failure import guard
+from maquette.cli.failure import guard, past_click
 from maquette.errors import UnknownName
 
 COMMANDS = {
@@ -46,6 +46,14 @@ class Commands(click.Group):
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise UnknownName("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
+
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        with past_click():  # --help and --version print here
+            return super().make_context(*args, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with past_click():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

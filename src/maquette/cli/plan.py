@@ -49,6 +49,7 @@ def plan(
     found.
     """
     from maquette import api
+    from maquette.cli import whatifs
     from maquette.cli.failure import INTERRUPTED, warn
     from maquette.cli.files import Files
     from maquette.cli.printing import progress, publish
@@ -64,9 +65,15 @@ def plan(
         )  # fmt: skip
     if faults := api.obstacles(answer):
         raise InputError(*faults)
-    document = planned.document(answer)
-    warn(*(answer.warnings if not as_json else ()))
     stopped = answer.interrupted
+    idle: list[str] = []
+    try:
+        if not stopped:
+            idle = whatifs.idle(whatifs.searched(answer.question), where, own)
+    except KeyboardInterrupt:
+        stopped = True
+    document = whatifs.told(planned.document(answer), idle)
+    warn(*((*answer.warnings, *idle) if not as_json else ()))
     if stopped:
         warn(f"interrupted: these are the {len(answer.outcomes)} plans simulated so far")
     try:

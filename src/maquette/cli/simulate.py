@@ -62,6 +62,7 @@ def simulate(
         return
     model = fleets.needed(model, machines, fleet)
     from maquette import api
+    from maquette.cli import whatifs
     from maquette.cli.failure import warn
     from maquette.cli.files import Files
     from maquette.cli.printing import progress, publish
@@ -79,8 +80,9 @@ def simulate(
             draws=DRAWS if draws is None else draws, seed=seed, sensitivity=sensitivity,
             progress=tell,
         )  # fmt: skip
-    document = simulated.document(found, seed)
+    idle = whatifs.idle([found.deployment], where, own)
+    document = whatifs.told(simulated.document(found, seed), idle)
     if not as_json:
-        warn(*found.metrics.warnings)
+        warn(*found.metrics.warnings, *idle)
     files.simulation(found, document)
     publish(document, simulated.tables(found), as_json)

@@ -26,14 +26,17 @@ def campaign(
     keep: Keep,
     date: str,
     progress: Progress = lambda *_: None,
+    answered: Callable[[], object] = lambda: None,
 ) -> None:
     """Run what has no result in `folder` yet.
 
-    `clients` is how many requests the engine takes at once.  A campaign that was interrupted goes
-    on with the capacity that was found then, so that its loads are the same.
+    `clients` is how many requests the engine takes at once; `answered` is called when it has
+    answered some, before anything is kept.  A campaign that was interrupted goes on with the
+    capacity that was found then, so that its loads are the same.
     """
     known = folder / PROBED
     _seen(server, warm_up(clients), progress)
+    answered()
     if not known.exists():
         found = capacity(_seen(server, probe(clients), progress))
         keep(PROBED, f"{found:.6g}\n")

@@ -37,13 +37,20 @@ def run(
         "model": _placed(model), "on": _placed(there["on"]), "engine": engine.name,
         "version": _version(there["url"]), "tp": there["tp"] or 1, **policy,
     }  # fmt: skip
-    same(place / "launch.json", {"url": there["url"], "seconds": seconds, **said},
-         partial(keep, "../launch.json"))  # fmt: skip
-    keep("deployment.toml", deployment(said))
+    launch = place / "launch.json"
+    agreed = partial(same, launch, {"url": there["url"], "seconds": seconds, **said},
+                     partial(keep, "../launch.json"))  # fmt: skip
+
+    def answered() -> None:  # an address where nobody is may be mended, and tried again
+        agreed()
+        keep("deployment.toml", deployment(said))
+
+    if launch.exists():
+        agreed()
     server = Server(there["url"].rstrip("/"), there["served_name"] or model, config.vocab)
     # No engine is kept busier by more clients than it runs sequences; 64 fill most of them.
     clients = min(there["max_seqs"] or engine.policy.max_seqs, 64)
-    campaign(server, clients, seconds, runs, keep, date.today().isoformat(), progress)
+    campaign(server, clients, seconds, runs, keep, date.today().isoformat(), progress, answered)
 
 
 def _placed(name: str) -> str:

@@ -70,7 +70,7 @@ def experts(
     """A mixture whose numbers are under the given keys."""
     n, chosen = k.count(count), k.count(top_k)
     if chosen > n:
-        k.fault(top_k, f"{chosen} chosen experts exceed {count} = {n}")
+        k.contradiction(top_k, f"{chosen} chosen experts exceed {count} = {n}", of=(count,))
     expert = options.pop("expert", None) or Dense(k.count(hidden), activation(k))
     return Experts(n, chosen, expert, router, **options)
 
@@ -155,7 +155,7 @@ def gemma3(k: Keys) -> Shape:
     """Five windowed layers, with their own rotary base, for every full one."""
     scale = k.number("query_pre_attn_scalar", 256.0) ** -0.5
     attn = attention(k, qk_norm=True, scale=scale)
-    slow = rope(Keys({"max_position_embeddings": 1}, k.where, k.faults), attn.head_dim,
+    slow = rope(Keys({"max_position_embeddings": 1}, k.where, k), attn.head_dim,
                 theta=k.number("rope_local_base_freq", 10_000.0))  # fmt: skip
     every = k.count("sliding_window_pattern", 6)
     order = ["local" if (i + 1) % every else "full" for i in range(layers(k))]
@@ -202,7 +202,7 @@ def dbrx(k: Keys) -> Shape:
     kv_heads = a.count("kv_n_heads", 1)
     a.divides("kv_n_heads", "n_heads", kv_heads, heads)
     clip = a.number("clip_qkv") if a.has("clip_qkv") else None
-    turn = rope(Keys({"max_position_embeddings": 1}, k.where, k.faults), hidden // heads,
+    turn = rope(Keys({"max_position_embeddings": 1}, k.where, k), hidden // heads,
                 theta=a.number("rope_theta", 10_000.0))  # fmt: skip
     attn = Attention(heads, kv_heads, hidden // heads, turn, clip=clip)
     if f.count("moe_normalize_expert_weights", 1) != 1:

@@ -10,7 +10,7 @@ from maquette.models.pieces import Shape, activation, assorted, attention, dense
 
 def glm4_moe(k: Keys) -> Shape:
     """A few dense layers, then experts steered by a learnt bias, one of them shared."""
-    half = Keys({"partial_rotary_factor": 0.5, **k.data}, k.where, k.faults)
+    half = Keys({"partial_rotary_factor": 0.5, **k.data}, k.where, k)
     bias, normed = k.flag("attention_bias"), k.flag("use_qk_norm")
     attn = attention(half, bias=bias, qk_norm=normed)
     width, shared = k.count("moe_intermediate_size"), k.count("n_shared_experts", 1, least=0)

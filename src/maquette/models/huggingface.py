@@ -82,9 +82,10 @@ def from_huggingface(data: Mapping[str, Any], name: str, source: str = "") -> Mo
             context = k.count(key)
     if context is None and "mamba" not in shape.kinds and "context" not in shape.options:
         k.fault("max_position_embeddings", "is missing", "a number of tokens")
+    own = (n for n in ("d_model", "n_embd") if k.has(n) or n in k.unread)
     fields = {
         "vocab": k.count("vocab_size"),
-        "d_model": k.count(next((n for n in ("d_model", "n_embd") if k.has(n)), "hidden_size")),
+        "d_model": k.count(next(own, "hidden_size")),
         "context": context,
         "tied": k.flag("tie_word_embeddings"),
     }
@@ -129,7 +130,7 @@ def _language(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     text = data["text_config"]
     if not isinstance(text, Mapping):
         raise InputError(Fault(f"{name}: text_config", f"{text!r} is not an object"))
-    shared = ("quantization_config", "tie_word_embeddings")
+    shared = ("quantization_config", "tie_word_embeddings", "torch_dtype", "dtype")
     return {key: data[key] for key in shared if key in data} | dict(text)
 
 

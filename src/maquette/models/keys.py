@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from maquette.errors import Fault, InputError, nearest
@@ -14,16 +14,25 @@ class Keys:
     A key that is absent or null takes its default; one without a default is required.
     """
 
-    def __init__(self, data: Mapping[str, Any], where: str, faults: list[Fault] | None = None):
+    def __init__(self, data: Mapping[str, Any], where: str, beside: Keys | None = None):
         self.data = data
         self.where = where
-        self.faults: list[Fault] = [] if faults is None else faults
+        self.faults: list[Fault] = [] if beside is None else beside.faults
+        # Names of keys that could not be read: something stands in for their values.
+        self.unread: set[str] = set() if beside is None else beside.unread
 
     def fault(self, key: str, what: str, expected: str = "", hint: str = "") -> None:
         where = f"{self.where}: {key}" if key else self.where
         fault = Fault(where, what, expected, hint)
         if fault not in self.faults:
             self.faults.append(fault)
+
+    def contradiction(
+        self, key: str, what: str, expected: str = "", of: Iterable[str] = ()
+    ) -> None:
+        """A fault of values that were read: none where `key`, or one it is judged by, was not."""
+        if self.unread.isdisjoint((key, *of)):
+            self.fault(key, what, expected)
 
     def has(self, key: str) -> bool:
         return self.data.get(key) is not None
@@ -36,7 +45,7 @@ class Keys:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             if value is not _ABSENT:
-                self.fault(key, f"{value!r} is not a count", expected)
+                self._refuse(key, f"{value!r} is not a count", expected)
             return max(1, least)
         return value
 
@@ -45,14 +54,14 @@ class Keys:
         value = self._get(key, default, "a positive number")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
             if value is not _ABSENT:
-                self.fault(key, f"{value!r} is not a positive number")
+                self._refuse(key, f"{value!r} is not a positive number")
             return 1.0
         return float(value)
 
     def flag(self, key: str, default: bool = False) -> bool:
         value = self._get(key, default, "true or false")
         if not isinstance(value, bool):
-            self.fault(key, f"{value!r} is neither true nor false")
+            self._refuse(key, f"{value!r} is neither true nor false")
             return default
         return value
 
@@ -63,7 +72,7 @@ class Keys:
             return choices[value]
         if value is not _ABSENT:
             hint = nearest(str(value), choices)
-            self.fault(key, f"{value!r} is not supported", f"one of {', '.join(choices)}", hint)
+            self._refuse(key, f"{value!r} is not supported", f"one of {', '.join(choices)}", hint)
         return next(iter(choices.values()))
 
     def items(self, key: str) -> list[Any]:
@@ -72,7 +81,7 @@ class Keys:
         if value is None:
             return []
         if not isinstance(value, list | tuple):
-            self.fault(key, f"{value!r} is not a list")
+            self._refuse(key, f"{value!r} is not a list")
             return []
         return list(value)
 
@@ -80,25 +89,32 @@ class Keys:
         """A nested table, sharing this one's faults; empty when the key is absent."""
         value = self.data.get(key)
         if value is not None and not isinstance(value, Mapping):
-            self.fault(key, f"{value!r} is not an object")
+            self._refuse(key, f"{value!r} is not an object")
             value = None
-        return Keys(value or {}, f"{self.where}: {key}", self.faults)
+        return Keys(value or {}, f"{self.where}: {key}", self)
 
-    def divides(self, part: str, whole: str, part_of: int, whole_of: int) -> None:
-        """`whole` must be a multiple of `part`."""
+    def divides(
+        self, part: str, whole: str, part_of: int, whole_of: int, of: Iterable[str] = ()
+    ) -> None:
+        """`whole`, which may come `of` other keys, must be a multiple of `part`."""
         if whole_of % part_of:
-            self.fault(part, f"{part_of} does not divide {whole} = {whole_of}")
+            what = f"{part_of} does not divide {whole} = {whole_of}"
+            self.contradiction(part, what, of=(whole, *of))
 
     def done(self) -> None:
         if self.faults:
             raise InputError(*self.faults)
+
+    def _refuse(self, key: str, what: str, expected: str = "", hint: str = "") -> None:
+        self.unread.add(key)
+        self.fault(key, what, expected, hint)
 
     def _get(self, key: str, default: Any, expected: str) -> Any:
         value = self.data.get(key)
         if value is not None:
             return value
         if default is None:
-            self.fault(key, "is missing", expected)
+            self._refuse(key, "is missing", expected)
             return _ABSENT
         return default
 

@@ -44,7 +44,8 @@ def _attends(k: Keys, n: int) -> tuple[str, ...]:
     """What each layer sees; one without positions sees all."""
     given = k.items("no_rope_layers")  # 1 is a layer with positions
     if given and len(given) != n:
-        k.fault("no_rope_layers", f"has {len(given)} entries", f"num_hidden_layers = {n}")
+        what, expected = f"has {len(given)} entries", f"num_hidden_layers = {n}"
+        k.contradiction("no_rope_layers", what, expected, of=("num_hidden_layers",))
         given = []
     every = k.count("no_rope_layer_interval", 4)
     turned = [bool(x) for x in given] or [(i + 1) % every != 0 for i in range(n)]

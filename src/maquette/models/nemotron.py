@@ -33,7 +33,8 @@ def _order(k: Keys) -> list[str]:
         return ["mamba"] * n
     if len(pattern) != n:
         what = f"has {len(pattern)} letters"
-        k.fault("hybrid_override_pattern", what, f"num_hidden_layers = {n}")
+        expected, of = f"num_hidden_layers = {n}", ("num_hidden_layers",)
+        k.contradiction("hybrid_override_pattern", what, expected, of)
     return [PATTERN[letter] for letter in pattern]
 
 

@@ -14,7 +14,8 @@ def gptj(k: Keys) -> Shape:
     each = max(1, width // heads)
     dims = k.count("rotary_dim", each)
     if dims % 2 or dims > each:
-        k.fault("rotary_dim", f"{dims} is no even part of a head", f"an even number to {each}")
+        what, expected = f"{dims} is no even part of a head", f"an even number to {each}"
+        k.contradiction("rotary_dim", what, expected, of=("n_head", "n_embd"))
     attn = Attention(heads, heads, each, Rope(10_000.0, dims, interleaved=True))
     kind = activation(k, "activation_function", "gelu_new")
     ffn = Dense(k.count("n_inner", 4 * width), kind, gated=False, bias=True)

@@ -20,6 +20,8 @@ from maquette.models.config import (
 )
 from maquette.models.keys import Keys
 
+# How a checkpoint holds what is not quantised; engines serve all of these in 16 bits.
+STORED = {name: name for name in ("bfloat16", "float16", "float32")}
 ELSEWHERE = ("norm", "indexer", "vision", "visual", "audio")  # no projections of a decoder's layers
 ACTIVATIONS = {
     "silu": "silu",
@@ -30,6 +32,11 @@ ACTIVATIONS = {
     "relu": "relu",
     "relu2": "relu2",
 }
+
+
+# What the width of a head comes of, in one family or another.
+WIDTH = ("head_dim", "hidden_size", "num_attention_heads", "d_model", "n_heads", "qk_rope_head_dim",
+         "partial_rotary_factor")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,8 @@ def layer_kinds(k: Keys, names: dict[str, str], default: Sequence[str]) -> tuple
     for name in sorted({str(n) for n in given} - set(names)):
         k.fault("layer_types", f"{name!r} is not supported", f"one of {', '.join(names)}")
     if given and len(given) != len(default):
-        k.fault("layer_types", f"has {len(given)} entries", f"num_hidden_layers = {len(default)}")
+        what, expected = f"has {len(given)} entries", f"num_hidden_layers = {len(default)}"
+        k.contradiction("layer_types", what, expected, of=("num_hidden_layers",))
     if not given or k.faults:
         return tuple(default)
     return tuple(names[n] for n in given)
@@ -112,11 +120,11 @@ def rope(k: Keys, width: int, interleaved: bool = False, theta: float | None = N
     if theta is None:
         theta = newer.number("rope_theta", k.number("rope_theta", 10_000.0))
     if theta <= 1.0:
-        k.fault("rope_theta", f"{theta} is not above 1")
+        k.contradiction("rope_theta", f"{theta} is not above 1", of=("rope_local_base_freq",))
         theta = 2.0
     dims = int(width * k.number("partial_rotary_factor", 1.0))
     if dims % 2:
-        k.fault("", f"{dims} rotary features cannot be paired", "an even number")
+        k.contradiction("", f"{dims} rotary features cannot be paired", "an even number", WIDTH)
     kind_key = "rope_type" if scaling.has("rope_type") else "type"
     kinds = {"default": "", "linear": "linear", "llama3": "llama3", "yarn": "yarn"}
     kind = scaling.choice(kind_key, kinds, "default")
@@ -132,8 +140,9 @@ def _linear(k: Keys, dims: int, theta: float, context: int) -> Stretch:
 
 def _llama3(k: Keys, dims: int, theta: float, context: int) -> Stretch:
     low, high = k.number("low_freq_factor"), k.number("high_freq_factor")
-    if low > high and not k.faults:
-        k.fault("low_freq_factor", f"{low} is above high_freq_factor = {high}")
+    if low > high:
+        what = f"{low} is above high_freq_factor = {high}"
+        k.contradiction("low_freq_factor", what, of=("high_freq_factor",))
     high = high if high > low else low * (1 + 1e-9)  # a step in place of a ramp
     original = k.count("original_max_position_embeddings")
     return Stretch(k.number("factor"), "turns", low, high, original)
@@ -170,6 +179,9 @@ def magnitude(factor: float, weight: float) -> float:
 
 def published_format(k: Keys) -> tuple[str, Quantised]:
     """The number format of the weights as published, and which weights are in it."""
+    for key in ("torch_dtype", "dtype"):  # of transformers before 4.56 and since
+        if k.has(key):
+            k.choice(key, STORED)
     q = k.table("quantization_config")
     if not q.data:
         return "bf16", "none"

@@ -20,6 +20,8 @@ from maquette.models.pieces import (
 )
 
 HYBRID = {"mamba": "mamba", "attention": "full"}
+# What heads of state-space layers are counted by, as transformers writes it.
+SIZES = ("expand", "mamba_expand", "hidden_size", "head_dim", "mamba_d_head")
 
 
 def mamba2(k: Keys) -> Shape:
@@ -28,7 +30,8 @@ def mamba2(k: Keys) -> Shape:
     inner = int(k.number("expand", 2.0) * hidden)
     heads = k.count("num_heads", inner // width)
     if heads * width != inner:
-        k.fault("num_heads", f"{heads} heads of {width} are not expand · hidden_size = {inner}")
+        what = f"{heads} heads of {width} are not expand · hidden_size = {inner}"
+        k.contradiction("num_heads", what, of=SIZES)
     mixer = StateSpace(
         heads=heads,
         head_dim=width,
@@ -39,7 +42,7 @@ def mamba2(k: Keys) -> Shape:
         bias=k.flag("use_bias"),
         dt_range=_range(k, "time_step_limit"),
     )
-    k.divides("n_groups", "num_heads", mixer.groups, heads)
+    k.divides("n_groups", "num_heads", mixer.groups, heads, of=SIZES)
     norm = rms(k, "layer_norm_epsilon", 1e-5)
     return uniform("mamba", Layer(mixer, None), layers(k), norm)
 
@@ -53,7 +56,7 @@ def mamba2_original(k: Keys) -> Shape:
     if k.has("d_intermediate") and k.data["d_intermediate"] != 0:
         k.fault("d_intermediate", "feed-forward parts are not supported", "0")
     width, inner = ssm.count("headdim", 64), ssm.count("expand", 2) * k.count("d_model")
-    ssm.divides("headdim", "expand · d_model", width, inner)
+    ssm.divides("headdim", "expand · d_model", width, inner, of=("expand", "d_model"))
     mixer = StateSpace(
         heads=inner // width,
         head_dim=width,
@@ -73,10 +76,11 @@ def bamba(k: Keys) -> Shape:
     n = layers(k)
     for index in at:
         if not isinstance(index, int) or not 0 <= index < n:
-            k.fault("attn_layer_indices", f"{index!r} is not a layer", f"0 … {n - 1}")
+            what, expected = f"{index!r} is not a layer", f"0 … {n - 1}"
+            k.contradiction("attn_layer_indices", what, expected, of=("num_hidden_layers",))
     default = ["full" if i in at else "mamba" for i in range(n)]
     ffn = dense(k, bias=k.flag("mlp_bias"))
-    rotary = Keys({"partial_rotary_factor": 0.5, **k.data}, k.where, k.faults)
+    rotary = Keys({"partial_rotary_factor": 0.5, **k.data}, k.where, k)
     kinds = {"mamba": Layer(_mamba(k), ffn), "full": Layer(attention(rotary, bias=False), ffn)}
     return assorted(kinds, layer_kinds(k, HYBRID, default), rms(k, default=1e-5))
 
@@ -113,7 +117,8 @@ def _mamba(k: Keys) -> StateSpace:
     if k.has("mamba_d_head") and k.data["mamba_d_head"] != "auto":
         width = k.count("mamba_d_head")
     if width * heads != inner:
-        k.fault("mamba_n_heads", f"{heads} heads of {width} are not mamba_expand · hidden_size")
+        what = f"{heads} heads of {width} are not mamba_expand · hidden_size"
+        k.contradiction("mamba_n_heads", what, of=SIZES)
     groups = k.count("mamba_n_groups", 1)
     k.divides("mamba_n_groups", "mamba_n_heads", groups, heads)
     return StateSpace(

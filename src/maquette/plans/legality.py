@@ -13,6 +13,7 @@ from maquette.ir.graph import Program
 from maquette.ir.patterns import Reduce
 from maquette.machines.facts import native as widest
 from maquette.machines.types import Machine, System
+from maquette.models.config import ModelConfig
 from maquette.plans.engine import Engine
 from maquette.plans.types import (
     Admission,
@@ -177,9 +178,21 @@ def supported(system: System, engine: Engine, precision: Precision) -> Infeasibl
 
 
 def capturable(engine: Engine, policy: Policy) -> None:
-    """Raise InputError where a largest captured size is asked of an engine that captures none."""
-    if policy.captured is not None and engine.capture is None:
+    """Raise InputError where a largest captured size is asked of what captures none."""
+    if policy.captured is None:
+        return
+    if engine.capture is None:
         raise InputError(Fault("captured", f"{engine.name} captures no sizes", "another engine"))
+    if policy.graphs == "none" and policy.captured != engine.policy.captured:
+        expected = "graphs that are captured, or no size"
+        raise InputError(Fault("captured", "has no meaning where graphs are 'none'", expected))
+
+
+def routed(model: ModelConfig, changes: Mapping[str, Any]) -> None:
+    """Raise InputError where a skew of experts was given for a model that has none."""
+    if changes.get("expert_skew") is not None and model.experts is None:
+        what = f"has no meaning with {model.name}, which has no experts"
+        raise InputError(Fault("expert_skew", what))
 
 
 def estimated(policy: Policy) -> Iterator[Fault]:

@@ -41,7 +41,8 @@ def quanta_of(seconds: NDArray[np.float64]) -> list[int]:
     >>> quanta_of(np.array([9.0])) == [quanta(9.0)]
     True
     """
-    whole = np.rint(seconds * PER_SECOND)
+    with np.errstate(over="ignore"):  # int() refuses what is infinite then
+        whole = np.rint(seconds * PER_SECOND)
     if whole.max(initial=0.0) < WORD:
         return list(whole.astype(np.int64).tolist())
     return [int(x) for x in whole.tolist()]

@@ -15,7 +15,7 @@ from maquette.price.step import Replica, StepModel
 from maquette.serve.clock import QUANTA, quanta
 from maquette.serve.costs import floor_of
 from maquette.serve.types import Disaggregation
-from maquette.traffic.types import Requests
+from maquette.traffic.types import LONGEST_NS, Requests
 
 Ints = NDArray[np.int64]
 Units = tuple[int, ...]
@@ -208,7 +208,8 @@ def _budget(replicas: Sequence[Replica], dynamic: bool) -> int:
 
 
 def timeout(policy: Policy) -> int | None:
-    return None if policy.timeout_s is None else quanta(policy.timeout_s)
+    """In quanta; one that no simulation lasts to is as good as any longer one."""
+    return None if policy.timeout_s is None else quanta(min(policy.timeout_s, LONGEST_NS / 1e9))
 
 
 def unit_of(requests: Requests, replicas: Sequence[Replica], policy: Policy) -> int:

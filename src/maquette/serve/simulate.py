@@ -26,7 +26,7 @@ from maquette.serve.setup import Event, LaneSetup
 from maquette.serve.stepwise import StepLane, StepPrice
 from maquette.serve.timeline import GAP_EDGES_NS, Timeline
 from maquette.serve.types import REJECTED, TIMED_OUT, UNFINISHED, Disaggregation, Trace
-from maquette.traffic.types import Requests
+from maquette.traffic.types import LONGEST, LONGEST_NS, Requests
 
 Mode = Literal["coalesced", "stepwise"]
 Ints = NDArray[np.int64]
@@ -56,7 +56,7 @@ def simulate(
     numbered decode first.  The timeline is joined pairwise until it has at most `max_segments`
     stretches (or one per replica).  Modes give the same trace; "stepwise" takes every step.
 
-    Raises InputError with all faults of the inputs.
+    Raises InputError with all faults of the inputs, or for what takes more than 292 years.
 
     >>> import numpy as np
     >>> from maquette.price.step import StepModel
@@ -71,15 +71,23 @@ def simulate(
     reading.verify(requests, replicas, policy, disaggregation)
     if max_segments < 1:
         raise InputError(Fault("max_segments", f"{max_segments}", "1 or more"))
-    simulation = Simulation(requests, replicas, policy, mode, disaggregation, max_segments)
+    try:
+        simulation = Simulation(requests, replicas, policy, mode, disaggregation, max_segments)
+        _run(simulation.cluster)
+        return simulation.trace()
+    except OverflowError:  # of times: nothing else here grows without bound
+        what, hint = f"takes more than {LONGEST}", "is a speed of the machine far too low?"
+        raise InputError(Fault("the simulation", what, hint=hint)) from None
+
+
+def _run(cluster: Cluster) -> None:
     collecting = gc.isenabled()
     gc.disable()  # the clock makes no cycles, and looking for them takes a third of its time
     try:
-        simulation.cluster.run()
+        cluster.run()
     finally:
         if collecting:
             gc.enable()
-    return simulation.trace()
 
 
 class Simulation:
@@ -194,6 +202,8 @@ class Simulation:
         """What happened, as columns."""
         self.timeline.fold()
         timeline, outcomes = self.timeline, self.outcomes
+        if timeline.end_ns >= LONGEST_NS:
+            raise OverflowError("the last step ends after all that can be recorded")
         status = _column(outcomes.status)
         segments = timeline.segments()
         busy = sum(Fraction(b, r.lanes) for b, r in zip(timeline.busy, self.replicas, strict=True))

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from maquette.errors import Fault, InputError
-from maquette.traffic.types import Floats, Ints
+from maquette.traffic.types import LONGEST, LONGEST_NS, Floats, Ints
 
 Process = Literal["constant", "poisson", "gamma", "bursts", "closed"]
 
@@ -86,8 +86,20 @@ def unit_gaps(arrivals: Arrivals, u: Floats) -> Floats:
 
 
 def arrival_ns(arrivals: Arrivals, rate: float, u: Floats) -> Ints:
-    """Arrival times in ns, one per variate, the first at 0, at `rate` requests per second."""
+    """Arrival times in ns, one per variate, the first at 0, at `rate` requests per second.
+
+    Raises InputError where the rate is so low that 64 bits do not hold them.
+    """
     if arrivals.process == "closed":
         return np.zeros(len(u), np.int64)
     times = np.cumsum(unit_gaps(arrivals, u))
-    return np.rint((times - times[:1]) * (1e9 / rate)).astype(np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return whole_ns((times - times[:1]) * (1e9 / rate), "rate", rate)
+
+
+def whole_ns(times: Floats, where: str, said: float) -> Ints:
+    """Times as whole ns; InputError where what was `said` makes them too many."""
+    if not times.max(initial=0.0) < LONGEST_NS:
+        what = f"at {said:g} the {len(times):,} requests span more than {LONGEST}"
+        raise InputError(Fault(where, what, "a higher one"))
+    return np.rint(times).astype(np.int64)

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from maquette.errors import Fault, InputError
+from maquette.traffic.arrivals import whole_ns
 from maquette.traffic.types import Ints, Requests
 
 
@@ -92,7 +93,9 @@ def scale(
         what = "a closed loop has no rate" if requests.concurrency else "all arrive at once"
         raise InputError(Fault("scale rate", what, hint="give a trace of requests over time"))
     faster = value if rate is None or now is None else value / now
-    arrivals = np.rint(requests.arrival_ns / faster).astype(np.int64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        where = "rate" if rate is not None else "scale factor"
+        arrivals = whole_ns(requests.arrival_ns / faster, where, value)
     source = f"{requests.source}, {faster:.4g} times as fast"
     again = requests.redrawn
     also = None if again is None else partial(_scaled, again, faster)

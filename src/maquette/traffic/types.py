@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+LONGEST_NS = 2**63  # of any time: more than a signed word holds
+LONGEST = "292 years"
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,7 +111,8 @@ def _nothing(folder: Path, skipped: Sequence[Skipped]) -> list[Fault]:
     kinds = "; ".join(
         f"{k.title}: {', '.join(k.required)} and {' or '.join(k.measured)}" for k in schema.KINDS
     )
-    faults = [Fault(f"{folder}/{s.file}", s.why) for s in skipped]
+    at = folder.parent if folder.is_file() else folder
+    faults = [Fault(f"{at / s.file}", s.why) for s in skipped]
     what = "holds no rows that can be read" if skipped else "holds no CSV, JSONL or parquet file"
     return [Fault(str(folder), what, f"columns of one of these kinds ({kinds})"), *faults]
 
