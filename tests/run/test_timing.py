@@ -71,6 +71,15 @@ def test_nobody_waits_for_quiet_for_ever():
     assert len(found) == 2
 
 
+def test_one_that_has_enough_keeps_nobody_waiting_for_ever():
+    def restless():
+        time.sleep(1e-4)  # never two threads busy
+
+    calls = [lambda: None, restless]
+    found = steadily(calls, lambda: 1.0, enough=1, budget=0.0, busy=[0, 2], times=[1, 1])
+    assert [len(x) for x in found] == [1, 2]
+
+
 def test_who_has_enough_waits_for_the_others():
     quick, slow = [], []
     shares = iter([1.0, 1.0, 0.0, 1.0, 1.0, 1.0])

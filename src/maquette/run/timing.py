@@ -128,7 +128,7 @@ def steadily(
     while True:
         lacking = [i for i, s in enumerate(found) if sum(x.quiet for x in s) < enough]
         progress(len(calls) - len(lacking), len(calls))
-        late = time.perf_counter() > until and min(map(len, found)) >= 2
+        late = time.perf_counter() > until and all(len(found[i]) >= 2 for i in lacking)
         if not lacking or late:
             return found
         for i in lacking:
