@@ -63,32 +63,36 @@ def test_unknown_names_come_before_any_work(tmp_path):
     assert done.code == 2 and "unknown model" in done.err and "unknown engine" in done.err
 
 
-def test_an_address_where_nobody_is_can_be_mended(tmp_path):
-    place = tmp_path / "m"
-    asked = ("--model", "llama-3.2-1b", "--on", "h100", "--max-seqs", 4, "--seconds", "0.05",
-             "--out", place)  # fmt: skip
-    done = call("measure", "--url", "http://127.0.0.1:9", *asked)
-    assert done.code == 2 and "was answered" in done.err
-    assert not [p for p in place.rglob("*") if p.is_file()]
-    with fake_engine(first=0.002, gap=0.0005) as (url, _):
-        succeed("measure", "--url", url, *asked)
-    assert json.loads((place / "launch.json").read_text())["url"] == url
-    assert "llama-3.2-1b" in (place / "runs" / "deployment.toml").read_text()
-    before = (place / "launch.json").read_text()
-    done = call("measure", "--url", "http://127.0.0.1:9", *asked)
-    assert done.code == 2 and "is of another engine, model or choice" in done.err
-    assert (place / "launch.json").read_text() == before
+NOWHERE = "http://127.0.0.1:9"
+
+
+def asked(url, place):
+    return ("measure", "--url", url, "--model", "llama-3.2-1b", "--on", "h100", "--max-seqs", 8,
+            "--max-batched-tokens", 256, "--seconds", "0.1", "--out", place, "--json")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """An engine at an address, measured: it sleeps, so nothing of it is a model of anything."""
+    """An engine at an address, measured after a try at another one where nobody is.
+
+    It sleeps, so nothing of it is a model of anything.
+    """
     place = tmp_path_factory.mktemp("cli") / "m"
+    done = call(*asked(NOWHERE, place))
+    assert done.code == 2 and "was answered" in done.err
+    assert not [p for p in place.rglob("*") if p.is_file()]
     with fake_engine(first=0.004, gap=0.001) as (url, _):
-        done = succeed("measure", "--url", url, "--model", "llama-3.2-1b", "--on", "h100",
-                       "--max-seqs", 8, "--max-batched-tokens", 256,
-                       "--seconds", "0.1", "--out", place, "--json")  # fmt: skip
+        done = succeed(*asked(url, place))
+    assert json.loads((place / "launch.json").read_text())["url"] == url
     return place, done.document
+
+
+def test_runs_of_another_address_are_not_mixed_in(measured):
+    place, _ = measured
+    before = (place / "launch.json").read_text()
+    done = call(*asked(NOWHERE, place))
+    assert done.code == 2 and "is of another engine, model or choice" in done.err
+    assert (place / "launch.json").read_text() == before
 
 
 def test_a_run_over_http_is_kept_judged_and_drawn(measured):
