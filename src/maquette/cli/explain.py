@@ -43,10 +43,10 @@ def explain(
     MODEL is a name of the catalogue or a path to a HuggingFace config.json.
     """
     from maquette import api
-    from maquette.cli import whatifs
     from maquette.cli.failure import warn
-    from maquette.cli.printing import publish
+    from maquette.cli.printing import publish, warned
     from maquette.report import explained
+    from maquette.search import whatifs
 
     with options.speaking():
         config, where, own = options.asked(model, machines, calibration)
@@ -58,5 +58,5 @@ def explain(
     idle = whatifs.idle([found.deployment], where, own, energy=False)
     if not as_json:
         warn(*found.warnings, *idle)
-    document = whatifs.told(explained.document(found), idle)
+    document = warned(explained.document(found), idle)
     publish(document, explained.tables(found), as_json)

@@ -49,11 +49,11 @@ def plan(
     found.
     """
     from maquette import api
-    from maquette.cli import whatifs
     from maquette.cli.failure import INTERRUPTED, warn
     from maquette.cli.files import Files
-    from maquette.cli.printing import progress, publish
+    from maquette.cli.printing import progress, publish, warned
     from maquette.report import planned
+    from maquette.search import whatifs
 
     files = Files.of(outputs)
     with options.speaking(but="requests"), progress() as tell:
@@ -72,7 +72,7 @@ def plan(
             idle = whatifs.idle(whatifs.searched(answer.question), where, own)
     except KeyboardInterrupt:
         stopped = True
-    document = whatifs.told(planned.document(answer), idle)
+    document = warned(planned.document(answer), idle)
     warn(*((*answer.warnings, *idle) if not as_json else ()))
     if stopped:
         warn(f"interrupted: these are the {len(answer.outcomes)} plans simulated so far")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,11 @@ def publish(document: Mapping[str, Any], parts: Iterable[RenderableType], as_jso
         print(dumps(document))
         return
     write(parts)
+
+
+def warned(document: Mapping[str, Any], more: Sequence[str]) -> dict[str, Any]:
+    """A document with more warnings."""
+    return {**document, "warnings": [*document["warnings"], *more]}
 
 
 @contextmanager

@@ -62,11 +62,11 @@ def simulate(
         return
     model = fleets.needed(model, machines, fleet)
     from maquette import api
-    from maquette.cli import whatifs
     from maquette.cli.failure import warn
     from maquette.cli.files import Files
-    from maquette.cli.printing import progress, publish
+    from maquette.cli.printing import progress, publish, warned
     from maquette.report import simulated
+    from maquette.search import whatifs
     from maquette.search.forecast import DRAWS
 
     files = Files.of(outputs)
@@ -81,7 +81,7 @@ def simulate(
             progress=tell,
         )  # fmt: skip
     idle = whatifs.idle([found.deployment], where, own)
-    document = whatifs.told(simulated.document(found, seed), idle)
+    document = warned(simulated.document(found, seed), idle)
     if not as_json:
         warn(*found.metrics.warnings, *idle)
     files.simulation(found, document)

@@ -18,7 +18,7 @@ from maquette.price.work import Env
 
 HANDOFF, WAITING, HOST = "to the next stage", "for the slowest rank", "host"
 SERVER = "server"  # which sends tokens beside the step, where it takes longer
-RESOURCES: Mapping[str, str] = {HANDOFF: "link", WAITING: "link", HOST: HOST, SERVER: SERVER}
+RESOURCE_OF: Mapping[str, str] = {HANDOFF: "link", WAITING: "link", HOST: HOST, SERVER: SERVER}
 
 
 def besides(

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.price.besides import HANDOFF, HOST, SERVER, besides
-from maquette.price.besides import RESOURCES as RESOURCE_OF
+from maquette.price.besides import HANDOFF, HOST, RESOURCE_OF, SERVER, besides
 from maquette.price.calibration import Calibration
 from maquette.price.environment import (
     batch_environment,

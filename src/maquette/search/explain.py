@@ -12,8 +12,7 @@ from maquette.compiler.schedule import Schedule
 from maquette.machines.types import Fact, Machine, Style, System
 from maquette.plans.engine import Engine
 from maquette.plans.types import Plan
-from maquette.price.besides import HOST, SERVER, besides
-from maquette.price.besides import RESOURCES as RESOURCE_OF
+from maquette.price.besides import HOST, RESOURCE_OF, SERVER, besides
 from maquette.price.calibration import OUTSIDE, Calibration
 from maquette.price.environment import (
     batch_environment,

@@ -79,7 +79,7 @@ def _replicated(
             pruned["TPOT bound above the target"] += 1
         else:
             plan = replace(option.plan, replicas=n)
-            if asked.together:  # as many as there is room for; on their way to none, so no bound
+            if asked.together:  # as many as there is room for; they dwindle, so it bounds nothing
                 batch = min(most, max(1.0, asked.together / n / mesh.lanes))
             yield Candidate(
                 system=where.system,

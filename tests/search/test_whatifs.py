@@ -10,13 +10,13 @@ import pytest
 import maquette as mq
 from cli.calling import call, succeed
 from maquette.catalogue.machines import system
-from maquette.cli import whatifs
-from maquette.cli.whatifs import idle, searched
 from maquette.machines.checks import facts
 from maquette.machines.doubts import scaled
 from maquette.machines.types import Fact, System
 from maquette.report import explained, planned, simulated
+from maquette.search import whatifs
 from maquette.search.types import Question, Targets
+from maquette.search.whatifs import idle, searched
 
 EXPLAIN = ("explain", "llama-3.1-8b", "--on", "h100x4", "--tp", 2, "--pp", 2, "--batch", 16)
 FEW = ("--input-tokens", 64, "--output-tokens", 8, "--requests", 40)

@@ -36,11 +36,6 @@ FAR = (1e-6, 1e6)  # so that whatever reads a fact shows it, were it hidden behi
 Floats = NDArray[np.float64]
 
 
-def told(document: Mapping[str, Any], idle: Sequence[str]) -> dict[str, Any]:
-    """A document with more warnings."""
-    return {**document, "warnings": [*document["warnings"], *idle]}
-
-
 def idle(
     deployments: Iterable[Deployment],
     systems: Sequence[System],
